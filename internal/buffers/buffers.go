@@ -1,0 +1,90 @@
+// Package buffers lends the memory that messages pass through. All of it comes
+// from one pool with a total, so that no number of peers can take more.
+package buffers
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+// Max is the largest buffer lent: a longer message is moved in pieces of it.
+const Max = 256 << 10
+
+// sizes are the capacities lent, in octets.
+var sizes = [...]int{8 << 10, 64 << 10, Max}
+
+// ErrExhausted says that the total stayed lent for the whole wait: a temporary
+// failure.
+var ErrExhausted = errors.New("no memory for message buffers within the wait")
+
+// Pool lends buffers up to a total.
+type Pool struct {
+	total *semaphore.Weighted
+	wait  time.Duration
+	free  [len(sizes)]sync.Pool
+}
+
+// NewPool lends at most total octets at a time (at least one largest buffer)
+// and lets a borrower wait so long.
+func NewPool(total int64, wait time.Duration) *Pool {
+	return &Pool{total: semaphore.NewWeighted(max(total, Max)), wait: wait}
+}
+
+// Get lends an empty buffer that holds at least n octets, n at most Max.
+// ErrExhausted if there is none in time, or the context's error.
+func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
+	class := classOf(n)
+	size := sizes[class]
+	if !p.total.TryAcquire(int64(size)) {
+		waiting, cancel := context.WithTimeout(ctx, p.wait)
+		defer cancel()
+		if err := p.total.Acquire(waiting, int64(size)); err != nil {
+			if ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+			return nil, ErrExhausted
+		}
+	}
+	if b, ok := p.free[class].Get().(*[]byte); ok {
+		return (*b)[:0], nil
+	}
+	return make([]byte, 0, size), nil
+}
+
+// Put takes a lent buffer back; nil is let pass. The caller must not use it
+// again.
+func (p *Pool) Put(b []byte) {
+	if b == nil {
+		return
+	}
+	p.free[classOf(cap(b))].Put(&b)
+	p.total.Release(int64(cap(b)))
+}
+
+// Grow exchanges b for a larger buffer with the same content, or returns b
+// itself if n octets fit already. After an error b is still lent.
+func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
+	if n <= cap(b) {
+		return b, nil
+	}
+	larger, err := p.Get(ctx, n)
+	if err != nil {
+		return b, err
+	}
+	larger = append(larger, b...)
+	p.Put(b)
+	return larger, nil
+}
+
+func classOf(n int) int {
+	for i, size := range sizes {
+		if n <= size {
+			return i
+		}
+	}
+	panic("buffers: more than Max asked for")
+}

@@ -1,0 +1,124 @@
+// Package directory is who receives mail here: domains, mailboxes, aliases,
+// and how a forward-path resolves to maildrops. The backend that keeps them
+// lives in storage/sqlite; this package holds what it promises, and the rules
+// that need no database.
+//
+// Domains and addresses are compared in folded form (see mail.Address.Fold):
+// the backend stores and looks up that form alone. A mailbox and an alias
+// never share an address.
+package directory
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+// MailboxID names a mailbox and its maildrop for good: it is never given to
+// another mailbox, also not to a later one of the same address.
+type MailboxID int64
+
+// Domain is a name for which mail is taken.
+type Domain struct {
+	Name       string
+	Postmaster mail.Address // zero: the domain's first mailbox serves
+	Limit      quota.Limit  // may inherit the server's
+	Created    time.Time
+}
+
+// Mailbox is an address that has a login, a limit and a maildrop.
+type Mailbox struct {
+	ID      MailboxID
+	Address mail.Address
+	Enabled bool
+	Hash    string      // of the password, in modular crypt format
+	Limit   quota.Limit // its own; may inherit the domain's
+	// Effective is Limit with the domain's filled in; what is left to inherit
+	// comes from the server's configuration.
+	Effective quota.Limit
+	Usage     quota.Usage
+	Created   time.Time
+}
+
+// Alias is an address that stands for others. Local "" is the domain's
+// catch-all, written "@me.com".
+type Alias struct {
+	Address mail.Address
+	Targets []mail.Address // of hosted domains, folded, without repeats
+}
+
+// Match is what a domain holds under one address. At most one of Mailbox and
+// Alias is set.
+type Match struct {
+	Hosted  bool // the domain is ours
+	Mailbox *Mailbox
+	Alias   *Alias
+}
+
+// Errors of the directory. Their texts say what is wrong, not what to do: the
+// command line adds that.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+	ErrInUse    = errors.New("still in use")
+)
+
+// Reader is what resolving, logging in and listing need. All methods may be
+// called at once, and see every change committed before the call.
+type Reader interface {
+	// Lookup returns what stands under exactly this folded address. An empty
+	// local part asks for the catch-all. Nothing there is no error.
+	Lookup(ctx context.Context, a mail.Address) (Match, error)
+
+	// Postmaster returns the mailbox that serves postmaster and abuse of a
+	// domain: the one set, else the domain's oldest. ErrNotFound if the domain
+	// has no mailbox.
+	Postmaster(ctx context.Context, domain string) (Mailbox, error)
+
+	Domain(ctx context.Context, name string) (Domain, error)
+	Domains(ctx context.Context) ([]Domain, error)
+	// Mailboxes lists a domain's mailboxes by address; "" lists all.
+	Mailboxes(ctx context.Context, domain string) ([]Mailbox, error)
+	// Aliases lists a domain's aliases by address; "" lists all.
+	Aliases(ctx context.Context, domain string) ([]Alias, error)
+}
+
+// Directory adds what the command line changes. Each method is one
+// transaction, visible to a running server at once.
+type Directory interface {
+	Reader
+
+	// AddDomain: ErrExists.
+	AddDomain(ctx context.Context, d Domain) error
+	// SetDomain replaces the postmaster and the limit of the domain d.Name:
+	// ErrNotFound for the domain, or for a postmaster that is no mailbox here.
+	SetDomain(ctx context.Context, d Domain) error
+	// RemoveDomain: ErrNotFound; ErrInUse while it has mailboxes or aliases, or
+	// aliases of other domains name it.
+	RemoveDomain(ctx context.Context, name string) error
+
+	// AddMailbox takes Address, Enabled, Hash and Limit: ErrNotFound for its
+	// domain, ErrExists for a mailbox or alias of the address.
+	AddMailbox(ctx context.Context, m Mailbox) (MailboxID, error)
+	// SetMailbox replaces Enabled, Hash and Limit of the mailbox m.Address,
+	// keeping its maildrop: ErrNotFound.
+	SetMailbox(ctx context.Context, m Mailbox) error
+	// SetHash replaces one password hash if it still is old, so that a rehash
+	// at login never undoes a change of the password. No error if it is not.
+	SetHash(ctx context.Context, id MailboxID, old, hash string) error
+	// RemoveMailbox removes a mailbox and all its mail, and returns what was
+	// removed: ErrNotFound; ErrInUse while an alias names it, or while it
+	// serves as a domain's postmaster by being set so.
+	RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage, error)
+
+	// AddAlias adds targets to an alias, made if need be: ErrNotFound for the
+	// domain or for a target that is neither mailbox nor alias, ErrExists for
+	// a mailbox of the address.
+	AddAlias(ctx context.Context, a Alias) error
+	// RemoveAlias removes the targets named, or the alias with none named or
+	// none left: ErrNotFound; ErrInUse while another alias names it.
+	RemoveAlias(ctx context.Context, a Alias) error
+}

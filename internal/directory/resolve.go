@@ -1,0 +1,116 @@
+package directory
+
+import (
+	"context"
+	"errors"
+
+	"mailsrv/internal/mail"
+)
+
+// Bounds on what one forward-path may stand for.
+const (
+	maxDepth   = 10  // aliases that name aliases
+	maxTargets = 100 // mailboxes one alias reaches
+)
+
+// Reasons why an address receives no mail.
+var (
+	ErrNotHosted  = errors.New("domain is not hosted here")
+	ErrNoMailbox  = errors.New("no such mailbox")
+	ErrDisabled   = errors.New("mailbox is disabled")
+	ErrBadAlias   = errors.New("alias loops, or expands beyond bounds")
+	errNotMatched = errors.New("nothing under this address")
+)
+
+// Route is where a forward-path leads.
+type Route struct {
+	Mailboxes []Mailbox // each once, all enabled
+	Alias     bool      // an alias or catch-all stood between
+}
+
+// Resolve follows a forward-path to the mailboxes that receive its mail. In
+// order: the full address; without its +tag; postmaster and abuse of a hosted
+// domain; the catch-all. The errors are those above, or the reader's.
+func Resolve(ctx context.Context, r Reader, forwardPath mail.Address) (Route, error) {
+	x := expansion{reader: r, seen: map[MailboxID]bool{}}
+	if err := x.follow(ctx, forwardPath.Fold(), 0); err != nil {
+		return Route{}, err
+	}
+	return x.route, nil
+}
+
+type expansion struct {
+	reader Reader
+	route  Route
+	seen   map[MailboxID]bool
+	steps  int
+}
+
+// follow adds what one address stands for.
+func (x *expansion) follow(ctx context.Context, a mail.Address, depth int) error {
+	err := x.match(ctx, a, depth)
+	if !errors.Is(err, errNotMatched) {
+		return err
+	}
+	if bare, tagged := a.WithoutTag(); tagged {
+		if err := x.match(ctx, bare, depth); !errors.Is(err, errNotMatched) {
+			return err
+		}
+		a = bare
+	}
+	if a.Local == "postmaster" || a.Local == "abuse" { // RFC 5321 section 4.5.1, RFC 2142
+		m, err := x.reader.Postmaster(ctx, a.Domain)
+		if !errors.Is(err, ErrNotFound) {
+			if err != nil {
+				return err
+			}
+			x.route.Alias = true
+			return x.add(m)
+		}
+	}
+	err = x.match(ctx, mail.Address{Domain: a.Domain}, depth)
+	if errors.Is(err, errNotMatched) {
+		return ErrNoMailbox
+	}
+	return err
+}
+
+// match adds what stands under exactly this address, or returns errNotMatched.
+func (x *expansion) match(ctx context.Context, a mail.Address, depth int) error {
+	x.steps++
+	if depth > maxDepth || x.steps > 10*maxTargets {
+		return ErrBadAlias
+	}
+	m, err := x.reader.Lookup(ctx, a)
+	switch {
+	case err != nil:
+		return err
+	case !m.Hosted:
+		return ErrNotHosted
+	case m.Mailbox != nil:
+		return x.add(*m.Mailbox)
+	case m.Alias != nil:
+		x.route.Alias = true
+		for _, target := range m.Alias.Targets {
+			if err := x.follow(ctx, target, depth+1); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return errNotMatched
+}
+
+func (x *expansion) add(m Mailbox) error {
+	switch {
+	case x.seen[m.ID]:
+		return nil
+	case !m.Enabled:
+		return ErrDisabled // a disabled mailbox does not fall to the catch-all
+	case len(x.route.Mailboxes) == maxTargets:
+		return ErrBadAlias
+	}
+	x.seen[m.ID] = true
+	x.route.Mailboxes = append(x.route.Mailboxes, m)
+	return nil
+}

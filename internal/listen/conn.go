@@ -1,0 +1,78 @@
+package listen
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Conn is a counted connection. It knows whether its session waits for a
+// command, when a drain may end it, or is at work, when it may not.
+type Conn struct {
+	net.Conn
+	group   *Group
+	client  netip.Addr
+	network netip.Prefix
+
+	mu      sync.Mutex
+	waiting bool
+	awoken  bool
+
+	closing sync.Once
+	closed  error
+}
+
+// Client is the peer's address.
+func (c *Conn) Client() netip.Addr { return c.client }
+
+// AwaitCommand declares that the session waits for its peer's next command and
+// sets the read deadline. ErrDraining if the server is shutting down; when that
+// begins during the wait, the read fails with a timeout and Draining is true.
+func (c *Conn) AwaitCommand(timeout time.Duration) error {
+	c.group.mu.Lock()
+	draining := c.group.draining
+	c.group.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if draining || c.awoken {
+		c.awoken = true
+		return ErrDraining
+	}
+	c.waiting = true
+	return c.Conn.SetReadDeadline(time.Now().Add(timeout))
+}
+
+// Working declares that a command or a transfer is being worked on.
+func (c *Conn) Working() {
+	c.mu.Lock()
+	c.waiting = false
+	c.mu.Unlock()
+}
+
+// Draining reports whether a drain has reached this connection.
+func (c *Conn) Draining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.awoken
+}
+
+// wake makes the wait for a command fail with a timeout now, or the next
+// AwaitCommand if the session is at work.
+func (c *Conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.awoken = true
+	if c.waiting {
+		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// Close closes the connection once and gives its place free.
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		c.closed = c.Conn.Close()
+		c.group.release(c)
+	})
+	return c.closed
+}

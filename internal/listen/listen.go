@@ -1,0 +1,200 @@
+// Package listen is the ground every daemon stands on: listeners, limits on
+// connections in all and per client, TLS and its reload, and the end of a
+// connection's life when the server drains. It speaks no protocol.
+package listen
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"mailsrv/internal/logs"
+)
+
+// ErrDraining ends the wait for a command when the server is shutting down.
+var ErrDraining = errors.New("server is shutting down")
+
+// Limits bound the connections of one daemon; 0 is no limit.
+type Limits struct {
+	Connections int // in all
+	PerClient   int // per Network
+}
+
+// Group is the listeners and connections of one daemon. Its owner calls Drain
+// at the end.
+type Group struct {
+	name   string // of the protocol, for the log
+	busy   string // line sent to whom a limit refuses
+	logger *slog.Logger
+
+	mu        sync.Mutex
+	limits    Limits
+	listeners []net.Listener
+	conns     map[*Conn]struct{}
+	perClient map[netip.Prefix]int
+	draining  bool
+	empty     chan struct{} // closed when draining and no connection is left
+}
+
+// NewGroup makes a group without listeners. busy is sent, with its CRLF, to a
+// client that a limit refuses before its connection is closed.
+func NewGroup(name, busy string, limits Limits, logger *slog.Logger) *Group {
+	return &Group{
+		name: name, busy: busy, logger: logger, limits: limits,
+		conns: map[*Conn]struct{}{}, perClient: map[netip.Prefix]int{},
+		empty: make(chan struct{}),
+	}
+}
+
+// SetLimits changes the limits for connections to come.
+func (g *Group) SetLimits(l Limits) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limits = l
+}
+
+// Open returns how many connections are open.
+func (g *Group) Open() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns)
+}
+
+// Wrap returns a listener whose Accept yields *Conn within the limits. The
+// group closes it when it drains.
+func (g *Group) Wrap(l net.Listener) net.Listener {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.listeners = append(g.listeners, l)
+	return &listener{Listener: l, group: g}
+}
+
+// Drain stops accepting, wakes the connections that wait for a command (their
+// AwaitCommand returns ErrDraining), and waits until all are closed. When ctx
+// ends first, the rest are closed and its error is returned.
+func (g *Group) Drain(ctx context.Context) error {
+	g.mu.Lock()
+	if !g.draining {
+		g.draining = true
+		for _, l := range g.listeners {
+			l.Close()
+		}
+		if len(g.conns) == 0 {
+			close(g.empty)
+		}
+	}
+	waiting := g.snapshot()
+	g.mu.Unlock()
+	for _, c := range waiting {
+		c.wake()
+	}
+	select {
+	case <-g.empty:
+		return nil
+	case <-ctx.Done():
+	}
+	g.mu.Lock()
+	rest := g.snapshot()
+	g.mu.Unlock()
+	for _, c := range rest {
+		c.Close()
+	}
+	return ctx.Err()
+}
+
+func (g *Group) snapshot() []*Conn {
+	all := make([]*Conn, 0, len(g.conns))
+	for c := range g.conns {
+		all = append(all, c)
+	}
+	return all
+}
+
+// admit counts a connection, or says which limit refuses it.
+func (g *Group) admit(c *Conn) (refusal string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case g.draining:
+		return "shutting down"
+	case g.limits.Connections > 0 && len(g.conns) >= g.limits.Connections:
+		return "too many connections"
+	case g.limits.PerClient > 0 && g.perClient[c.network] >= g.limits.PerClient:
+		return "too many connections from this client"
+	}
+	g.conns[c] = struct{}{}
+	g.perClient[c.network]++
+	return ""
+}
+
+func (g *Group) release(c *Conn) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, counted := g.conns[c]; !counted {
+		return
+	}
+	delete(g.conns, c)
+	if g.perClient[c.network]--; g.perClient[c.network] == 0 {
+		delete(g.perClient, c.network)
+	}
+	if g.draining && len(g.conns) == 0 {
+		close(g.empty)
+	}
+}
+
+type listener struct {
+	net.Listener
+	group *Group
+}
+
+// keepAlive finds peers that vanished without a word: a dead one frees its
+// maildrop's lock after two minutes at the latest.
+var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 30 * time.Second, Count: 3}
+
+// Accept returns the next connection within the limits, as a *Conn.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if tcp, ok := raw.(*net.TCPConn); ok {
+			tcp.SetKeepAliveConfig(keepAlive)
+		}
+		c := &Conn{Conn: raw, group: l.group, client: clientOf(raw)}
+		c.network = Network(c.client)
+		refusal := l.group.admit(c)
+		if refusal == "" {
+			return c, nil
+		}
+		l.group.logger.Info(logs.ConnectRefused, logs.Proto, l.group.name,
+			logs.Client, c.client, logs.Reason, refusal)
+		// The line fits the empty send buffer, so this cannot block.
+		raw.SetWriteDeadline(time.Now().Add(time.Second))
+		raw.Write([]byte(l.group.busy))
+		raw.Close()
+	}
+}
+
+func clientOf(c net.Conn) netip.Addr {
+	if tcp, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	}
+	return netip.IPv4Unspecified()
+}
+
+// Network is the unit by which clients are told apart for limits and delays:
+// one IPv4 address, or the /64 that one IPv6 customer commonly holds.
+func Network(a netip.Addr) netip.Prefix {
+	a = a.Unmap().WithZone("")
+	bits := 32
+	if a.Is6() {
+		bits = 64
+	}
+	p, _ := a.Prefix(bits)
+	return p
+}

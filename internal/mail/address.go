@@ -1,0 +1,245 @@
+package mail
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+
+	"golang.org/x/net/idna"
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+)
+
+// Limits of RFC 5321 section 4.5.3.1, in octets.
+const (
+	maxLocal  = 64
+	maxDomain = 255
+)
+
+// Address is a mailbox address. Local is unquoted and keeps its case; Domain
+// is lower case with A-labels (RFC 5890), or an address literal in brackets.
+// The zero Address stands for the null reverse-path.
+type Address struct {
+	Local  string
+	Domain string
+}
+
+// ErrAddress is wrapped by every error of this file.
+var ErrAddress = errors.New("bad address")
+
+// ParseAddress reads an address as a person writes it: local@domain, the local
+// part quoted where it has to be.
+func ParseAddress(s string) (Address, error) {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return Address{}, fmt.Errorf("%w %q: write local@domain", ErrAddress, s)
+	}
+	local := s[:at]
+	if strings.HasPrefix(local, `"`) {
+		unquoted, ok := unquote(local)
+		if !ok {
+			return Address{}, fmt.Errorf("%w %q: the quoted local part is malformed", ErrAddress, s)
+		}
+		local = unquoted
+	} else if !isDotString(local) {
+		return Address{}, fmt.Errorf("%w %q: the local part needs quotes, or has a dot too many", ErrAddress, s)
+	}
+	return newAddress(local, s[at+1:])
+}
+
+// SplitAddress reads an address whose local part has been unquoted already, as
+// go-smtp hands it over. The last "@" parts it: the local part may hold others.
+func SplitAddress(s string) (Address, error) {
+	at := strings.LastIndexByte(s, '@')
+	if at < 0 {
+		return Address{}, fmt.Errorf("%w %q: no domain", ErrAddress, s)
+	}
+	return newAddress(s[:at], s[at+1:])
+}
+
+func newAddress(local, domain string) (Address, error) {
+	switch {
+	case local == "":
+		return Address{}, fmt.Errorf("%w: the local part is empty", ErrAddress)
+	case len(local) > maxLocal:
+		return Address{}, fmt.Errorf("%w: the local part has more than %d octets", ErrAddress, maxLocal)
+	case hasControl(local) || !utf8.ValidString(local):
+		return Address{}, fmt.Errorf("%w: control characters or broken UTF-8 in the local part", ErrAddress)
+	}
+	name, err := ParseDomain(domain)
+	if err != nil {
+		return Address{}, err
+	}
+	return Address{Local: local, Domain: name}, nil
+}
+
+// ParseDomain returns a domain in the form in which domains are compared:
+// lower case, A-labels, no trailing dot. An address literal stays one.
+func ParseDomain(s string) (string, error) {
+	if strings.HasPrefix(s, "[") {
+		return parseLiteral(s)
+	}
+	name := strings.TrimSuffix(s, ".")
+	if isPlainDomain(name) {
+		return strings.ToLower(name), nil
+	}
+	name, err := idnaProfile.ToASCII(name)
+	if err != nil || !isPlainDomain(name) {
+		return "", fmt.Errorf("%w: %q is not a domain name", ErrAddress, s)
+	}
+	return name, nil
+}
+
+// idnaProfile maps U-labels to A-labels as look-ups do (RFC 5891 section 5).
+var idnaProfile = idna.New(idna.MapForLookup(), idna.BidiRule(), idna.Transitional(false), idna.StrictDomainName(false))
+
+// isPlainDomain reports whether s consists of letters, digits, hyphens and
+// (seen in the field, if not in RFC 1123) underscores, in labels of 1 to 63.
+// A-labels that IDNA would refuse pass: they are only compared, never shown.
+func isPlainDomain(s string) bool {
+	if s == "" || len(s) > maxDomain {
+		return false
+	}
+	label := 0
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c == '.':
+			if label == 0 {
+				return false
+			}
+			label = 0
+			continue
+		case isAlnum(c) || c == '-' || c == '_':
+			label++
+		default:
+			return false
+		}
+		if label > 63 {
+			return false
+		}
+	}
+	return label > 0
+}
+
+// parseLiteral checks an address literal (RFC 5321 section 4.1.3).
+func parseLiteral(s string) (string, error) {
+	inner, closed := strings.CutSuffix(s[1:], "]")
+	text := inner
+	if len(inner) > 5 && strings.EqualFold(inner[:5], "IPv6:") {
+		text = inner[5:]
+	}
+	addr, err := netip.ParseAddr(text)
+	if !closed || err != nil || addr.Zone() != "" {
+		return "", fmt.Errorf("%w: %q is not an address literal", ErrAddress, s)
+	}
+	if addr.Is4() {
+		return "[" + addr.String() + "]", nil
+	}
+	return "[IPv6:" + addr.String() + "]", nil
+}
+
+// IsZero reports whether a is the null reverse-path.
+func (a Address) IsZero() bool { return a == Address{} }
+
+// Fold returns a in the form in which mailboxes are compared: the local part
+// in Unicode normal form C with its case folded, the domain as it is. RFC 5321
+// leaves local parts to the host that owns them; no sender means two people by
+// Look@me.com and look@me.com.
+func (a Address) Fold() Address {
+	for i := range len(a.Local) {
+		if c := a.Local[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+			a.Local = norm.NFC.String(cases.Fold().String(norm.NFC.String(a.Local)))
+			break
+		}
+	}
+	return a
+}
+
+// WithoutTag returns a with "+tag" cut from the local part, and whether there
+// was one. A local part that begins with "+" has no tag.
+func (a Address) WithoutTag() (Address, bool) {
+	i := strings.IndexByte(a.Local, '+')
+	if i <= 0 {
+		return a, false
+	}
+	a.Local = a.Local[:i]
+	return a, true
+}
+
+// String writes the address as it stands in a path or a header field, quoting
+// the local part where RFC 5321 section 4.1.2 asks for it. The zero Address
+// gives "".
+func (a Address) String() string {
+	if a.IsZero() {
+		return ""
+	}
+	if isDotString(a.Local) {
+		return a.Local + "@" + a.Domain
+	}
+	var b strings.Builder
+	b.WriteByte('"')
+	for i := range len(a.Local) {
+		if c := a.Local[i]; c == '"' || c == '\\' {
+			b.WriteByte('\\')
+		}
+		b.WriteByte(a.Local[i])
+	}
+	b.WriteString(`"@`)
+	b.WriteString(a.Domain)
+	return b.String()
+}
+
+// isDotString reports whether s is a Dot-string: atoms with single dots
+// between them (RFC 5321 section 4.1.2, with RFC 6531's UTF-8).
+func isDotString(s string) bool {
+	if s == "" || s[0] == '.' || s[len(s)-1] == '.' || strings.Contains(s, "..") {
+		return false
+	}
+	for i := range len(s) {
+		c := s[i]
+		if c < utf8.RuneSelf && !isAlnum(c) && strings.IndexByte("!#$%&'*+-/=?^_`{|}~.", c) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// unquote reads a Quoted-string.
+func unquote(s string) (string, bool) {
+	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
+		return "", false
+	}
+	var b strings.Builder
+	for i := 1; i < len(s)-1; i++ {
+		c := s[i]
+		if c == '"' {
+			return "", false
+		}
+		if c == '\\' {
+			i++
+			if i == len(s)-1 {
+				return "", false
+			}
+			c = s[i]
+		}
+		b.WriteByte(c)
+	}
+	return b.String(), true
+}
+
+func isAlnum(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// hasControl reports C0 controls, DEL, and the C1 controls of Unicode, which
+// some terminals obey.
+func hasControl(s string) bool {
+	for _, r := range s {
+		if r < 0x20 || 0x7F <= r && r < 0xA0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,43 @@
+package mail
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Protocol is the value of the "with" clause of a Received field (RFC 3848,
+// RFC 6531).
+type Protocol string
+
+// ProtocolName names how a message arrived.
+func ProtocolName(extended, secure, utf8 bool) Protocol {
+	name := "SMTP"
+	if extended {
+		name = "ESMTP"
+	}
+	if utf8 {
+		name = "UTF8SMTP"
+	}
+	if secure {
+		name += "S"
+	}
+	return Protocol(name)
+}
+
+// Client is who handed a message in.
+type Client struct {
+	Addr     netip.Addr
+	Helo     string // as the client said it; any octets
+	Protocol Protocol
+	TLS      string // version and cipher suite; empty without TLS
+}
+
+// Envelope is what SMTP says of a message apart from its content
+// (RFC 5321 section 2.3.1), without the recipients.
+type Envelope struct {
+	ID          string  // see NewID
+	ReversePath Address // the zero Address is the null reverse-path <>
+	Client      Client
+	Size        int64 // octets declared by SIZE=, 0 if none (RFC 1870)
+	Received    time.Time
+}

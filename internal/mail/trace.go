@@ -1,0 +1,79 @@
+package mail
+
+import (
+	"strings"
+	"time"
+)
+
+// MaxHops is how many Received fields a message may carry; one with more is
+// caught in a loop (RFC 5321 section 6.3).
+const MaxHops = 100
+
+// ReturnPath is the field that records the reverse-path at final delivery
+// (RFC 5321 section 4.4), with its CRLF.
+func ReturnPath(reversePath Address) string {
+	return "Return-Path: <" + reversePath.String() + ">\r\n"
+}
+
+// DeliveredTo is the field that names the forward-path by which a message came
+// into a maildrop (RFC 9228), with its CRLF. Programs that share out a
+// catch-all maildrop read it.
+func DeliveredTo(forwardPath Address) string {
+	return "Delivered-To: " + forwardPath.String() + "\r\n"
+}
+
+// Received is the trace field that host adds (RFC 5321 section 4.4), with its
+// CRLFs. forPath stands in the "for" clause; the zero Address leaves it out, as
+// it must be when there are several recipients: one would learn of the others.
+// Its length does not depend on the time.
+func Received(e *Envelope, host string, forPath Address) string {
+	var b strings.Builder
+	b.Grow(256)
+	b.WriteString("Received: from ")
+	b.WriteString(heloText(e.Client.Helo))
+	b.WriteString(" (")
+	b.WriteString(Literal(e.Client))
+	b.WriteString(")\r\n\tby ")
+	b.WriteString(host)
+	b.WriteString(" with ")
+	b.WriteString(string(e.Client.Protocol))
+	if e.Client.TLS != "" {
+		b.WriteString(" (" + e.Client.TLS + ")")
+	}
+	b.WriteString(" id ")
+	b.WriteString(e.ID)
+	if !forPath.IsZero() {
+		b.WriteString("\r\n\tfor <")
+		b.WriteString(forPath.String())
+		b.WriteByte('>')
+	}
+	b.WriteString(";\r\n\t")
+	b.WriteString(e.Received.UTC().Format(time.RFC1123Z))
+	b.WriteString("\r\n")
+	return b.String()
+}
+
+// Literal writes the client's address as RFC 5321 section 4.1.3 does.
+func Literal(c Client) string {
+	addr := c.Addr.Unmap().WithZone("")
+	if addr.Is6() {
+		return "[IPv6:" + addr.String() + "]"
+	}
+	return "[" + addr.String() + "]"
+}
+
+// heloText makes what a client said of itself fit to stand in a field:
+// whatever a domain or an address literal cannot hold becomes "?", so that no
+// comment, clause or line can be smuggled in.
+func heloText(helo string) string {
+	if helo == "" {
+		return "unknown"
+	}
+	text := []byte(helo[:min(len(helo), maxDomain)])
+	for i, c := range text {
+		if !isAlnum(c) && strings.IndexByte(".-_:[]", c) < 0 {
+			text[i] = '?'
+		}
+	}
+	return string(text)
+}

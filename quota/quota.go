@@ -1,0 +1,83 @@
+// Package quota is the arithmetic of limits: what is held now, what is
+// allowed, and whether one more message still fits. It does no I/O and knows
+// no mailbox; the store applies its rules inside the transaction that adds a
+// message.
+package quota
+
+// Usage is what a maildrop holds now.
+type Usage struct {
+	Octets   int64 // as on the wire: CRLF and trace fields included
+	Messages int64
+}
+
+// Add returns the sum of two usages.
+func (u Usage) Add(v Usage) Usage {
+	return Usage{Octets: u.Octets + v.Octets, Messages: u.Messages + v.Messages}
+}
+
+// Values of a Limit that are not amounts.
+const (
+	Unlimited int64 = 0  // no limit
+	Inherit   int64 = -1 // not set here: the next wider limit counts
+)
+
+// Limit is what a maildrop may hold. Each part is an amount, Unlimited, or
+// Inherit.
+type Limit struct {
+	Octets   int64
+	Messages int64
+}
+
+// Or fills each part of l that is Inherit from the wider limit. A mailbox's
+// limit falls back to its domain's, and that to the server's:
+//
+//	effective := mailbox.Or(domain).Or(server)
+func (l Limit) Or(wider Limit) Limit {
+	if l.Octets == Inherit {
+		l.Octets = wider.Octets
+	}
+	if l.Messages == Inherit {
+		l.Messages = wider.Messages
+	}
+	return l
+}
+
+// Verdict says how an addition relates to a limit.
+type Verdict int
+
+// The verdicts, from best to worst.
+const (
+	Fits     Verdict = iota
+	Full             // does not fit now; it may once mail has been deleted
+	TooLarge         // larger than the whole limit: it never fits
+)
+
+// Judge says whether add fits beside u under l. A part of l that is Unlimited
+// or Inherit does not constrain.
+func (l Limit) Judge(u, add Usage) Verdict {
+	switch {
+	case over(l.Octets, 0, add.Octets), over(l.Messages, 0, add.Messages):
+		return TooLarge
+	case over(l.Octets, u.Octets, add.Octets), over(l.Messages, u.Messages, add.Messages):
+		return Full
+	}
+	return Fits
+}
+
+// over reports held+add > limit without overflowing.
+func over(limit, held, add int64) bool {
+	return limit > 0 && add > 0 && (held > limit || add > limit-held)
+}
+
+// Percent returns the fuller of the two dimensions as a whole percentage, and
+// false when neither is limited. Usage above a lowered limit gives more than 100.
+func (l Limit) Percent(u Usage) (int, bool) {
+	p, limited := 0, false
+	for _, d := range [2][2]int64{{l.Octets, u.Octets}, {l.Messages, u.Messages}} {
+		if d[0] > 0 {
+			limited = true
+			p = max(p, int(float64(d[1])/float64(d[0])*100))
+		}
+	}
+	return p, limited
+}

@@ -1,0 +1,52 @@
+package quota
+
+import (
+	"fmt"
+	"math"
+	"math/big"
+	"strings"
+)
+
+// units maps a lower-cased suffix to octets. Decimal and binary multiples are
+// told apart as IEC 80000-13 does: 1 GB is 10^9 octets, 1 GiB is 2^30.
+var units = map[string]int64{
+	"": 1, "b": 1,
+	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+}
+
+// ParseSize reads an amount of octets such as "500MiB", "1.5GB", "4096" or
+// "0" (no limit). Case does not matter, and a space may stand before the unit.
+func ParseSize(s string) (int64, error) {
+	text := strings.ToLower(strings.TrimSpace(s))
+	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz ")
+	unit, known := units[strings.TrimSpace(text[len(digits):])]
+	whole, fraction, _ := strings.Cut(digits, ".")
+	bad := !known || whole == "" || len(digits) > 24 || strings.HasSuffix(digits, ".") ||
+		strings.Trim(whole+fraction, "0123456789") != ""
+	if bad {
+		return 0, fmt.Errorf("%q is not a size: write a number and a unit, such as 500MiB, 1GB, or 0 for no limit", s)
+	}
+	amount, _ := new(big.Rat).SetString(digits)
+	amount.Mul(amount, new(big.Rat).SetInt64(unit))
+	octets := new(big.Int).Quo(amount.Num(), amount.Denom())
+	if !octets.IsInt64() {
+		return 0, fmt.Errorf("%q is too large: the most is %d octets", s, int64(math.MaxInt64))
+	}
+	return octets.Int64(), nil
+}
+
+// FormatSize writes octets with the largest binary unit that keeps the number
+// at least 1, to one decimal: "1.5GiB", "500MiB", "0B".
+func FormatSize(octets int64) string {
+	const names = "KMGTPE"
+	if octets < 1<<10 {
+		return fmt.Sprintf("%dB", octets)
+	}
+	value, i := float64(octets)/1024, 0
+	for value >= 1023.95 && i < len(names)-1 {
+		value /= 1024
+		i++
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", value), ".0") + names[i:i+1] + "iB"
+}
