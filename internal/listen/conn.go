@@ -30,13 +30,9 @@ func (c *Conn) Client() netip.Addr { return c.client }
 // sets the read deadline. ErrDraining if the server is shutting down; when that
 // begins during the wait, the read fails with a timeout and Draining is true.
 func (c *Conn) AwaitCommand(timeout time.Duration) error {
-	c.group.mu.Lock()
-	draining := c.group.draining
-	c.group.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if draining || c.awoken {
-		c.awoken = true
+	if c.awoken {
 		return ErrDraining
 	}
 	c.waiting = true
