@@ -1,0 +1,126 @@
+package config
+
+import (
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"mailsrv/quota"
+)
+
+// Config holds every key, valid. It is not changed once it is loaded.
+type Config struct {
+	File string // that was read; empty when none was found
+	// Warnings are about how the file and the environment were read, Advice
+	// about a server that runs with this configuration. Each is one line.
+	Warnings []string
+	Advice   []string
+
+	Hostname        string
+	DataDir         string // absolute
+	Storage         Storage
+	Memory          Memory
+	TLS             TLS
+	SMTP            SMTP
+	POP3            POP3
+	Quota           Quota
+	ShutdownTimeout time.Duration
+	Log             Log
+	Metrics         Metrics
+}
+
+// Storage is where mail is kept.
+type Storage struct {
+	Driver  string
+	DSN     string // see Database
+	MinFree int64  // octets; below it no mail is accepted
+}
+
+// Memory bounds what passes through the server at a time.
+type Memory struct {
+	Buffers int64 // octets
+}
+
+// TLS names the PEM pair of all daemons: both absolute, or both empty.
+type TLS struct {
+	CertFile string
+	KeyFile  string
+}
+
+// SMTP is the receiving side.
+type SMTP struct {
+	Listen                  []string
+	MaxMessageSize          int64
+	MaxRecipients           int
+	MaxConnections          int // 0: no limit
+	MaxConnectionsPerClient int // 0: no limit
+	CommandTimeout          time.Duration
+	DataIdleTimeout         time.Duration
+	MinRate                 int64 // octets a second, once a message has taken ten minutes
+	MaxStaged               int64
+	BareNewline             string // Normalize or Reject
+}
+
+// POP3 is the serving side.
+type POP3 struct {
+	Listen                  []string
+	ListenTLS               []string
+	PlaintextLogin          string // Never, Loopback or Always
+	MaxConnections          int    // 0: no limit
+	MaxConnectionsPerClient int    // 0: no limit
+	IdleTimeout             time.Duration
+	LockTakeoverAfter       time.Duration
+}
+
+// Quota is the limit of mailboxes whose own and whose domain's is not set, and
+// what becomes of mail for a full one.
+type Quota struct {
+	DefaultSize     int64
+	DefaultMessages int64
+	WhenFull        string // Reject or Defer
+}
+
+// Log is how much is logged, and how.
+type Log struct {
+	Level  slog.Level
+	Format string // Text or JSON
+}
+
+// Metrics is where programs may read counters.
+type Metrics struct {
+	Listen string // empty: nowhere
+}
+
+// Values of keys that name a choice.
+const (
+	Normalize = "normalize"
+	Reject    = "reject"
+	Defer     = "defer"
+	Never     = "never"
+	Loopback  = "loopback"
+	Always    = "always"
+	Text      = "text"
+	JSON      = "json"
+)
+
+// Database is the path of the database file.
+func (c *Config) Database() string {
+	if c.Storage.DSN != "" {
+		return c.Storage.DSN
+	}
+	return filepath.Join(c.DataDir, "mailsrv.db")
+}
+
+// Limit is the server's limit for one mailbox.
+func (c *Config) Limit() quota.Limit {
+	return quota.Limit{Octets: c.Quota.DefaultSize, Messages: c.Quota.DefaultMessages}
+}
+
+// Source names where the configuration came from, for an error that it may be
+// the reason of.
+func (c *Config) Source() string {
+	if c.File == "" {
+		return "no configuration file"
+	}
+	return "configuration " + c.File
+}

@@ -1,0 +1,172 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+// field is a place in a Config and how a text is read into it.
+type field struct {
+	at   any // pointer to the place
+	list bool
+	// set reads text; a relative path counts from the folder base. Its error
+	// says what to write.
+	set func(text, base string) error
+}
+
+// hostname is the name this server goes by in greetings and trace fields.
+func hostname(at *string) field {
+	return field{at: at, set: func(text, _ string) (err error) {
+		if text == "" {
+			return nil // the machine's, see Load
+		}
+		if *at, err = mail.ParseDomain(text); err != nil {
+			return errors.New("write the full name of this server, such as mail.me.com")
+		}
+		return nil
+	}}
+}
+
+const (
+	required = true
+	optional = false
+)
+
+func path(at *string, needed bool) field {
+	return field{at: at, set: func(text, base string) error {
+		switch {
+		case text == "" && needed:
+			return errors.New("write the path of a folder, such as /var/lib/mailsrv")
+		case strings.ContainsRune(text, 0):
+			return errors.New("write a path without a NUL octet")
+		case text != "" && !filepath.IsAbs(text):
+			text = filepath.Join(base, text)
+		}
+		*at = text
+		return nil
+	}}
+}
+
+func size(at *int64, least, most int64) field {
+	return field{at: at, set: func(text, _ string) error {
+		octets, err := quota.ParseSize(text)
+		switch {
+		case err != nil && least > 0:
+			return errors.New("write a number and a unit, such as 64MiB or 1GB")
+		case err != nil:
+			return errors.New("write a number and a unit, such as 500MiB or 1GB, or 0")
+		case octets < least && most == math.MaxInt64:
+			return fmt.Errorf("write a size of at least %s", quota.FormatSize(least))
+		case octets < least, octets > most:
+			return fmt.Errorf("write a size from %s to %s", quota.FormatSize(least), quota.FormatSize(most))
+		}
+		*at = octets
+		return nil
+	}}
+}
+
+func count[N int | int64](at *N, least, most N) field {
+	return field{at: at, set: func(text, _ string) error {
+		n, err := strconv.ParseInt(text, 10, 64)
+		switch {
+		case (err != nil || N(n) < least) && least == 0:
+			return errors.New("write a whole number such as 100, or 0 for no limit")
+		case err != nil, N(n) < least, N(n) > most:
+			return fmt.Errorf("write a whole number from %d to %d", least, most)
+		}
+		*at = N(n)
+		return nil
+	}}
+}
+
+func duration(at *time.Duration, least, most time.Duration) field {
+	return field{at: at, set: func(text, _ string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil || d < least || d > most {
+			return fmt.Errorf("write a number and a unit such as 90s, 5m or 1h, from %s to %gh", least, most.Hours())
+		}
+		*at = d
+		return nil
+	}}
+}
+
+func choice(at *string, choices ...string) field {
+	return field{at: at, set: func(text, _ string) error {
+		for _, c := range choices {
+			if strings.EqualFold(text, c) {
+				*at = c
+				return nil
+			}
+		}
+		last := len(choices) - 1
+		if last == 0 {
+			return errors.New("write " + choices[0])
+		}
+		return errors.New("write " + strings.Join(choices[:last], ", ") + " or " + choices[last])
+	}}
+}
+
+func level(at *slog.Level) field {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo,
+		"warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	return field{at: at, set: func(text, _ string) error {
+		l, known := levels[strings.ToLower(text)]
+		if !known {
+			return errors.New("write debug, info, warn or error")
+		}
+		*at = l
+		return nil
+	}}
+}
+
+func addresses(at *[]string) field {
+	return field{at: at, list: true, set: func(text, _ string) error {
+		*at = nil
+		for item := range strings.SplitSeq(text, ",") {
+			item = strings.TrimSpace(item)
+			if item == "" {
+				continue
+			}
+			if err := checkAddress(item); err != nil {
+				return err
+			}
+			*at = append(*at, item)
+		}
+		return nil
+	}}
+}
+
+func address(at *string) field {
+	return field{at: at, set: func(text, _ string) error {
+		if text != "" {
+			if err := checkAddress(text); err != nil {
+				return err
+			}
+		}
+		*at = text
+		return nil
+	}}
+}
+
+func checkAddress(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return errors.New("write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525")
+	}
+	return nil
+}

@@ -1,0 +1,60 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+const (
+	localFile  = "mailsrv.yaml"
+	systemFile = "/etc/mailsrv/mailsrv.yaml"
+)
+
+// find returns the absolute path of the file to read: the one named, else the
+// one in the environment, else localFile in the working directory if the
+// caller owns it, else system. Empty if there is none. A file that was asked
+// for by name must exist; that is found out by reading it.
+func find(named, environment, system string) (file, warning string, err error) {
+	if named == "" {
+		named = environment
+	}
+	if named != "" {
+		file, err = filepath.Abs(named)
+		return file, "", err
+	}
+	local, err := filepath.Abs(localFile)
+	if err != nil {
+		return "", "", fmt.Errorf("working directory: %w", err)
+	}
+	switch owned, err := ownedByCaller(local); {
+	case err == nil && owned:
+		return local, "", nil
+	case err == nil:
+		warning = fmt.Sprintf("%s is left aside, since another user owns it: name it with --config to use it", local)
+	case !errors.Is(err, fs.ErrNotExist):
+		return "", "", err
+	}
+	if _, err := os.Stat(system); errors.Is(err, fs.ErrNotExist) {
+		return "", warning, nil
+	}
+	return system, warning, nil
+}
+
+// ownedByCaller guards against a file that somebody laid into a shared folder,
+// or a link there to a file of the caller's.
+func ownedByCaller(path string) (bool, error) {
+	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
+		info, err := stat(path)
+		if err != nil {
+			return false, err
+		}
+		if owner, ok := info.Sys().(*syscall.Stat_t); !ok || int(owner.Uid) != os.Geteuid() {
+			return false, nil
+		}
+	}
+	return true, nil
+}
