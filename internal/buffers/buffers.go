@@ -39,21 +39,34 @@ func NewPool(total int64, wait time.Duration) *Pool {
 func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 	class := classOf(n)
 	size := sizes[class]
-	if !p.total.TryAcquire(int64(size)) {
-		waiting, cancel := context.WithTimeout(ctx, p.wait)
-		defer cancel()
-		if err := p.total.Acquire(waiting, int64(size)); err != nil {
-			if ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-			return nil, ErrExhausted
-		}
+	if err := p.Reserve(ctx, int64(size)); err != nil {
+		return nil, err
 	}
 	if b, ok := p.free[class].Get().(*[]byte); ok {
 		return (*b)[:0], nil
 	}
 	return make([]byte, 0, size), nil
 }
+
+// Reserve counts n octets, at most Max, of memory that the caller gets elsewhere
+// against the total. Errors as of Get.
+func (p *Pool) Reserve(ctx context.Context, n int64) error {
+	if p.total.TryAcquire(n) {
+		return nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, p.wait)
+	defer cancel()
+	if p.total.Acquire(waiting, n) == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return ErrExhausted
+}
+
+// Release gives n reserved octets back.
+func (p *Pool) Release(n int64) { p.total.Release(n) }
 
 // Put takes a lent buffer back; nil is let pass. The caller must not use it
 // again.
@@ -62,7 +75,7 @@ func (p *Pool) Put(b []byte) {
 		return
 	}
 	p.free[classOf(cap(b))].Put(&b)
-	p.total.Release(int64(cap(b)))
+	p.Release(int64(cap(b)))
 }
 
 // Grow exchanges b for a larger buffer with the same content, or returns b

@@ -1,0 +1,152 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+
+	"mailsrv/internal/buffers"
+	"mailsrv/storage"
+)
+
+// castagnoli is the polynomial of CRC-32C, which processors compute.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// chunkShift parts a chunk's id into its body's id and its number.
+const chunkShift = 16
+
+// body collects a message: in one buffer as long as it fits, else in chunks of
+// buffers.Max that are staged in the database ahead of the commit.
+type body struct {
+	store  *Store
+	ctx    context.Context
+	buffer []byte
+	octets int64
+	id     int64 // of the body row; 0: nothing staged
+	chunks int64 // staged
+	err    error // of an earlier Write
+	done   bool
+}
+
+// NewBody implements storage.Store.
+func (s *Store) NewBody(ctx context.Context, size int64) (storage.Body, error) {
+	buffer, err := s.buffers.Get(ctx, int(min(max(size, 1), buffers.Max)))
+	if err != nil {
+		return nil, err
+	}
+	return &body{store: s, ctx: ctx, buffer: buffer}, nil
+}
+
+// Octets implements storage.Body.
+func (b *body) Octets() int64 { return b.octets }
+
+// Write implements storage.Body.
+func (b *body) Write(p []byte) (int, error) {
+	written := 0
+	for len(p) > 0 && b.err == nil {
+		if len(b.buffer) == buffers.Max {
+			b.err = b.stage()
+			continue
+		}
+		n := min(len(p), buffers.Max-len(b.buffer))
+		if b.buffer, b.err = b.store.buffers.Grow(b.ctx, b.buffer, len(b.buffer)+n); b.err != nil {
+			break
+		}
+		b.buffer = append(b.buffer, p[:n]...)
+		p = p[n:]
+		written += n
+		b.octets += int64(n)
+	}
+	return written, b.err
+}
+
+// stage commits the full buffer as the next chunk of an unfinished transfer.
+func (b *body) stage() error {
+	s := b.store
+	if total := s.staged.Add(buffers.Max); s.options.MaxStaged > 0 && total > s.options.MaxStaged {
+		s.staged.Add(-buffers.Max)
+		return storage.ErrStagedFull
+	}
+	id := b.id
+	j := &job{staged: buffers.Max}
+	j.apply = func(c *conn) (err error) {
+		id = b.id
+		if id == 0 {
+			if _, id, err = c.exec("INSERT INTO body (octets, chunks, crc, prefix) VALUES (0, 0, 0, '')"); err != nil {
+				return err
+			}
+			if _, _, err = c.exec("INSERT INTO transfer (body) VALUES (?)", id); err != nil {
+				return err
+			}
+		}
+		return insertChunk(c, id, b.chunks, b.buffer)
+	}
+	if err := s.writer.do(b.ctx, j); err != nil {
+		s.staged.Add(-buffers.Max)
+		return fmt.Errorf("stage a chunk: %w", err)
+	}
+	b.id = id
+	b.chunks++
+	b.buffer = b.buffer[:0]
+	return nil
+}
+
+func insertChunk(c *conn, body, number int64, data []byte) error {
+	_, _, err := c.exec("INSERT INTO chunk (id, crc, data) VALUES (?, ?, ?)",
+		body<<chunkShift|number, int64(crc32.Checksum(data, castagnoli)), data)
+	return err
+}
+
+// insert writes the body row with what is not staged yet, inside the commit of
+// its delivery, and returns its id.
+func (b *body) insert(c *conn, prefix string) (int64, error) {
+	crc := crc32.Update(0, castagnoli, []byte(prefix))
+	if b.id == 0 {
+		crc = crc32.Update(crc, castagnoli, b.buffer)
+		_, id, err := c.exec("INSERT INTO body (octets, chunks, crc, prefix, data) VALUES (?, 0, ?, ?, ?)",
+			b.octets, int64(crc), prefix, b.buffer)
+		return id, err
+	}
+	chunks := b.chunks
+	if len(b.buffer) > 0 {
+		if err := insertChunk(c, b.id, chunks, b.buffer); err != nil {
+			return 0, err
+		}
+		chunks++
+	}
+	if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", b.id); err != nil {
+		return 0, err
+	}
+	_, _, err := c.exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ? WHERE id = ?",
+		b.octets, chunks, int64(crc), prefix, b.id)
+	return b.id, err
+}
+
+// delivered gives the transfer's place free: what was staged is now mail.
+func (b *body) delivered() {
+	b.store.staged.Add(-b.chunks * buffers.Max)
+	b.id, b.chunks = 0, 0
+}
+
+// Discard implements storage.Body.
+func (b *body) Discard() {
+	if b.done {
+		return
+	}
+	b.done = true
+	b.store.buffers.Put(b.buffer)
+	b.buffer = nil
+	if b.id == 0 {
+		return
+	}
+	id := b.id
+	b.delivered()
+	// Nobody waits for this; should it fail, the next start sweeps.
+	b.store.writer.submit(&job{apply: func(c *conn) error {
+		if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
+			return err
+		}
+		return doom(c, id)
+	}})
+	b.store.writer.tidy()
+}

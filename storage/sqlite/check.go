@@ -1,0 +1,207 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"hash/crc32"
+	"strings"
+)
+
+// rule is one thing that always holds. query yields the rows that break it,
+// each with the finding's text in its first column. mend makes it hold again;
+// where it is empty only a person can decide, and advice says what.
+type rule struct {
+	query  string
+	mend   string
+	advice string
+}
+
+// rules are checked in this order, so that an earlier mend can feed a later.
+var rules = []rule{
+	{ // doomed, transfer and orphan are waiting, not drift
+		query: `SELECT 'entry of maildrop ' || maildrop || ', sequence ' || sequence || ': the mailbox does not exist' FROM entry WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)`,
+		mend:  `INSERT OR IGNORE INTO orphan (maildrop) SELECT DISTINCT maildrop FROM entry WHERE maildrop NOT IN (SELECT id FROM mailbox)`,
+	},
+	{
+		query: `SELECT 'mailbox ' || id || ' has no maildrop' FROM mailbox WHERE id NOT IN (SELECT id FROM maildrop)`,
+		mend:  `INSERT INTO maildrop (id) SELECT id FROM mailbox WHERE id NOT IN (SELECT id FROM maildrop)`,
+	},
+	{
+		query: `SELECT 'maildrop ' || id || ' has no mailbox' FROM maildrop WHERE id NOT IN (SELECT id FROM mailbox)`,
+		mend:  `DELETE FROM maildrop WHERE id NOT IN (SELECT id FROM mailbox)`,
+	},
+	{
+		query: `SELECT 'message ' || e.uidl || ' in ' || m.local || '@' || d.name || ': its body is missing' FROM entry e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body NOT IN (SELECT id FROM body)`,
+		mend:  `DELETE FROM entry WHERE body NOT IN (SELECT id FROM body)`,
+	},
+	{
+		query: `SELECT 'message ' || e.uidl || ' in maildrop ' || e.maildrop || ': its size is ' || e.octets || ', its parts have ' || (length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets) FROM entry e JOIN body b ON b.id = e.body WHERE e.octets <> length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets`,
+		mend:  `UPDATE entry SET octets = (SELECT length(CAST(b.prefix AS BLOB)) + length(CAST(entry.own AS BLOB)) + b.octets FROM body b WHERE b.id = entry.body) WHERE body IN (SELECT id FROM body)`,
+	},
+	{
+		query: `SELECT 'maildrop ' || p.id || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM maildrop p LEFT JOIN (SELECT maildrop, sum(octets) AS octets, count(*) AS messages FROM entry GROUP BY maildrop) e ON e.maildrop = p.id WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
+		mend:  `UPDATE maildrop SET octets = (SELECT coalesce(sum(octets), 0) FROM entry WHERE maildrop = maildrop.id), messages = (SELECT count(*) FROM entry WHERE maildrop = maildrop.id)`,
+	},
+	{
+		query: `SELECT 'maildrop ' || p.id || ' gave sequence ' || p.last || ', holds ' || max(e.sequence) FROM maildrop p JOIN entry e ON e.maildrop = p.id GROUP BY p.id HAVING max(e.sequence) > p.last`,
+		mend:  `UPDATE maildrop SET last = max(last, (SELECT coalesce(max(sequence), 0) FROM entry WHERE maildrop = maildrop.id))`,
+	},
+	{
+		query:  `SELECT 'maildrop ' || maildrop || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM entry GROUP BY maildrop, uidl HAVING count(*) > 1`,
+		advice: "remove all but one with mailsrv maildrop purge",
+	},
+	{
+		query: `SELECT 'body ' || s.body || ' counts ' || s.refs || ' entries, has ' || (SELECT count(*) FROM entry e WHERE e.body = s.body AND e.shared = 1) FROM share s LEFT JOIN (SELECT body, count(*) AS n FROM entry WHERE shared = 1 GROUP BY body) e ON e.body = s.body WHERE s.refs <> coalesce(e.n, 0)`,
+		mend:  `UPDATE share SET refs = (SELECT count(*) FROM entry e WHERE e.body = share.body AND e.shared = 1); DELETE FROM share WHERE refs = 0`,
+	},
+	{
+		query: `SELECT 'shared body ' || body || ' is not counted' FROM (SELECT body FROM entry WHERE shared = 1 GROUP BY body) WHERE body NOT IN (SELECT body FROM share)`,
+		mend:  `INSERT INTO share (body, refs) SELECT body, count(*) FROM entry WHERE shared = 1 AND body NOT IN (SELECT body FROM share) GROUP BY body`,
+	},
+	{
+		query: `SELECT 'body ' || body || ' waits to be freed but is needed' FROM doomed WHERE body IN (SELECT body FROM entry)`,
+		mend:  `DELETE FROM doomed WHERE body IN (SELECT body FROM entry)`,
+	},
+	{
+		query: `SELECT 'body ' || id || ' belongs to no message' FROM body WHERE id NOT IN (SELECT body FROM entry) AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
+		mend:  `INSERT INTO doomed (body) SELECT id FROM body WHERE id NOT IN (SELECT body FROM entry) AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
+	},
+	{
+		query: `SELECT 'chunk ' || id || ' belongs to no body' FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body)`,
+		mend:  `DELETE FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body)`,
+	},
+	{
+		query:  `SELECT 'address ' || m.local || '@' || d.name || ' is both a mailbox and an alias' FROM mailbox m JOIN alias a ON a.domain = m.domain AND a.local = m.local JOIN domain d ON d.id = m.domain`,
+		advice: "remove one of them",
+	},
+	{
+		query:  `SELECT 'alias target ' || t.local || '@' || t.domain || ' does not exist' FROM target t WHERE NOT EXISTS (SELECT 1 FROM domain d WHERE d.name = t.domain AND (EXISTS (SELECT 1 FROM mailbox m WHERE m.domain = d.id AND m.local = t.local) OR EXISTS (SELECT 1 FROM alias a WHERE a.domain = d.id AND a.local = t.local)))`,
+		advice: "remove it with mailsrv alias remove",
+	},
+}
+
+// Check implements storage.Checker. With repair the store must have been
+// opened with Exclusive; without, a server may be at work meanwhile.
+func (s *Store) Check(ctx context.Context, repair bool, report func(finding string)) (remaining int, err error) {
+	if repair {
+		if s.lock == nil {
+			return 0, fmt.Errorf("a repair needs the store to itself")
+		}
+		err := s.writer.change(ctx, func(c *conn, _ func(error)) error {
+			for _, r := range rules {
+				if err := mend(c, r, report); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	err = s.readers.snapshot(ctx, func(c *conn) error {
+		count := func(finding string) {
+			remaining++
+			report(finding)
+		}
+		if err := pragmaCheck(c, count); err != nil {
+			return err
+		}
+		for _, r := range rules {
+			err := c.each(r.query, func(row []driver.Value) error {
+				count(findingText(row[0], r))
+				return ctx.Err()
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return checkSums(ctx, c, count)
+	})
+	return remaining, err
+}
+
+func findingText(text driver.Value, r rule) string {
+	finding, _ := text.(string)
+	if r.mend != "" {
+		return finding + ": mailsrv check --repair mends it"
+	}
+	return finding + ": " + r.advice
+}
+
+// mend applies one rule's remedy where it is broken.
+func mend(c *conn, r rule, report func(string)) error {
+	if r.mend == "" {
+		return nil
+	}
+	broken := 0
+	err := c.each(r.query, func(row []driver.Value) error {
+		broken++
+		finding, _ := row[0].(string)
+		report("mended: " + finding)
+		return nil
+	})
+	if err != nil || broken == 0 {
+		return err
+	}
+	return c.script(r.mend)
+}
+
+// pragmaCheck lets SQLite look at its own pages, indexes and constraints.
+func pragmaCheck(c *conn, count func(string)) error {
+	err := c.each("PRAGMA integrity_check", func(row []driver.Value) error {
+		if text, _ := row[0].(string); text != "ok" {
+			count("database: " + strings.ReplaceAll(text, "\n", " ") + ": restore a backup")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.each("PRAGMA foreign_key_check", func(row []driver.Value) error {
+		count(fmt.Sprintf("database: a row of %v points to no row of %v: restore a backup", row[0], row[2]))
+		return nil
+	})
+}
+
+// checkSums reads every body and chunk.
+func checkSums(ctx context.Context, c *conn, count func(string)) error {
+	const owner = ` (SELECT group_concat(m.local || '@' || d.name || ' ' || e.uidl, ', ') FROM entry e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body = %s)`
+	bad := func(what string, id int64, body int64) error {
+		return c.each(fmt.Sprintf("SELECT"+owner, "?1"), func(row []driver.Value) error {
+			if text, ok := row[0].(string); ok {
+				count(fmt.Sprintf("%s %d is damaged (%s): restore a backup, or remove the message with mailsrv maildrop purge", what, id, text))
+			}
+			return nil
+		}, body)
+	}
+	err := c.each("SELECT id, prefix, data, crc FROM body WHERE id NOT IN (SELECT body FROM transfer)", func(row []driver.Value) error {
+		data, _ := row[2].([]byte)
+		sum := crc32.Update(crc32.Checksum([]byte(row[1].(string)), castagnoli), castagnoli, data)
+		if int64(sum) != row[3].(int64) {
+			return bad("body", row[0].(int64), row[0].(int64))
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	err = c.each("SELECT id, crc, data FROM chunk", func(row []driver.Value) error {
+		data, _ := row[2].([]byte)
+		if int64(crc32.Checksum(data, castagnoli)) != row[1].(int64) {
+			return bad("chunk", row[0].(int64), row[0].(int64)>>chunkShift)
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	// The content of a long body must add up.
+	return c.each(`SELECT b.id, b.octets, count(c.id), coalesce(sum(length(c.data)), 0), b.chunks FROM body b
+LEFT JOIN chunk c ON c.id BETWEEN b.id << 16 AND (b.id << 16 | 65535)
+WHERE b.chunks > 0 AND b.id NOT IN (SELECT body FROM doomed) GROUP BY b.id
+HAVING count(c.id) <> b.chunks OR coalesce(sum(length(c.data)), 0) <> b.octets`, func(row []driver.Value) error {
+		return bad("body", row[0].(int64), row[0].(int64))
+	})
+}

@@ -1,0 +1,372 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"mailsrv/internal/logs"
+	"mailsrv/storage"
+)
+
+// Bounds of one batch.
+const (
+	maxBatch       = 512         // jobs
+	maxBatchStaged = 1 << 20     // octets of unfinished transfers, after all complete deliveries
+	busyLimit      = time.Minute // how long the lock of another process is waited for
+)
+
+// errClosed answers what comes after Close.
+var errClosed = errors.New("the store is closed")
+
+// job is one change. apply runs inside a transaction that other jobs share; it
+// may run twice, the second time alone. A refusal leaves every row as it was
+// and is told through outcome; an error of apply rolls the transaction back.
+type job struct {
+	apply   func(*conn) error
+	outcome error // set by apply; nil: done
+	staged  int64 // octets of an unfinished transfer: may wait for deliveries
+	frees   bool  // removes mail: may use the space reserved for that
+	state   atomic.Int32
+	done    chan error
+}
+
+const (
+	jobWaiting int32 = iota
+	jobTaken
+	jobWithdrawn
+)
+
+// committer owns the one connection that writes. It takes whatever waits, at
+// once, without a timer: while one batch is being synced the next one gathers.
+type committer struct {
+	path   string
+	space  *space
+	logger *slog.Logger
+	conn   *conn // nil while it can't be opened
+
+	mu     sync.Mutex
+	queue  []*job // complete changes
+	staged []*job // chunks of unfinished transfers
+	closed bool
+
+	wake     chan struct{}
+	finished chan struct{}
+	upkeep   func(*conn) (more bool, err error) // one slice of freeing; nil: none
+	idleWork atomic.Bool                        // upkeep may have something to do
+
+	failures []time.Time // of the disk, the last minute's
+	readOnly atomic.Bool
+}
+
+func newCommitter(path string, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
+	m := &committer{
+		path: path, conn: c, space: space, logger: logger, upkeep: upkeep,
+		wake: make(chan struct{}, 1), finished: make(chan struct{}),
+	}
+	m.idleWork.Store(upkeep != nil)
+	go m.run()
+	return m
+}
+
+// close commits what waits and ends the goroutine.
+func (m *committer) close() error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.signal()
+	<-m.finished
+	if m.conn == nil {
+		return nil
+	}
+	return m.conn.Close()
+}
+
+func (m *committer) signal() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// do commits one change and returns its outcome. ctx takes it back only while
+// it waits.
+func (m *committer) do(ctx context.Context, j *job) error {
+	if err := m.submit(j); err != nil {
+		return err
+	}
+	select {
+	case err := <-j.done:
+		return err
+	case <-ctx.Done():
+		if j.state.CompareAndSwap(jobWaiting, jobWithdrawn) {
+			return ctx.Err()
+		}
+		return <-j.done
+	}
+}
+
+// change commits what f does, for changes that need none of a job's options.
+func (m *committer) change(ctx context.Context, f func(c *conn, refuse func(error)) error) error {
+	j := &job{}
+	j.apply = func(c *conn) error { return f(c, func(err error) { j.outcome = err }) }
+	return m.do(ctx, j)
+}
+
+// submit queues a change without waiting for it.
+func (m *committer) submit(j *job) error {
+	if m.readOnly.Load() {
+		return storage.ErrReadOnly
+	}
+	j.done = make(chan error, 1)
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return errClosed
+	}
+	if j.staged > 0 {
+		m.staged = append(m.staged, j)
+	} else {
+		m.queue = append(m.queue, j)
+	}
+	m.mu.Unlock()
+	m.signal()
+	return nil
+}
+
+// tidy says that there is something to free.
+func (m *committer) tidy() {
+	if m.upkeep != nil && !m.idleWork.Swap(true) {
+		m.signal()
+	}
+}
+
+func (m *committer) run() {
+	defer close(m.finished)
+	for {
+		m.mu.Lock()
+		waiting, closed := len(m.queue)+len(m.staged) > 0, m.closed
+		m.mu.Unlock()
+		switch {
+		case waiting:
+			m.commitWaiting()
+		case closed:
+			return
+		case m.idleWork.Load():
+			m.commit(nil)
+		default:
+			<-m.wake
+		}
+	}
+}
+
+// commitWaiting opens a transaction, then takes what waits by that time.
+func (m *committer) commitWaiting() {
+	if err := m.begin(); err != nil {
+		for _, j := range m.take() {
+			j.done <- err
+		}
+		return
+	}
+	m.finish(m.take())
+}
+
+// commit runs one transaction for jobs taken already.
+func (m *committer) commit(batch []*job) {
+	if err := m.begin(); err != nil {
+		for _, j := range batch {
+			j.done <- err
+		}
+		m.idleWork.Store(false)
+		return
+	}
+	m.finish(batch)
+}
+
+// begin takes the write lock, waiting for another process (the command line)
+// that holds it. Deliveries that cannot wait so long withdraw by themselves.
+func (m *committer) begin() error {
+	if m.conn == nil {
+		if err := m.reopen(); err != nil {
+			return err
+		}
+	}
+	give := time.Now().Add(busyLimit)
+	for {
+		_, _, err := m.conn.exec("BEGIN IMMEDIATE")
+		switch {
+		case err == nil:
+			return nil
+		case is(err, sqlite3.ErrBusy) && time.Now().Before(give):
+		default:
+			m.diskFailed(err)
+			return err
+		}
+	}
+}
+
+// take empties the queue into a batch.
+func (m *committer) take() []*job {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var batch []*job
+	m.queue = takeFrom(m.queue, &batch, maxBatch-1, 1<<62)
+	m.staged = takeFrom(m.staged, &batch, maxBatch, maxBatchStaged)
+	return batch
+}
+
+// takeFrom moves jobs to the batch until it has count jobs or these add up to
+// the octets, and returns the rest.
+func takeFrom(from []*job, batch *[]*job, count int, octets int64) []*job {
+	for i, j := range from {
+		if len(*batch) >= count || octets <= 0 {
+			return append(from[:0], from[i:]...)
+		}
+		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
+			*batch = append(*batch, j)
+			octets -= j.staged
+		}
+		from[i] = nil
+	}
+	return from[:0]
+}
+
+// finish applies the batch in the open transaction, commits, and answers. When
+// anything unexpected happens the batch is rolled back and each job is tried
+// once more by itself: one bad job never harms its neighbours.
+func (m *committer) finish(batch []*job) {
+	err := m.applyAndCommit(batch)
+	if err == nil {
+		for _, j := range batch {
+			j.done <- j.outcome
+		}
+		return
+	}
+	for _, j := range batch {
+		j.done <- m.alone(j, err, len(batch) > 1)
+	}
+}
+
+// alone tries one job of a failed batch by itself. first is the batch's error,
+// and the job's own if it was alone already.
+func (m *committer) alone(j *job, first error, others bool) error {
+	if !others && !(j.frees && is(first, sqlite3.ErrFull)) {
+		return m.explain(first)
+	}
+	if err := m.begin(); err != nil {
+		return m.explain(err)
+	}
+	err := m.applyAndCommit([]*job{j})
+	if j.frees && is(err, sqlite3.ErrFull) && m.space.useReserve() {
+		if err = m.begin(); err == nil {
+			err = m.applyAndCommit([]*job{j})
+		}
+	}
+	if err != nil {
+		return m.explain(err)
+	}
+	return j.outcome
+}
+
+// explain turns what SQLite says into the contract's errors.
+func (m *committer) explain(err error) error {
+	switch {
+	case m.readOnly.Load():
+		return storage.ErrReadOnly
+	case is(err, sqlite3.ErrFull):
+		return errors.Join(storage.ErrNoSpace, err)
+	}
+	return err
+}
+
+// applyAndCommit works inside the open transaction and always ends it.
+func (m *committer) applyAndCommit(batch []*job) error {
+	for _, j := range batch {
+		j.outcome = nil
+		if err := j.apply(m.conn); err != nil {
+			m.rollback(err)
+			return err
+		}
+	}
+	if m.idleWork.Load() {
+		more, err := m.upkeep(m.conn)
+		if err != nil {
+			m.idleWork.Store(false)
+			m.rollback(err)
+			if len(batch) == 0 && is(err, sqlite3.ErrFull) && m.space.useReserve() {
+				m.idleWork.Store(true)
+			}
+			return err
+		}
+		if !more {
+			m.idleWork.Store(false)
+		}
+	}
+	if _, _, err := m.conn.exec("COMMIT"); err != nil {
+		m.rollback(err)
+		return err
+	}
+	return nil
+}
+
+// rollback ends a failed transaction. After a failure of the disk the state of
+// the connection is not to be trusted: it is closed, and opened again by the
+// next batch.
+func (m *committer) rollback(cause error) {
+	m.logger.Warn(logs.Storage, logs.Reason, "a batch was rolled back", logs.Error, cause)
+	if is(cause, sqlite3.ErrFull) {
+		m.space.recheck()
+	}
+	if m.diskFailed(cause) {
+		return
+	}
+	if m.conn.AutoCommit() {
+		return // SQLite has rolled back by itself
+	}
+	if _, _, err := m.conn.exec("ROLLBACK"); err != nil {
+		m.logger.Error(logs.Storage, logs.Reason, "rollback failed", logs.Error, err)
+		m.drop()
+	}
+}
+
+// diskFailed drops the connection after an I/O error, and reports whether it
+// did. After three within a minute nothing is written until a restart: a disk
+// that fails now and then must not be given more mail.
+func (m *committer) diskFailed(err error) bool {
+	if !is(err, sqlite3.ErrIoErr) && !is(err, sqlite3.ErrCorrupt) && !is(err, sqlite3.ErrNotADB) {
+		return false
+	}
+	m.drop()
+	now := time.Now()
+	recent := m.failures[:0]
+	for _, t := range m.failures {
+		if now.Sub(t) < time.Minute {
+			recent = append(recent, t)
+		}
+	}
+	m.failures = append(recent, now)
+	if len(m.failures) >= 3 && !m.readOnly.Swap(true) {
+		m.logger.Error(logs.Storage, logs.Reason, storage.ErrReadOnly.Error(), logs.Error, err)
+	}
+	return true
+}
+
+func (m *committer) drop() {
+	m.conn.Close()
+	m.conn = nil
+}
+
+func (m *committer) reopen() error {
+	c, err := openConn(m.path, writerCacheKiB)
+	if err != nil {
+		m.logger.Error(logs.Storage, logs.Reason, "the database cannot be opened again", logs.Error, err)
+		return err
+	}
+	m.conn = c
+	return nil
+}

@@ -1,0 +1,136 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// Deliver implements storage.Store.
+func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Limit) error {
+	b, ok := d.Body.(*body)
+	if !ok || b.store != s {
+		return errors.New("sqlite: the body is of another store")
+	}
+	if b.err != nil {
+		return b.err
+	}
+	j := &job{}
+	j.apply = func(c *conn) error {
+		misfits, err := takeRoom(c, d, limit)
+		if err != nil {
+			return err
+		}
+		if len(misfits) > 0 {
+			j.outcome = &storage.MisfitError{Misfits: misfits}
+			return nil
+		}
+		return insertMessage(c, d, b)
+	}
+	if err := s.writer.do(ctx, j); err != nil {
+		return err
+	}
+	b.delivered()
+	return nil
+}
+
+// roomQuery counts a message into a maildrop if its mailbox takes mail and has
+// room; otherwise it changes nothing. The limits are read here, in the commit,
+// so that one just lowered counts.
+const roomQuery = `
+UPDATE maildrop SET octets = octets + ?2, messages = messages + 1, last = last + 1
+WHERE id = ?1 AND EXISTS (
+    SELECT 1 FROM mailbox m JOIN domain d ON d.id = m.domain
+    WHERE m.id = ?1 AND m.enabled
+    AND (coalesce(m.limit_octets, d.limit_octets, ?3) <= 0
+         OR maildrop.octets + ?2 <= coalesce(m.limit_octets, d.limit_octets, ?3))
+    AND (coalesce(m.limit_messages, d.limit_messages, ?4) <= 0
+         OR maildrop.messages + 1 <= coalesce(m.limit_messages, d.limit_messages, ?4)))`
+
+// takeRoom counts the message into every maildrop, or into none when some
+// cannot take it, which it returns. No savepoint: errors that roll back a
+// transaction would not stop at one, and they cost more than undoing by hand.
+func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) ([]storage.Misfit, error) {
+	var misfits []storage.Misfit
+	for _, r := range d.To {
+		changed, _, err := c.exec(roomQuery, int64(r.Mailbox), d.Octets(r), limit.Octets, limit.Messages)
+		if err != nil {
+			return nil, err
+		}
+		if changed == 0 {
+			reason, err := whyNot(c, r, d.Octets(r), limit)
+			if err != nil {
+				return nil, err
+			}
+			misfits = append(misfits, storage.Misfit{Mailbox: r.Mailbox, Reason: reason})
+		}
+	}
+	if len(misfits) == 0 {
+		return nil, nil
+	}
+	refused := map[int64]bool{}
+	for _, m := range misfits {
+		refused[int64(m.Mailbox)] = true
+	}
+	for _, r := range d.To {
+		if refused[int64(r.Mailbox)] {
+			continue
+		}
+		_, _, err := c.exec("UPDATE maildrop SET octets = octets - ?2, messages = messages - 1, last = last - 1 WHERE id = ?1",
+			int64(r.Mailbox), d.Octets(r))
+		if err != nil {
+			return nil, err
+		}
+	}
+	return misfits, nil
+}
+
+// whyNot names the reason for which roomQuery changed nothing.
+func whyNot(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (storage.MisfitReason, error) {
+	row, err := c.first(`
+SELECT m.enabled, p.octets, p.messages,
+       coalesce(m.limit_octets, d.limit_octets, ?2), coalesce(m.limit_messages, d.limit_messages, ?3)
+FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id WHERE m.id = ?1`,
+		int64(r.Mailbox), limit.Octets, limit.Messages)
+	switch {
+	case err != nil:
+		return 0, err
+	case row == nil:
+		return storage.MisfitGone, nil
+	case row[0].(int64) == 0:
+		return storage.MisfitDisabled, nil
+	}
+	held := quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
+	allowed := quota.Limit{Octets: row[3].(int64), Messages: row[4].(int64)}
+	if allowed.Judge(held, quota.Usage{Octets: octets, Messages: 1}) == quota.TooLarge {
+		return storage.MisfitTooLarge, nil
+	}
+	return storage.MisfitFull, nil
+}
+
+// insertMessage writes the body once and an entry for each recipient.
+func insertMessage(c *conn, d *storage.Delivery, b *body) error {
+	id, err := b.insert(c, d.Prefix)
+	if err != nil {
+		return err
+	}
+	shared := int64(0)
+	if len(d.To) > 1 {
+		shared = 1
+		if _, _, err := c.exec("INSERT INTO share (body, refs) VALUES (?, ?)", id, int64(len(d.To))); err != nil {
+			return err
+		}
+	}
+	for _, r := range d.To {
+		_, _, err := c.exec(`
+INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own)
+VALUES (?1, (SELECT last FROM maildrop WHERE id = ?1), ?2, ?3, ?4, ?5, ?6)`,
+			int64(r.Mailbox), d.Octets(r), id, shared, d.ID, r.Own)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

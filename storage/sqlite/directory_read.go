@@ -1,0 +1,172 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+// mailboxColumns are what scanMailbox reads; m is the mailbox, d its domain, p
+// its maildrop.
+const mailboxColumns = `m.id, m.local, d.name, m.enabled, m.hash, m.created,
+    m.limit_octets, m.limit_messages, d.limit_octets, d.limit_messages, p.octets, p.messages`
+
+const mailboxCount = 12 // of mailboxColumns
+
+// limitOf reads two columns of which NULL inherits.
+func limitOf(octets, messages driver.Value) quota.Limit {
+	l := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+	if n, ok := octets.(int64); ok {
+		l.Octets = n
+	}
+	if n, ok := messages.(int64); ok {
+		l.Messages = n
+	}
+	return l
+}
+
+// limitValue is the reverse of limitOf, for one column.
+func limitValue(n int64) driver.Value {
+	if n < 0 {
+		return nil
+	}
+	return n
+}
+
+func scanMailbox(row []driver.Value) directory.Mailbox {
+	m := directory.Mailbox{
+		ID:      directory.MailboxID(row[0].(int64)),
+		Address: mail.Address{Local: row[1].(string), Domain: row[2].(string)},
+		Enabled: row[3].(int64) != 0,
+		Hash:    row[4].(string),
+		Created: time.Unix(row[5].(int64), 0),
+		Limit:   limitOf(row[6], row[7]),
+	}
+	m.Effective = m.Limit.Or(limitOf(row[8], row[9]))
+	m.Usage.Octets, _ = row[10].(int64)
+	m.Usage.Messages, _ = row[11].(int64)
+	return m
+}
+
+// Lookup implements directory.Reader.
+func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, error) {
+	var match directory.Match
+	err := s.readers.use(ctx, func(c *conn) error {
+		row, err := c.first(`SELECT `+mailboxColumns+`, a.id
+FROM domain d LEFT JOIN mailbox m ON m.domain = d.id AND m.local = ?2
+LEFT JOIN maildrop p ON p.id = m.id
+LEFT JOIN alias a ON a.domain = d.id AND a.local = ?2
+WHERE d.name = ?1`, a.Domain, a.Local)
+		if err != nil || row == nil {
+			return err
+		}
+		match.Hosted = true
+		if row[0] != nil {
+			m := scanMailbox(row)
+			match.Mailbox = &m
+			return nil
+		}
+		if row[mailboxCount] == nil {
+			return nil
+		}
+		targets, err := targetsOf(c, row[mailboxCount].(int64))
+		if len(targets) > 0 {
+			match.Alias = &directory.Alias{Address: a, Targets: targets}
+		}
+		return err
+	})
+	return match, err
+}
+
+func targetsOf(c *conn, alias int64) ([]mail.Address, error) {
+	var targets []mail.Address
+	err := c.each("SELECT local, domain FROM target WHERE alias = ? ORDER BY domain, local", func(row []driver.Value) error {
+		targets = append(targets, mail.Address{Local: row[0].(string), Domain: row[1].(string)})
+		return nil
+	}, alias)
+	return targets, err
+}
+
+// Postmaster implements directory.Reader.
+func (s *Store) Postmaster(ctx context.Context, domain string) (directory.Mailbox, error) {
+	var m directory.Mailbox
+	err := s.readers.use(ctx, func(c *conn) error {
+		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain asked
+JOIN mailbox m ON m.id = coalesce(asked.postmaster, (SELECT min(id) FROM mailbox WHERE domain = asked.id))
+JOIN domain d ON d.id = m.domain
+JOIN maildrop p ON p.id = m.id
+WHERE asked.name = ?`, domain)
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			return directory.ErrNotFound
+		}
+		m = scanMailbox(row)
+		return nil
+	})
+	return m, err
+}
+
+const domainQuery = `SELECT d.name, m.local, h.name, d.limit_octets, d.limit_messages, d.created
+FROM domain d LEFT JOIN mailbox m ON m.id = d.postmaster LEFT JOIN domain h ON h.id = m.domain`
+
+func scanDomain(row []driver.Value) directory.Domain {
+	d := directory.Domain{
+		Name:    row[0].(string),
+		Limit:   limitOf(row[3], row[4]),
+		Created: time.Unix(row[5].(int64), 0),
+	}
+	d.Postmaster.Local, _ = row[1].(string)
+	d.Postmaster.Domain, _ = row[2].(string)
+	return d
+}
+
+// Domain implements directory.Reader.
+func (s *Store) Domain(ctx context.Context, name string) (directory.Domain, error) {
+	found, err := collect(ctx, &s.readers, scanDomain, domainQuery+" WHERE d.name = ?", name)
+	if err != nil {
+		return directory.Domain{}, err
+	}
+	if len(found) == 0 {
+		return directory.Domain{}, directory.ErrNotFound
+	}
+	return found[0], nil
+}
+
+// Domains implements directory.Reader.
+func (s *Store) Domains(ctx context.Context) ([]directory.Domain, error) {
+	return collect(ctx, &s.readers, scanDomain, domainQuery+" ORDER BY d.name")
+}
+
+// Mailboxes implements directory.Reader.
+func (s *Store) Mailboxes(ctx context.Context, domain string) ([]directory.Mailbox, error) {
+	return collect(ctx, &s.readers, scanMailbox, `SELECT `+mailboxColumns+`
+FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id
+WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, m.local`, domain)
+}
+
+// Aliases implements directory.Reader.
+func (s *Store) Aliases(ctx context.Context, domain string) ([]directory.Alias, error) {
+	var all []directory.Alias
+	err := s.readers.snapshot(ctx, func(c *conn) error {
+		var ids []int64
+		err := c.each(`SELECT a.id, a.local, d.name FROM alias a JOIN domain d ON d.id = a.domain
+WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, a.local`, func(row []driver.Value) error {
+			ids = append(ids, row[0].(int64))
+			all = append(all, directory.Alias{Address: mail.Address{Local: row[1].(string), Domain: row[2].(string)}})
+			return nil
+		}, domain)
+		for i := range all {
+			if err == nil {
+				all[i].Targets, err = targetsOf(c, ids[i])
+			}
+		}
+		return err
+	})
+	return all, err
+}

@@ -1,0 +1,317 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+// Each change below looks before it writes and refuses without having changed
+// a row: the transaction is shared with others.
+
+// AddDomain implements directory.Directory.
+func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		id, err := domainID(c, d.Name)
+		if err != nil {
+			return err
+		}
+		if id != 0 {
+			refuse(fmt.Errorf("domain %s %w", d.Name, directory.ErrExists))
+			return nil
+		}
+		_, _, err = c.exec("INSERT INTO domain (name, limit_octets, limit_messages, created) VALUES (?, ?, ?, ?)",
+			d.Name, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages), time.Now().Unix())
+		return err
+	})
+}
+
+// SetDomain implements directory.Directory.
+func (s *Store) SetDomain(ctx context.Context, d directory.Domain) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		id, err := domainID(c, d.Name)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			refuse(fmt.Errorf("domain %s %w", d.Name, directory.ErrNotFound))
+			return nil
+		}
+		var postmaster driver.Value
+		if !d.Postmaster.IsZero() {
+			m, err := mailboxID(c, d.Postmaster)
+			if err != nil {
+				return err
+			}
+			if m == 0 {
+				refuse(fmt.Errorf("mailbox %s %w", d.Postmaster, directory.ErrNotFound))
+				return nil
+			}
+			postmaster = m
+		}
+		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4 WHERE id = ?1",
+			id, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages))
+		return err
+	})
+}
+
+// RemoveDomain implements directory.Directory.
+func (s *Store) RemoveDomain(ctx context.Context, name string) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		id, err := domainID(c, name)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			refuse(fmt.Errorf("domain %s %w", name, directory.ErrNotFound))
+			return nil
+		}
+		uses, err := c.first(`SELECT (SELECT count(*) FROM mailbox WHERE domain = ?1),
+    (SELECT count(*) FROM alias WHERE domain = ?1),
+    (SELECT count(*) FROM target WHERE domain = ?2)`, id, name)
+		if err != nil {
+			return err
+		}
+		mailboxes, aliases, targets := uses[0].(int64), uses[1].(int64), uses[2].(int64)
+		if mailboxes+aliases+targets > 0 {
+			refuse(fmt.Errorf("domain %s is %w: %d mailboxes, %d aliases, %d alias targets",
+				name, directory.ErrInUse, mailboxes, aliases, targets))
+			return nil
+		}
+		_, _, err = c.exec("DELETE FROM domain WHERE id = ?", id)
+		return err
+	})
+}
+
+// AddMailbox implements directory.Directory.
+func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (directory.MailboxID, error) {
+	var id int64
+	err := s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		domain, err := freeAddress(c, m.Address, refuse)
+		if err != nil || domain == 0 {
+			return err
+		}
+		_, id, err = c.exec(`INSERT INTO mailbox (domain, local, enabled, hash, limit_octets, limit_messages, created)
+VALUES (?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.Hash,
+			limitValue(m.Limit.Octets), limitValue(m.Limit.Messages), time.Now().Unix())
+		if err != nil {
+			return err
+		}
+		_, _, err = c.exec("INSERT INTO maildrop (id) VALUES (?)", id)
+		return err
+	})
+	return directory.MailboxID(id), err
+}
+
+// freeAddress returns the domain's id, or refuses and returns 0 when it is not
+// hosted or the address is taken.
+func freeAddress(c *conn, a mail.Address, refuse func(error)) (int64, error) {
+	domain, err := domainID(c, a.Domain)
+	if err != nil {
+		return 0, err
+	}
+	if domain == 0 {
+		refuse(fmt.Errorf("domain %s %w", a.Domain, directory.ErrNotFound))
+		return 0, nil
+	}
+	taken, err := mailboxID(c, a)
+	if err != nil {
+		return 0, err
+	}
+	if taken != 0 {
+		refuse(fmt.Errorf("mailbox %s %w", a, directory.ErrExists))
+		return 0, nil
+	}
+	if taken, err = aliasID(c, a); err != nil {
+		return 0, err
+	}
+	if taken != 0 {
+		refuse(fmt.Errorf("alias %s %w", a, directory.ErrExists))
+		return 0, nil
+	}
+	return domain, nil
+}
+
+// SetMailbox implements directory.Directory.
+func (s *Store) SetMailbox(ctx context.Context, m directory.Mailbox) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		id, err := mailboxID(c, m.Address)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			refuse(fmt.Errorf("mailbox %s %w", m.Address, directory.ErrNotFound))
+			return nil
+		}
+		_, _, err = c.exec("UPDATE mailbox SET enabled = ?2, hash = ?3, limit_octets = ?4, limit_messages = ?5 WHERE id = ?1",
+			id, boolValue(m.Enabled), m.Hash, limitValue(m.Limit.Octets), limitValue(m.Limit.Messages))
+		return err
+	})
+}
+
+// SetHash implements directory.Directory.
+func (s *Store) SetHash(ctx context.Context, id directory.MailboxID, old, hash string) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		_, _, err := c.exec("UPDATE mailbox SET hash = ?3 WHERE id = ?1 AND hash = ?2", int64(id), old, hash)
+		return err
+	})
+}
+
+// RemoveMailbox implements directory.Directory.
+func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage, error) {
+	var removed quota.Usage
+	err := s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		id, err := mailboxID(c, a)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			refuse(fmt.Errorf("mailbox %s %w", a, directory.ErrNotFound))
+			return nil
+		}
+		row, err := c.first(`SELECT (SELECT group_concat(name, ', ') FROM domain WHERE postmaster = ?1),
+    (SELECT count(*) FROM target WHERE local = ?2 AND domain = ?3)`, id, a.Local, a.Domain)
+		if err != nil {
+			return err
+		}
+		if domains, ok := row[0].(string); ok {
+			refuse(fmt.Errorf("mailbox %s is %w as postmaster of %s", a, directory.ErrInUse, domains))
+			return nil
+		}
+		if row[1].(int64) > 0 {
+			refuse(fmt.Errorf("mailbox %s is %w as target of %d aliases", a, directory.ErrInUse, row[1].(int64)))
+			return nil
+		}
+		if row, err = c.first("SELECT octets, messages FROM maildrop WHERE id = ?", id); err != nil {
+			return err
+		}
+		if row != nil {
+			removed = quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}
+		}
+		// The mail goes in slices afterwards, by the server or the next one:
+		// a large maildrop must not hold up deliveries to others.
+		for _, query := range []string{
+			"DELETE FROM mailbox WHERE id = ?",
+			"DELETE FROM maildrop WHERE id = ?",
+			"INSERT INTO orphan (maildrop) VALUES (?)",
+		} {
+			if _, _, err := c.exec(query, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	s.writer.tidy()
+	return removed, err
+}
+
+// AddAlias implements directory.Directory.
+func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		for _, target := range a.Targets {
+			known, err := mailboxID(c, target)
+			if err == nil && known == 0 {
+				known, err = aliasID(c, target)
+			}
+			if err != nil {
+				return err
+			}
+			if known == 0 {
+				refuse(fmt.Errorf("target %s %w", target, directory.ErrNotFound))
+				return nil
+			}
+		}
+		id, err := aliasID(c, a.Address)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			domain, err := freeAddress(c, a.Address, refuse)
+			if err != nil || domain == 0 {
+				return err
+			}
+			if _, id, err = c.exec("INSERT INTO alias (domain, local) VALUES (?, ?)", domain, a.Address.Local); err != nil {
+				return err
+			}
+		}
+		for _, target := range a.Targets {
+			if _, _, err := c.exec("INSERT OR IGNORE INTO target (alias, local, domain) VALUES (?, ?, ?)",
+				id, target.Local, target.Domain); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// RemoveAlias implements directory.Directory.
+func (s *Store) RemoveAlias(ctx context.Context, a directory.Alias) error {
+	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		id, err := aliasID(c, a.Address)
+		if err != nil {
+			return err
+		}
+		if id == 0 {
+			refuse(fmt.Errorf("alias %s %w", a.Address, directory.ErrNotFound))
+			return nil
+		}
+		for _, target := range a.Targets {
+			named, err := c.number("SELECT count(*) FROM target WHERE alias = ? AND local = ? AND domain = ?",
+				id, target.Local, target.Domain)
+			if err != nil {
+				return err
+			}
+			if named == 0 {
+				refuse(fmt.Errorf("target %s of alias %s %w", target, a.Address, directory.ErrNotFound))
+				return nil
+			}
+		}
+		all, err := c.number("SELECT count(*) FROM target WHERE alias = ?", id)
+		if err != nil {
+			return err
+		}
+		if len(a.Targets) > 0 && int64(len(a.Targets)) < all {
+			for _, target := range a.Targets {
+				if _, _, err := c.exec("DELETE FROM target WHERE alias = ? AND local = ? AND domain = ?",
+					id, target.Local, target.Domain); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		uses, err := c.number("SELECT count(*) FROM target WHERE local = ? AND domain = ?", a.Address.Local, a.Address.Domain)
+		if err != nil {
+			return err
+		}
+		if uses > 0 {
+			refuse(fmt.Errorf("alias %s is %w as target of %d other aliases", a.Address, directory.ErrInUse, uses))
+			return nil
+		}
+		_, _, err = c.exec("DELETE FROM alias WHERE id = ?", id)
+		return err
+	})
+}
+
+func domainID(c *conn, name string) (int64, error) {
+	return c.number("SELECT id FROM domain WHERE name = ?", name)
+}
+
+func mailboxID(c *conn, a mail.Address) (int64, error) {
+	return c.number("SELECT m.id FROM mailbox m JOIN domain d ON d.id = m.domain WHERE d.name = ? AND m.local = ?", a.Domain, a.Local)
+}
+
+func aliasID(c *conn, a mail.Address) (int64, error) {
+	return c.number("SELECT a.id FROM alias a JOIN domain d ON d.id = a.domain WHERE d.name = ? AND a.local = ?", a.Domain, a.Local)
+}
+
+func boolValue(b bool) driver.Value {
+	if b {
+		return int64(1)
+	}
+	return int64(0)
+}

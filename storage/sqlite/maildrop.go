@@ -1,0 +1,190 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/mattn/go-sqlite3"
+
+	"mailsrv/internal/buffers"
+	"mailsrv/internal/directory"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// maildrop is one session's snapshot.
+type maildrop struct {
+	store   *Store
+	id      int64
+	last    int64 // highest sequence of the snapshot
+	usage   quota.Usage
+	entries []storage.Entry
+	read    bool
+}
+
+// OpenMaildrop implements storage.Store.
+func (s *Store) OpenMaildrop(ctx context.Context, id directory.MailboxID) (storage.Maildrop, error) {
+	m := &maildrop{store: s, id: int64(id)}
+	err := s.readers.use(ctx, func(c *conn) error {
+		row, err := c.first("SELECT octets, messages, last FROM maildrop WHERE id = ?", m.id)
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			return directory.ErrNotFound
+		}
+		m.usage = quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}
+		m.last = row[2].(int64)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// Usage implements storage.Maildrop.
+func (m *maildrop) Usage() quota.Usage { return m.usage }
+
+// Entries implements storage.Maildrop.
+func (m *maildrop) Entries(ctx context.Context) ([]storage.Entry, error) {
+	if m.read {
+		return m.entries, nil
+	}
+	entries := make([]storage.Entry, 0, m.usage.Messages)
+	var usage quota.Usage
+	err := m.store.readers.use(ctx, func(c *conn) error {
+		return c.each("SELECT sequence, octets, uidl FROM entry WHERE maildrop = ? AND sequence <= ? ORDER BY sequence",
+			func(row []driver.Value) error {
+				e := storage.Entry{Sequence: row[0].(int64), Octets: row[1].(int64), UIDL: row[2].(string)}
+				entries = append(entries, e)
+				usage = usage.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+				return nil
+			}, m.id, m.last)
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.entries, m.usage, m.read = entries, usage, true
+	return entries, nil
+}
+
+// Message implements storage.Maildrop.
+func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Message, error) {
+	msg := &message{store: m.store, maildrop: m.id, sequence: e.Sequence}
+	// The driver copies a row's content out of SQLite's memory; that copy is
+	// what is counted here.
+	msg.reserved = min(e.Octets, buffers.Max)
+	if err := m.store.buffers.Reserve(ctx, msg.reserved); err != nil {
+		return nil, err
+	}
+	if err := msg.open(ctx); err != nil {
+		msg.Close()
+		return nil, err
+	}
+	return msg, nil
+}
+
+// message reads one message, a row's content at a time. Every read asks for
+// the entry again: once it is gone, so may be its body, and the id be another's.
+type message struct {
+	store    *Store
+	maildrop int64
+	sequence int64
+	reserved int64
+	head     []byte // prefix and own, then nil
+	data     []byte // the piece that follows the head
+	number   int64  // of the next chunk
+	chunks   int64
+}
+
+func (m *message) open(ctx context.Context) error {
+	err := m.store.readers.use(ctx, func(c *conn) error {
+		row, err := c.first(`
+SELECT e.own, b.prefix, b.crc, b.chunks, b.data FROM entry e LEFT JOIN body b ON b.id = e.body
+WHERE e.maildrop = ? AND e.sequence = ?`, m.maildrop, m.sequence)
+		switch {
+		case err != nil:
+			return damaged(err)
+		case row == nil:
+			return storage.ErrGone
+		case row[1] == nil:
+			return fmt.Errorf("%w: it has no body", storage.ErrDamaged)
+		}
+		own, prefix := row[0].(string), row[1].(string)
+		m.data, _ = row[4].([]byte)
+		m.chunks = row[3].(int64)
+		crc := crc32.Update(0, castagnoli, []byte(prefix))
+		if int64(crc32.Update(crc, castagnoli, m.data)) != row[2].(int64) {
+			return fmt.Errorf("%w: checksum of its body", storage.ErrDamaged)
+		}
+		m.head = append(append(make([]byte, 0, len(prefix)+len(own)), prefix...), own...)
+		return nil
+	})
+	if err == nil && m.chunks > 0 {
+		m.data, err = m.chunk(ctx)
+	}
+	return err
+}
+
+// chunk reads and verifies the next chunk.
+func (m *message) chunk(ctx context.Context) (data []byte, err error) {
+	err = m.store.readers.use(ctx, func(c *conn) error {
+		row, err := c.first(`
+SELECT c.data, c.crc FROM entry e LEFT JOIN chunk c ON c.id = (e.body << 16 | ?3)
+WHERE e.maildrop = ?1 AND e.sequence = ?2`, m.maildrop, m.sequence, m.number)
+		switch {
+		case err != nil:
+			return damaged(err)
+		case row == nil:
+			return storage.ErrGone
+		case row[0] == nil:
+			return fmt.Errorf("%w: chunk %d is missing", storage.ErrDamaged, m.number)
+		}
+		data = row[0].([]byte)
+		if int64(crc32.Checksum(data, castagnoli)) != row[1].(int64) {
+			return fmt.Errorf("%w: checksum of chunk %d", storage.ErrDamaged, m.number)
+		}
+		return nil
+	})
+	m.number++
+	return data, err
+}
+
+// damaged tells a page that SQLite finds corrupt from other failures.
+func damaged(err error) error {
+	if is(err, sqlite3.ErrCorrupt) {
+		return errors.Join(storage.ErrDamaged, err)
+	}
+	return err
+}
+
+// Next implements storage.Message.
+func (m *message) Next(ctx context.Context) ([]byte, error) {
+	if piece := m.head; piece != nil {
+		m.head = nil
+		return piece, nil
+	}
+	if m.data == nil && m.number < m.chunks {
+		var err error
+		if m.data, err = m.chunk(ctx); err != nil {
+			return nil, err
+		}
+	}
+	piece := m.data
+	m.data = nil
+	if len(piece) == 0 {
+		return nil, io.EOF
+	}
+	return piece, nil
+}
+
+// Close implements storage.Message.
+func (m *message) Close() {
+	m.store.buffers.Release(m.reserved)
+	m.reserved = 0
+}

@@ -1,0 +1,70 @@
+package sqlite
+
+import (
+	_ "embed"
+	"errors"
+	"fmt"
+)
+
+//go:embed schema.sql
+var schema string
+
+// applicationID marks the file as ours ("mail" in ASCII), so that another
+// program's database given by mistake is not written to.
+const applicationID = 0x6d61696c
+
+// migrations bring an older database up to date: migrations[i] leads from
+// version i+1 to i+2. schema.sql is always the newest.
+var migrations = []string{}
+
+// ErrNewer says that a later release wrote the database.
+var ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
+
+// migrate creates the schema in an empty database or upgrades an older one, in
+// one transaction. Two processes may call it at once.
+func migrate(c *conn, schema string, migrations []string) error {
+	newest := int64(len(migrations) + 1)
+	version, err := c.number("PRAGMA user_version")
+	if err != nil || version == newest {
+		return err
+	}
+	if err := c.script("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if err := migrateLocked(c, schema, migrations, newest); err != nil {
+		return errors.Join(err, c.script("ROLLBACK"))
+	}
+	return c.script("COMMIT")
+}
+
+func migrateLocked(c *conn, schema string, migrations []string, newest int64) error {
+	version, err := c.number("PRAGMA user_version") // again, now that nobody else writes
+	if err != nil {
+		return err
+	}
+	switch {
+	case version > newest:
+		return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, version, newest)
+	case version == 0:
+		tables, err := c.number("SELECT count(*) FROM sqlite_schema")
+		if err != nil {
+			return err
+		}
+		if tables > 0 {
+			return errors.New("the file holds another program's database: choose another data_dir or storage.dsn")
+		}
+		if err := c.script(schema); err != nil {
+			return fmt.Errorf("create the schema: %w", err)
+		}
+		if err := c.script(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return err
+		}
+	default:
+		for v := version; v < newest; v++ {
+			if err := c.script(migrations[v-1]); err != nil {
+				return fmt.Errorf("upgrade from schema %d to %d: %w", v, v+1, err)
+			}
+		}
+	}
+	return c.script(fmt.Sprintf("PRAGMA user_version = %d", newest))
+}

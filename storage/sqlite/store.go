@@ -1,0 +1,144 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"mailsrv/internal/buffers"
+	"mailsrv/internal/directory"
+	"mailsrv/internal/logs"
+	"mailsrv/storage"
+)
+
+var (
+	_ storage.Store       = (*Store)(nil)
+	_ storage.Checker     = (*Store)(nil)
+	_ directory.Directory = (*Store)(nil)
+)
+
+// Page caches in KiB. The writer's holds the pages that random maildrops
+// touch; a reader's only the inner pages of the trees.
+const (
+	writerCacheKiB = 32 << 10
+	readerCacheKiB = 2 << 10
+)
+
+// Options of a store.
+type Options struct {
+	// Path of the database file; empty: mailsrv.db in the data directory.
+	Path string
+	// Server takes the lock that only one server may hold on a data directory,
+	// sweeps what earlier transfers left behind, and frees space in the
+	// background.
+	Server bool
+	// Exclusive takes the same lock without serving, as a repair needs it.
+	Exclusive bool
+	// MinFree is how much of the disk stays free, in octets; below it no mail
+	// is accepted. 0 checks nothing.
+	MinFree int64
+	// MaxStaged bounds the content of unfinished transfers, in octets; 0 is no
+	// limit.
+	MaxStaged int64
+	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
+	Buffers *buffers.Pool
+	// Logger hears of the store's condition; nil discards.
+	Logger *slog.Logger
+}
+
+// Store is the store on SQLite. All methods may be called at once.
+type Store struct {
+	options Options
+	path    string
+	buffers *buffers.Pool
+	logger  *slog.Logger
+	lock    *os.File // nil: not taken
+	space   *space
+	writer  *committer
+	readers readers
+	staged  atomic.Int64 // octets of unfinished transfers
+}
+
+// Open opens the store in the data directory dir, making both where they are
+// missing, and upgrading an older schema. ErrLocked if Server or Exclusive is
+// asked for and another process holds the directory; ErrNewer.
+func Open(ctx context.Context, dir string, o Options) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	s := &Store{options: o, path: o.Path, buffers: o.Buffers, logger: o.Logger}
+	if s.path == "" {
+		s.path = filepath.Join(dir, "mailsrv.db")
+	}
+	path, err := filepath.Abs(s.path)
+	if err != nil {
+		return nil, err
+	}
+	s.path = path
+	if s.buffers == nil {
+		s.buffers = buffers.NewPool(16<<20, 30*time.Second)
+	}
+	if s.logger == nil {
+		s.logger = logs.Discard()
+	}
+	if o.Server || o.Exclusive {
+		if s.lock, err = lockDirectory(dir); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.open(dir); err != nil {
+		s.unlock()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) open(dir string) error {
+	// SQLite gives its other files the mode of this one.
+	file, err := os.OpenFile(s.path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	file.Close()
+	c, err := openConn(s.path, writerCacheKiB)
+	if err != nil {
+		return err
+	}
+	if err := migrate(c, schema, migrations); err != nil {
+		c.Close()
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	s.readers = newReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
+	s.space = newSpace(dir, s.options.MinFree, s.options.Server, &s.readers, s.logger)
+	var work func(*conn) (bool, error)
+	if s.options.Server {
+		if err := sweep(c); err != nil {
+			c.Close()
+			return fmt.Errorf("%s: sweep unfinished transfers: %w", s.path, err)
+		}
+		work = upkeep
+	}
+	s.writer = newCommitter(s.path, c, s.space, s.logger, work)
+	return nil
+}
+
+// Close commits what waits and closes everything. Nothing may be in use.
+func (s *Store) Close() error {
+	err := s.writer.close()
+	s.readers.close()
+	s.unlock()
+	return err
+}
+
+// Space implements storage.Store.
+func (s *Store) Space() error {
+	if s.writer.readOnly.Load() {
+		return storage.ErrReadOnly
+	}
+	return s.space.check()
+}

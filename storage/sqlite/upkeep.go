@@ -1,0 +1,81 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+)
+
+// Bounds of one slice of freeing, small beside a batch of deliveries.
+const (
+	sliceBodies  = 64
+	sliceChunks  = 8
+	sliceEntries = 256
+)
+
+// sweep dooms what transfers of an earlier run left unfinished.
+func sweep(c *conn) error {
+	return c.script(`
+BEGIN IMMEDIATE;
+INSERT OR IGNORE INTO doomed (body) SELECT body FROM transfer;
+DELETE FROM transfer;
+COMMIT`)
+}
+
+// upkeep frees one slice inside an open transaction and reports whether there
+// is more: entries of orphaned maildrops first, then doomed bodies.
+func upkeep(c *conn) (more bool, err error) {
+	orphan, err := c.number("SELECT maildrop FROM orphan LIMIT 1")
+	if err != nil {
+		return false, err
+	}
+	if orphan != 0 {
+		return true, emptyOrphan(c, orphan)
+	}
+	return freeBodies(c)
+}
+
+// emptyOrphan removes some entries of a removed mailbox's maildrop, and the
+// orphan itself with the last.
+func emptyOrphan(c *conn, maildrop int64) error {
+	to, err := c.number("SELECT max(sequence) FROM (SELECT sequence FROM entry WHERE maildrop = ? ORDER BY sequence LIMIT ?)",
+		maildrop, int64(sliceEntries))
+	if err != nil {
+		return err
+	}
+	if to == 0 {
+		_, _, err := c.exec("DELETE FROM orphan WHERE maildrop = ?", maildrop)
+		return err
+	}
+	_, err = expungeRange(c, maildrop, 0, to)
+	return err
+}
+
+// freeBodies removes some doomed bodies; of a long one, some chunks.
+func freeBodies(c *conn) (more bool, err error) {
+	var ids []int64
+	err = c.each("SELECT body FROM doomed LIMIT ?", func(row []driver.Value) error {
+		ids = append(ids, row[0].(int64))
+		return nil
+	}, int64(sliceBodies))
+	if err != nil {
+		return false, err
+	}
+	chunks := int64(0)
+	for _, id := range ids {
+		first, last := id<<chunkShift, id<<chunkShift|(1<<chunkShift-1)
+		freed, _, err := c.exec("DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id BETWEEN ? AND ? LIMIT ?)",
+			first, last, sliceChunks-chunks)
+		if err != nil {
+			return false, err
+		}
+		if chunks += freed; chunks >= sliceChunks {
+			return true, nil
+		}
+		if _, _, err := c.exec("DELETE FROM body WHERE id = ?", id); err != nil {
+			return false, err
+		}
+		if _, _, err := c.exec("DELETE FROM doomed WHERE body = ?", id); err != nil {
+			return false, err
+		}
+	}
+	return len(ids) == sliceBodies, nil
+}
