@@ -1,0 +1,459 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/mail"
+)
+
+func TestLogin(t *testing.T) {
+	f := newFixture()
+	f.people.add(t, "look@me.com", mustHash(t, "secret"))
+	f.people.add(t, "jörg@bücher.example", mustHash(t, "secret"))
+	for _, name := range []string{
+		"look@me.com", "LOOK@Me.Com", "look@me.com.", `"look"@me.com`,
+		"jörg@bücher.example", "Jo\u0308RG@BÜCHER.example", "jörg@xn--bcher-kva.example",
+	} {
+		m, err := f.Login(t.Context(), home, name, "secret")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if m.ID == 0 || !m.Enabled {
+			t.Errorf("%s: mailbox %+v", name, m)
+		}
+	}
+}
+
+// Every reason for a refusal looks and lasts the same, and costs one hash.
+func TestRefusalsAreAlike(t *testing.T) {
+	const (
+		hashTime  = 40 * time.Millisecond
+		foundTime = 3 * time.Millisecond
+	)
+	hash := mustHash(t, "secret")
+	for _, test := range []struct{ name, login, password string }{
+		{"wrong password", "look@me.com", "wrong"},
+		{"empty password", "look@me.com", ""},
+		{"endless password", "look@me.com", strings.Repeat("secret", 1000)},
+		{"password with NUL", "look@me.com", "secret\x00"},
+		{"unknown name", "nobody@me.com", "secret"},
+		{"unknown domain", "look@you.com", "secret"},
+		{"no domain", "look", "secret"},
+		{"malformed name", "lo ok@me.com", "secret"},
+		{"space before", " look@me.com", "secret"},
+		{"space behind", "look@me.com ", "secret"},
+		{"tag", "look+tag@me.com", "secret"},
+		{"alias", "info@me.com", "secret"},
+		{"catch-all", "@me.com", "secret"},
+		{"empty name", "", "secret"},
+		{"disabled", "off@me.com", "secret"},
+		{"no hash", "bare@me.com", ""},
+		{"unusable hash", "broken@me.com", "secret"},
+		{"hash out of bounds", "absurd@me.com", "secret"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := newFixture()
+			f.people.add(t, "look@me.com", hash)
+			f.people.add(t, "off@me.com", hash).Enabled = false
+			f.people.add(t, "bare@me.com", "")
+			f.people.add(t, "broken@me.com", "secret")
+			f.people.add(t, "absurd@me.com", "$6$rounds=999999999$salt$"+strings.Repeat("a", 86))
+			info := mail.Address{Local: "info", Domain: "me.com"}
+			f.people.matches[info] = directory.Match{Hosted: true, Alias: &directory.Alias{Address: info}}
+			f.people.onLook = func(a mail.Address) {
+				if a.Local == "" {
+					t.Error("the catch-all was looked up")
+				}
+				if f.people.matches[a].Mailbox != nil {
+					f.clock.pass(foundTime)
+				}
+			}
+			compute := f.compute
+			f.compute = func(h passwordHash, password string) bool {
+				f.clock.pass(hashTime)
+				return compute(h, password)
+			}
+			took, err := f.login(t, home, test.login, test.password)
+			if err != ErrRefused { // not errors.Is: there is no more to it than this
+				t.Errorf("error %v", err)
+			}
+			if took != leastFloor {
+				t.Errorf("took %v", took)
+			}
+			if f.computed != 1 {
+				t.Errorf("%d hashes were computed", f.computed)
+			}
+		})
+	}
+}
+
+// A mailbox whose hash from elsewhere is dear to compute must not stand out.
+func TestRefusalsAreAlikeBesideDearHash(t *testing.T) {
+	f := newFixture()
+	f.people.add(t, "look@me.com", "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2")
+	f.compute = func(h passwordHash, _ string) bool {
+		if h.foreign {
+			f.clock.pass(2 * time.Second)
+		}
+		return false
+	}
+	known, _ := f.login(t, home, "look@me.com", "wrong")
+	unknown, _ := f.login(t, home, "nobody@me.com", "wrong")
+	if known != unknown || known <= 2*time.Second {
+		t.Errorf("known name %v, unknown name %v", known, unknown)
+	}
+
+	f.floor.raise(time.Hour)
+	if got := f.floor.get(); got != mostFloor {
+		t.Errorf("floor %v", got)
+	}
+}
+
+// What a refusal waited in the queue comes on top of its time, so that the
+// queue does not hide one computation and show another.
+func TestRefusalCountsFromTheQueue(t *testing.T) {
+	f := newFixture()
+	const queued = 3 * time.Second
+	release := occupy(t, f)
+	took := make(chan time.Duration)
+	go func() {
+		d, _ := f.login(t, home, "nobody@me.com", "wrong")
+		took <- d
+	}()
+	waitFor(t, func() bool { return len(f.queue.places) == cap(f.queue.cores)+1 })
+	f.clock.pass(queued)
+	release()
+	if got := <-took; got != queued+leastFloor {
+		t.Errorf("took %v", got)
+	}
+}
+
+// occupy keeps all cores computing until release is called.
+func occupy(t *testing.T, f *fixture) (release func()) {
+	var running, done sync.WaitGroup
+	stop := make(chan struct{})
+	for range cap(f.queue.cores) {
+		running.Add(1)
+		done.Go(func() {
+			f.queue.do(context.Background(), func() {
+				running.Done()
+				<-stop
+			})
+		})
+	}
+	running.Wait()
+	release = sync.OnceFunc(func() {
+		close(stop)
+		done.Wait()
+	})
+	t.Cleanup(release)
+	return release
+}
+
+func waitFor(t *testing.T, condition func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !condition(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+	}
+}
+
+func TestRememberedLoginCostsNoHash(t *testing.T) {
+	f := newFixture()
+	f.people.add(t, "look@me.com", mustHash(t, "secret"))
+	for range 5 {
+		if took, err := f.login(t, home, "look@me.com", "secret"); err != nil || took != 0 {
+			t.Fatalf("took %v: %v", took, err)
+		}
+	}
+	if f.computed != 1 {
+		t.Errorf("%d hashes were computed", f.computed)
+	}
+	if _, err := f.login(t, abroad, "look@me.com", "secret"); err != nil || f.computed != 1 {
+		t.Errorf("from elsewhere: %d hashes, %v", f.computed, err)
+	}
+	if _, err := f.login(t, home, "look@me.com", "wrong"); !errors.Is(err, ErrRefused) || f.computed != 2 {
+		t.Errorf("a wrong password: %d hashes, %v", f.computed, err)
+	}
+	if _, err := f.login(t, home, "look@me.com", "wrong"); !errors.Is(err, ErrRefused) || f.computed != 3 {
+		t.Errorf("the wrong password again: %d hashes, %v: failures must not be remembered", f.computed, err)
+	}
+	f.clock.pass(rememberFor)
+	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil || f.computed != 4 {
+		t.Errorf("after an hour: %d hashes, %v", f.computed, err)
+	}
+}
+
+func TestChangeCountsAtOnce(t *testing.T) {
+	f := newFixture()
+	m := f.people.add(t, "look@me.com", mustHash(t, "secret"))
+	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	old := m.Hash
+	m.Hash = mustHash(t, "changed")
+	if _, err := f.login(t, home, "look@me.com", "secret"); !errors.Is(err, ErrRefused) {
+		t.Errorf("the old password: %v", err)
+	}
+	if _, err := f.login(t, home, "look@me.com", "changed"); err != nil {
+		t.Errorf("the new password: %v", err)
+	}
+	m.Hash = old
+	m.Enabled = false
+	if _, err := f.login(t, home, "look@me.com", "secret"); !errors.Is(err, ErrRefused) {
+		t.Errorf("a disabled mailbox with a remembered password: %v", err)
+	}
+	m.Enabled = true
+	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
+		t.Errorf("enabled again: %v", err)
+	}
+}
+
+// A login with an old hash must not undo a change of the password that was
+// committed meanwhile.
+func TestReplacingKeepsNewPassword(t *testing.T) {
+	f := newFixture()
+	m := f.people.add(t, "look@me.com", foreign[0].hash)
+	changed := mustHash(t, "changed")
+	compute := f.compute
+	f.compute = func(h passwordHash, password string) bool {
+		f.people.mu.Lock()
+		m.Hash = changed
+		f.people.mu.Unlock()
+		return compute(h, password)
+	}
+	if _, err := f.login(t, home, "look@me.com", foreign[0].password); err != nil {
+		t.Fatal(err) // it was right when it was looked up
+	}
+	if f.people.hash(m) != changed {
+		t.Error("the new password was undone")
+	}
+	if _, err := f.login(t, home, "look@me.com", foreign[0].password); !errors.Is(err, ErrRefused) {
+		t.Errorf("the old password: %v", err)
+	}
+}
+
+func TestReplacingMayFail(t *testing.T) {
+	f := newFixture()
+	var log strings.Builder
+	f.logger = slog.New(slog.NewTextHandler(&log, nil))
+	m := f.people.add(t, "look@me.com", foreign[0].hash)
+	f.people.setErr = errors.New("disk full")
+	for range 2 {
+		got, err := f.Login(t.Context(), home, "look@me.com", foreign[0].password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Hash != m.Hash {
+			t.Errorf("hash %s was not stored", got.Hash)
+		}
+	}
+	if f.people.sets != 1 || f.computed != 1 {
+		t.Errorf("%d tries, %d hashes: the login is remembered all the same", f.people.sets, f.computed)
+	}
+	if !strings.Contains(log.String(), "disk full") || !strings.Contains(log.String(), "look@me.com") {
+		t.Errorf("log: %s", log.String())
+	}
+	for _, secret := range []string{foreign[0].password, foreign[0].hash, "$argon2id$"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log holds %q", secret)
+		}
+	}
+}
+
+// A client that hangs up does not keep its hash from being replaced.
+func TestReplacingOutlivesClient(t *testing.T) {
+	f := newFixture()
+	m := f.people.add(t, "look@me.com", foreign[0].hash)
+	ctx, cancel := context.WithCancel(t.Context())
+	compute := f.compute
+	f.compute = func(h passwordHash, password string) bool {
+		defer cancel()
+		return compute(h, password)
+	}
+	if _, err := f.Login(ctx, home, "look@me.com", foreign[0].password); err != nil {
+		t.Fatal(err)
+	}
+	if f.people.hash(m) == foreign[0].hash {
+		t.Error("the hash was not replaced")
+	}
+}
+
+// bcrypt sees 72 octets. What was typed behind them was not checked and must
+// not become part of the password.
+func TestReplacingKeepsOverlongBcrypt(t *testing.T) {
+	f := newFixture()
+	const hash = "$2y$04$abcdefghijklmnopqrstuuBzzIgyKkz7xMWYSzkIjUSnxEQFQ0WNe" // of 80 times "a"
+	m := f.people.add(t, "look@me.com", hash)
+	for _, password := range []string{strings.Repeat("a", 80), strings.Repeat("a", 73) + "typo"} {
+		if _, err := f.login(t, home, "look@me.com", password); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.people.hash(m) != hash {
+		t.Error("the hash was replaced by one of an unchecked password")
+	}
+}
+
+func TestUnusableHashIsLogged(t *testing.T) {
+	f := newFixture()
+	var log strings.Builder
+	f.logger = slog.New(slog.NewTextHandler(&log, nil))
+	f.people.add(t, "look@me.com", "{PLAIN}opensesame")
+	f.login(t, home, "look@me.com", "opensesame")
+	if !strings.Contains(log.String(), "look@me.com") || strings.Contains(log.String(), "opensesame") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestDatabaseErrorIsNoRefusal(t *testing.T) {
+	f := newFixture()
+	f.people.lookErr = errors.New("database is locked")
+	for range 5 {
+		took, err := f.login(t, home, "look@me.com", "secret")
+		if !errors.Is(err, f.people.lookErr) || errors.Is(err, ErrRefused) {
+			t.Errorf("error %v", err)
+		}
+		if took != 0 {
+			t.Errorf("counted as a failure: delayed by %v", took)
+		}
+	}
+}
+
+func TestBusy(t *testing.T) {
+	f := newFixture()
+	f.people.add(t, "look@me.com", mustHash(t, "secret"))
+	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	release := occupy(t, f)
+	var waiting sync.WaitGroup
+	for range maxQueue {
+		waiting.Go(func() { f.queue.do(context.Background(), func() {}) })
+	}
+	waitFor(t, func() bool { return len(f.queue.places) == cap(f.queue.places) })
+
+	for _, name := range []string{"look@me.com", "nobody@me.com"} {
+		if took, err := f.login(t, abroad, name, "wrong"); !errors.Is(err, ErrBusy) || took != 0 {
+			t.Errorf("%s: %v after %v", name, err, took)
+		}
+	}
+	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
+		t.Errorf("a remembered login needs no computation: %v", err)
+	}
+	release()
+	waiting.Wait()
+	if _, err := f.login(t, abroad, "look@me.com", "wrong"); !errors.Is(err, ErrRefused) {
+		t.Errorf("once there is room: %v", err)
+	}
+}
+
+func TestComputesOnlyAsManyAsCores(t *testing.T) {
+	f := newFixture()
+	var mu sync.Mutex
+	running, most := 0, 0
+	f.compute = func(passwordHash, string) bool {
+		mu.Lock()
+		running++
+		most = max(most, running)
+		mu.Unlock()
+		runtime.Gosched()
+		mu.Lock()
+		running--
+		mu.Unlock()
+		return false
+	}
+	var all sync.WaitGroup
+	for range maxQueue {
+		all.Go(func() { f.Login(context.Background(), home, "nobody@me.com", "wrong") })
+	}
+	all.Wait()
+	if most > runtime.GOMAXPROCS(0) {
+		t.Errorf("%d at once", most)
+	}
+}
+
+func TestContextEndsInQueue(t *testing.T) {
+	f := newFixture()
+	occupy(t, f)
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error)
+	go func() {
+		_, err := f.Login(ctx, home, "nobody@me.com", "wrong")
+		result <- err
+	}()
+	waitFor(t, func() bool { return len(f.queue.places) == cap(f.queue.cores)+1 })
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) {
+		t.Errorf("error %v", err)
+	}
+	if f.computed != 0 {
+		t.Error("a hash was computed for nobody")
+	}
+}
+
+func TestContextEndsWhileRefusalIsHeldBack(t *testing.T) {
+	f := newFixture()
+	f.sleep = sleep // the real one
+	ctx, cancel := context.WithCancel(t.Context())
+	f.compute = func(passwordHash, string) bool {
+		cancel()
+		return false
+	}
+	if _, err := f.Login(ctx, home, "nobody@me.com", "wrong"); err != ErrRefused {
+		t.Errorf("error %v", err)
+	}
+	if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 1 {
+		t.Error("the failure was not counted")
+	}
+}
+
+func TestSleep(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := sleep(ctx, time.Millisecond); err != nil {
+		t.Error(err)
+	}
+	if err := sleep(ctx, -time.Hour); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	for _, d := range []time.Duration{0, time.Hour} {
+		if err := sleep(ctx, d); !errors.Is(err, context.Canceled) {
+			t.Errorf("sleep %v: %v", d, err)
+		}
+	}
+}
+
+func TestLoginsAtOnce(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	names := []string{"look@me.com", "see@me.com", "hear@me.com"}
+	for _, name := range names {
+		f.people.add(t, name, foreign[0].hash)
+	}
+	var all sync.WaitGroup
+	for i := range 30 {
+		all.Go(func() {
+			for j := range 20 {
+				name := names[(i+j)%len(names)]
+				if _, err := f.Login(t.Context(), home, name, "secret"); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+				if j%5 == 0 {
+					f.Login(t.Context(), abroad, name, "wrong")
+				}
+			}
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,232 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"mailsrv/internal/listen"
+	"mailsrv/internal/mail"
+)
+
+func mustAddress(t *testing.T, s string) mail.Address {
+	t.Helper()
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// delays are what a sequence of failures waits beyond the floor.
+func delays(t *testing.T, f *fixture, n int, client func(i int) netip.Addr, name func(i int) string) []time.Duration {
+	t.Helper()
+	var all []time.Duration
+	for i := range n {
+		took, err := f.login(t, client(i), name(i), "wrong")
+		if !errors.Is(err, ErrRefused) {
+			t.Fatalf("failure %d: %v", i, err)
+		}
+		all = append(all, took-leastFloor)
+	}
+	return all
+}
+
+func from(a netip.Addr) func(int) netip.Addr { return func(int) netip.Addr { return a } }
+func always(name string) func(int) string    { return func(int) string { return name } }
+func unlike(i int) string                    { return fmt.Sprintf("nobody%d@me.com", i) }
+func elsewhere(i int) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+}
+
+func seconds(n ...time.Duration) []time.Duration {
+	for i := range n {
+		n[i] *= time.Second
+	}
+	return n
+}
+
+func TestDelayGrows(t *testing.T) {
+	network6 := func(i int) netip.Addr { // one customer's /64
+		return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 15: byte(i)})
+	}
+	for _, test := range []struct {
+		what   string
+		client func(int) netip.Addr
+		name   func(int) string
+		want   []time.Duration
+	}{
+		{"one network, one name", from(home), always("look@me.com"), seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
+		{"one network, one unknown name", from(home), always("nobody@me.com"), seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
+		{"one network, many names", from(home), unlike, seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
+		{"one /64, many names", network6, unlike, seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
+		{"one network, malformed names", from(home), always("look"), seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
+		{"many networks, one name", elsewhere, always("look@me.com"), seconds(0, 0, 1, 2, 4, 8, 15, 15, 15, 15)},
+		{"many networks, one unknown name", elsewhere, always("nobody@me.com"), seconds(0, 0, 1, 2, 4, 8, 15, 15, 15, 15)},
+		{"many networks, many names", elsewhere, unlike, seconds(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)},
+	} {
+		f := newFixture()
+		f.pretend("secret")
+		f.people.add(t, "look@me.com", foreign[0].hash)
+		if got := delays(t, f, 10, test.client, test.name); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %v, want %v", test.what, got, test.want)
+		}
+	}
+}
+
+func TestDelayIsForgotten(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	delays(t, f, 50, from(home), always("nobody@me.com"))
+	for _, want := range seconds(30, 30, 30, 30, 16, 8, 4, 2, 1, 0, 0) {
+		got := f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "other@me.com")).delay
+		if got != want {
+			t.Errorf("delay %v, want %v", got, want)
+		}
+		f.clock.pass(forgetFailure)
+	}
+
+	// A device with an old password that polls every five minutes disturbs
+	// nobody else behind its address.
+	for range 100 {
+		f.clock.pass(forgetFailure)
+		if took, _ := f.login(t, home, "nobody@me.com", "wrong"); took != leastFloor {
+			t.Fatalf("took %v", took)
+		}
+	}
+}
+
+// A stranger waits whether or not the password is right, and before it is
+// computed: else a guesser hangs up on whatever is not answered at once.
+func TestStrangerWaitsBeforeComputation(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	f.people.add(t, "look@me.com", foreign[0].hash)
+	delays(t, f, 4, from(abroad), unlike)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	computed := f.computed
+	f.sleep = func(ctx context.Context, _ time.Duration) error {
+		cancel()
+		return ctx.Err()
+	}
+	if _, err := f.Login(ctx, abroad, "look@me.com", "secret"); !errors.Is(err, context.Canceled) {
+		t.Errorf("hung up: %v", err)
+	}
+	if f.computed != computed {
+		t.Error("a hash was computed for who hung up")
+	}
+
+	f.sleep = f.clock.sleep
+	if took, err := f.login(t, abroad, "look@me.com", "secret"); err != nil || took != 4*time.Second {
+		t.Errorf("the right password: %v after %v", err, took)
+	}
+}
+
+// A guesser with a mailbox of his own is not forgiven for logging in there.
+func TestSuccessForgivesNothing(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	f.people.add(t, "mallory@me.com", foreign[0].hash)
+	if _, err := f.login(t, abroad, "mallory@me.com", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range seconds(0, 0, 1, 2, 4, 8, 16, 30) {
+		if took, _ := f.login(t, abroad, "look@me.com", "wrong"); took != want+leastFloor {
+			t.Errorf("guess %d took %v", i, took)
+		}
+		if took, err := f.login(t, abroad, "mallory@me.com", "secret"); took != 0 || err != nil {
+			t.Errorf("his own login took %v: %v", took, err)
+		}
+	}
+}
+
+// Whatever others do, with whatever clients and names, also from the owner's
+// own network: the owner's password opens the mailbox at once from where it did
+// within 30 days.
+func TestNobodyLocksOwnerOut(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	m := f.people.add(t, "look@me.com", foreign[0].hash)
+	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	random := rand.New(rand.NewPCG(1, 2))
+	clients := []netip.Addr{home, abroad, elsewhere(1), elsewhere(2), netip.IPv6Unspecified()}
+	names := []string{"look@me.com", "LOOK@me.com", "nobody@me.com", "look", ""}
+	for i := range 2000 {
+		if _, err := f.login(t, clients[random.IntN(len(clients))], names[random.IntN(len(names))], "wrong"); !errors.Is(err, ErrRefused) {
+			t.Fatal(err)
+		}
+		if i%100 == 0 { // also without the memory of verified logins
+			f.memory.verified = newTable[fact, time.Time](rememberCount)
+			m.Hash = foreign[i/100%2].hash
+		}
+		if took, err := f.login(t, home, "look@me.com", "secret"); err != nil || took != 0 {
+			t.Fatalf("after %d guesses the owner waited %v: %v", i+1, took, err)
+		}
+	}
+
+	// From a new network the owner waits a while, but gets in, and only once.
+	if took, err := f.login(t, elsewhere(99), "look@me.com", "secret"); err != nil || took != maxNameDelay {
+		t.Errorf("on a new network: %v after %v", err, took)
+	}
+	if took, err := f.login(t, elsewhere(99), "look@me.com", "secret"); err != nil || took != 0 {
+		t.Errorf("again: %v after %v", err, took)
+	}
+}
+
+// The owner's own mistakes at home do not slow the owner down on the road.
+func TestFamiliarFailuresDoNotCountForName(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	f.people.add(t, "look@me.com", foreign[0].hash)
+	f.login(t, home, "look@me.com", "secret")
+	if got := delays(t, f, 4, from(home), always("look@me.com")); !slices.Equal(got, seconds(0, 0, 1, 2)) {
+		t.Errorf("at home: %v", got)
+	}
+	if took, err := f.login(t, abroad, "look@me.com", "secret"); err != nil || took != 0 {
+		t.Errorf("on the road: %v after %v", err, took)
+	}
+}
+
+func TestFamiliarityIsForgotten(t *testing.T) {
+	f := newFixture()
+	address := mustAddress(t, "look@me.com")
+	f.throttle.succeeded(f.now(), f.throttle.begin(f.now(), listen.Network(home), address))
+	f.clock.pass(familiarFor - 1)
+	if !f.throttle.begin(f.now(), listen.Network(home), address).familiar {
+		t.Error("forgotten too early")
+	}
+	if f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "see@me.com")).familiar {
+		t.Error("familiar to another mailbox")
+	}
+	f.clock.pass(1)
+	if f.throttle.begin(f.now(), listen.Network(home), address).familiar {
+		t.Error("still familiar after 30 days")
+	}
+}
+
+func TestTablesAreBounded(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	for i := range 3 * failureEntries {
+		f.Login(t.Context(), elsewhere(i), unlike(i), "wrong")
+	}
+	for what, n := range map[string]int{
+		"networks": len(f.throttle.networks.young) + len(f.throttle.networks.old),
+		"names":    len(f.throttle.names.young) + len(f.throttle.names.old),
+	} {
+		if n > 2*failureEntries || n < failureEntries {
+			t.Errorf("%d %s are kept", n, what)
+		}
+	}
+	if n := len(f.memory.verified.young) + len(f.throttle.familiar.young); n != 0 {
+		t.Errorf("%d failures are remembered as successes", n)
+	}
+}
