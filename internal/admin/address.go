@@ -1,0 +1,97 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+)
+
+// parseAddress reads a mailbox address in the form in which it is kept.
+func parseAddress(text string) (mail.Address, error) {
+	if strings.HasPrefix(text, "@") {
+		return mail.Address{}, advise(nil, "%q is the catch-all of a domain, not a mailbox: only mailsrv alias takes it", text)
+	}
+	a, err := mail.ParseAddress(text)
+	if err != nil {
+		return mail.Address{}, advise(err, "%v", err)
+	}
+	return a.Fold(), nil
+}
+
+// parseAlias reads an address that may also be a catch-all, "@me.com".
+func parseAlias(text string) (mail.Address, error) {
+	if domain, catchAll := strings.CutPrefix(text, "@"); catchAll {
+		name, err := parseDomain(domain)
+		return mail.Address{Domain: name}, err
+	}
+	return parseAddress(text)
+}
+
+// parseDomain reads the name of a domain.
+func parseDomain(text string) (string, error) {
+	if at := strings.LastIndexByte(text, '@'); at >= 0 {
+		return "", advise(nil, "%q is an address: write its domain alone, %s", text, text[at+1:])
+	}
+	name, err := mail.ParseDomain(text)
+	if err != nil {
+		return "", advise(err, "%q is not a domain name: write one such as me.com", text)
+	}
+	return name, nil
+}
+
+// AliasName writes an alias's address as parseAlias reads it.
+func AliasName(a mail.Address) string {
+	if a.Local == "" {
+		return "@" + a.Domain
+	}
+	return a.String()
+}
+
+// mailbox returns the mailbox of an address.
+func (a *Admin) mailbox(ctx context.Context, text string) (directory.Mailbox, error) {
+	address, err := parseAddress(text)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	match, err := a.Directory.Lookup(ctx, address)
+	switch {
+	case err != nil:
+		return directory.Mailbox{}, fmt.Errorf("look up %s: %w", address, err)
+	case !match.Hosted:
+		return directory.Mailbox{}, notHosted(address.Domain)
+	case match.Alias != nil:
+		return directory.Mailbox{}, advise(directory.ErrNotFound,
+			"%s is an alias, not a mailbox: see: mailsrv alias list %s", address, address)
+	case match.Mailbox == nil:
+		return directory.Mailbox{}, advise(directory.ErrNotFound,
+			"there is no mailbox %s: see: mailsrv mailbox list %s", address, address.Domain)
+	}
+	return a.complete(*match.Mailbox), nil
+}
+
+// complete fills what a mailbox inherits from the server.
+func (a *Admin) complete(m directory.Mailbox) directory.Mailbox {
+	m.Effective = m.Effective.Or(a.Limit)
+	return m
+}
+
+// hosted fails unless a domain is hosted here.
+func (a *Admin) hosted(ctx context.Context, domain string) error {
+	_, err := a.Directory.Domain(ctx, domain)
+	if errors.Is(err, directory.ErrNotFound) {
+		return notHosted(domain)
+	}
+	return err
+}
+
+func notHosted(domain string) error {
+	return advise(directory.ErrNotFound, "%s is not hosted here: add it with: mailsrv domain add %s", domain, domain)
+}
+
+func advise(err error, format string, args ...any) error {
+	return &Advice{Text: fmt.Sprintf(format, args...), Err: err}
+}

@@ -1,0 +1,362 @@
+package admin_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"testing"
+
+	"mailsrv/internal/admin"
+	"mailsrv/internal/directory"
+	"mailsrv/internal/logs"
+	"mailsrv/quota"
+	"mailsrv/storage"
+	"mailsrv/storage/sqlite"
+)
+
+// A hash as another system made it spares the tests the cost of argon2id.
+const foreignHash = "$5$rounds=1000$saltsalt$CWJMHmfgpSEIGI0CJSKSHfgbPLhbsb7XiaSdPJq37kC"
+
+var server = quota.Limit{Octets: 1 << 20, Messages: quota.Unlimited}
+
+type fixture struct {
+	*admin.Admin
+	store *sqlite.Store
+	log   *bytes.Buffer
+	ctx   context.Context
+	t     *testing.T
+}
+
+func setUp(t *testing.T) *fixture {
+	t.Helper()
+	ctx := context.Background()
+	store, err := sqlite.Open(ctx, t.TempDir(), sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		n, err := store.Check(ctx, false, func(finding string) { t.Log(finding) })
+		if n != 0 || err != nil {
+			t.Errorf("check: %d findings, %v", n, err)
+		}
+		store.Close()
+	})
+	log := &bytes.Buffer{}
+	logger := slog.New(slog.NewTextHandler(log, nil))
+	return &fixture{&admin.Admin{Directory: store, Store: store, Limit: server, Logger: logger}, store, log, ctx, t}
+}
+
+func (f *fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// refused fails unless err says want and wraps cause.
+func (f *fixture) refused(err, cause error, want string) {
+	f.t.Helper()
+	if err == nil {
+		f.t.Fatalf("no error; want %s", want)
+	}
+	if err.Error() != want {
+		f.t.Errorf("got  %v\nwant %s", err, want)
+	}
+	if cause != nil && !errors.Is(err, cause) {
+		f.t.Errorf("%v is not %v", err, cause)
+	}
+}
+
+// hosts adds domains and mailboxes.
+func (f *fixture) hosts(names ...string) {
+	f.t.Helper()
+	for _, name := range names {
+		var err error
+		if strings.Contains(name, "@") {
+			_, err = f.AddMailbox(f.ctx, name, admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+		} else {
+			_, err = f.AddDomain(f.ctx, name, admin.DomainChange{})
+		}
+		f.must(err)
+	}
+}
+
+// deliver adds n messages to a mailbox and returns their UIDLs.
+func (f *fixture) deliver(address string, n int) (uidls []string) {
+	f.t.Helper()
+	m, err := f.Mailbox(f.ctx, address)
+	f.must(err)
+	for i := range n {
+		body, err := f.store.NewBody(f.ctx, 0)
+		f.must(err)
+		_, err = fmt.Fprintf(body, "Subject: %d\r\n\r\ntext\r\n", i)
+		f.must(err)
+		id := fmt.Sprintf("uidl%d", i)
+		f.must(f.store.Deliver(f.ctx, &storage.Delivery{
+			ID: id, Prefix: "Received: x\r\n", Body: body,
+			To: []storage.Recipient{{Mailbox: m.ID, Own: "Delivered-To: " + address + "\r\n"}},
+		}, quota.Limit{}))
+		body.Discard()
+		uidls = append(uidls, id)
+	}
+	return uidls
+}
+
+func TestDomains(t *testing.T) {
+	f := setUp(t)
+	d, err := f.AddDomain(f.ctx, "ME.com.", admin.DomainChange{})
+	f.must(err)
+	if d.Name != "me.com" || !d.Serving.IsZero() || d.Effective != server {
+		t.Errorf("got %+v", d)
+	}
+	_, err = f.AddDomain(f.ctx, "me.com", admin.DomainChange{})
+	f.refused(err, directory.ErrExists, "me.com is hosted here already: change it with: mailsrv domain set me.com")
+	_, err = f.AddDomain(f.ctx, "look@me.com", admin.DomainChange{})
+	f.refused(err, nil, `"look@me.com" is an address: write its domain alone, me.com`)
+	_, err = f.AddDomain(f.ctx, "me com", admin.DomainChange{})
+	f.refused(err, nil, `"me com" is not a domain name: write one such as me.com`)
+
+	f.hosts("look@me.com", "second@me.com")
+	octets, postmaster := int64(500), "second@me.com"
+	d, err = f.SetDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &postmaster, Limit: admin.LimitChange{Octets: &octets}})
+	f.must(err)
+	if d.Serving.String() != postmaster || d.Mailboxes != 2 || d.Effective.Octets != 500 {
+		t.Errorf("got %+v", d)
+	}
+	none := ""
+	d, err = f.SetDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &none})
+	f.must(err)
+	if d.Serving.String() != "look@me.com" || !d.Postmaster.IsZero() || d.Effective.Octets != 500 {
+		t.Errorf("got %+v", d)
+	}
+	_, err = f.SetDomain(f.ctx, "other.example", admin.DomainChange{})
+	f.refused(err, directory.ErrNotFound, "other.example is not hosted here: add it with: mailsrv domain add other.example")
+
+	all, err := f.Domains(f.ctx)
+	f.must(err)
+	if len(all) != 1 || all[0].Mailboxes != 2 {
+		t.Errorf("got %+v", all)
+	}
+}
+
+func TestPostmasterOfANewDomain(t *testing.T) {
+	f := setUp(t)
+	own, elsewhere := "look@me.com", "look@you.example"
+	_, err := f.AddDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &own})
+	f.refused(err, directory.ErrNotFound, "the postmaster look@me.com must be a mailbox: add it first with: mailsrv mailbox add look@me.com (the first mailbox of a domain is its postmaster by itself)")
+	_, err = f.AddDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &elsewhere})
+	f.refused(err, directory.ErrNotFound, "the postmaster look@you.example must be a mailbox here: add it first with: mailsrv mailbox add look@you.example")
+	f.hosts("you.example", "look@you.example")
+	d, err := f.AddDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &elsewhere})
+	f.must(err)
+	if d.Serving.String() != elsewhere {
+		t.Errorf("got %+v", d)
+	}
+	_, err = f.Disable(f.ctx, elsewhere)
+	f.refused(err, directory.ErrInUse, "look@you.example receives the mail for postmaster@me.com: choose another mailbox first with: mailsrv domain set me.com --postmaster ADDRESS")
+	_, err = f.RemoveMailbox(f.ctx, elsewhere)
+	f.refused(err, directory.ErrInUse, "look@you.example receives the mail for postmaster@me.com: choose another mailbox first with: mailsrv domain set me.com --postmaster ADDRESS")
+}
+
+func TestRemoveDomainInUse(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "you.example", "look@me.com")
+	f.refused(f.RemoveDomain(f.ctx, "me.com"), directory.ErrInUse,
+		"me.com still has mailboxes: remove each with its mail first with: mailsrv mailbox remove look@me.com")
+	_, err := f.AddAlias(f.ctx, "@you.example", []string{"look@me.com"})
+	f.must(err)
+	f.refused(f.RemoveDomain(f.ctx, "me.com"), directory.ErrInUse,
+		"the alias @you.example leads to look@me.com: remove that target first with: mailsrv alias remove @you.example look@me.com")
+	f.refused(f.RemoveDomain(f.ctx, "you.example"), directory.ErrInUse,
+		"you.example still has aliases: remove each first with: mailsrv alias remove @you.example")
+	_, err = f.RemoveMailbox(f.ctx, "look@me.com")
+	f.refused(err, directory.ErrInUse,
+		"the alias @you.example leads to look@me.com: remove that target first with: mailsrv alias remove @you.example look@me.com")
+	_, err = f.RemoveAlias(f.ctx, "@you.example", nil)
+	f.must(err)
+	_, err = f.RemoveMailbox(f.ctx, "look@me.com")
+	f.must(err)
+	f.must(f.RemoveDomain(f.ctx, "me.com"))
+	f.refused(f.RemoveDomain(f.ctx, "me.com"), directory.ErrNotFound,
+		"me.com is not hosted here: add it with: mailsrv domain add me.com")
+}
+
+func TestMailboxes(t *testing.T) {
+	f := setUp(t)
+	_, err := f.AddMailbox(f.ctx, "look@me.com", admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+	f.refused(err, directory.ErrNotFound, "me.com is not hosted here: add it with: mailsrv domain add me.com")
+	f.hosts("me.com")
+
+	messages := int64(10)
+	m, err := f.AddMailbox(f.ctx, "Look@ME.com", admin.Secret{Password: "geheim"}, admin.LimitChange{Messages: &messages})
+	f.must(err)
+	if m.Address.String() != "look@me.com" || !m.Enabled || m.Effective != (quota.Limit{Octets: server.Octets, Messages: 10}) {
+		t.Errorf("got %+v", m)
+	}
+	if !strings.HasPrefix(m.Hash, "$argon2id$") {
+		t.Error("the password is not hashed with argon2id")
+	}
+	_, err = f.AddMailbox(f.ctx, "look@me.com", admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+	f.refused(err, directory.ErrExists, "the mailbox look@me.com exists already: change it with: mailsrv mailbox set or passwd look@me.com")
+	_, err = f.AddMailbox(f.ctx, "@me.com", admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+	f.refused(err, nil, `"@me.com" is the catch-all of a domain, not a mailbox: only mailsrv alias takes it`)
+	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{}, admin.LimitChange{})
+	f.refused(err, nil, "the password is empty")
+	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{Hash: "plain"}, admin.LimitChange{})
+	if err == nil || strings.Contains(err.Error(), "plain") {
+		t.Errorf("got %v", err)
+	}
+	_, err = f.Mailbox(f.ctx, "x@me.com")
+	f.refused(err, directory.ErrNotFound, "there is no mailbox x@me.com: see: mailsrv mailbox list me.com")
+
+	f.hosts("second@me.com")
+	_, err = f.Disable(f.ctx, "look@me.com")
+	f.refused(err, directory.ErrInUse, "look@me.com receives the mail for postmaster@me.com: choose another mailbox first with: mailsrv domain set me.com --postmaster ADDRESS")
+	m, err = f.Disable(f.ctx, "second@me.com")
+	f.must(err)
+	if m.Enabled {
+		t.Error("still enabled")
+	}
+	m, err = f.SetSecret(f.ctx, "second@me.com", admin.Secret{Password: "neu"})
+	f.must(err)
+	if m.Enabled || m.Hash == foreignHash {
+		t.Error("a new password enabled the mailbox, or is not there")
+	}
+	_, err = f.Enable(f.ctx, "second@me.com")
+	f.must(err)
+
+	inherit := quota.Inherit
+	m, err = f.SetLimit(f.ctx, "look@me.com", admin.LimitChange{Messages: &inherit})
+	f.must(err)
+	if m.Effective != server || m.Limit != (quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}) {
+		t.Errorf("got %+v", m)
+	}
+	all, err := f.Mailboxes(f.ctx, "me.com")
+	f.must(err)
+	if len(all) != 2 || all[0].Effective != server {
+		t.Errorf("got %+v", all)
+	}
+	_, err = f.Mailboxes(f.ctx, "you.example")
+	f.refused(err, directory.ErrNotFound, "you.example is not hosted here: add it with: mailsrv domain add you.example")
+}
+
+func TestRemoveMailboxSaysHowMuch(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "look@me.com")
+	f.deliver("look@me.com", 3)
+	removed, err := f.RemoveMailbox(f.ctx, "look@me.com")
+	f.must(err)
+	if removed.Messages != 3 || removed.Octets == 0 {
+		t.Errorf("got %+v", removed)
+	}
+	if line := f.log.String(); !strings.Contains(line, "msg="+logs.Expunged) || !strings.Contains(line, "messages=3") {
+		t.Errorf("log: %q", line)
+	}
+}
+
+func TestAliases(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "look@me.com", "b@me.com")
+	for _, row := range []struct {
+		address, target string
+		cause           error
+		want            string
+	}{
+		{"all@you.example", "look@me.com", directory.ErrNotFound, "you.example is not hosted here: add it with: mailsrv domain add you.example"},
+		{"look@me.com", "b@me.com", directory.ErrExists, "look@me.com is a mailbox: an alias needs an address of its own"},
+		{"all@me.com", "x@you.example", directory.ErrNotHosted, "the target x@you.example is elsewhere: an alias leads to mailboxes and aliases of domains hosted here"},
+		{"all@me.com", "x@me.com", directory.ErrNotFound, "the target x@me.com is neither mailbox nor alias here: add it first with: mailsrv mailbox add x@me.com"},
+		{"all@me.com", "all@me.com", directory.ErrBadAlias, "all@me.com would lead back to itself: name another target"},
+	} {
+		_, err := f.AddAlias(f.ctx, row.address, []string{row.target})
+		f.refused(err, row.cause, row.want)
+	}
+	alias, err := f.AddAlias(f.ctx, "All@me.com", []string{"look@me.com", "LOOK@me.com", "b@me.com"})
+	f.must(err)
+	if len(alias.Targets) != 2 {
+		t.Errorf("got %+v", alias)
+	}
+	_, err = f.AddAlias(f.ctx, "list@me.com", []string{"all@me.com"})
+	f.must(err)
+	_, err = f.AddAlias(f.ctx, "all@me.com", []string{"list@me.com"})
+	f.refused(err, directory.ErrBadAlias, "all@me.com would lead back to itself, or to too many mailboxes: see: mailsrv alias list")
+	_, err = f.RemoveAlias(f.ctx, "all@me.com", nil)
+	f.refused(err, directory.ErrInUse, "the alias list@me.com leads to all@me.com: remove that target first with: mailsrv alias remove list@me.com all@me.com")
+	_, err = f.RemoveAlias(f.ctx, "all@me.com", []string{"x@me.com"})
+	f.refused(err, directory.ErrNotFound, "x@me.com is no target of all@me.com: see: mailsrv alias list all@me.com")
+	left, err := f.RemoveAlias(f.ctx, "all@me.com", []string{"b@me.com"})
+	f.must(err)
+	if len(left.Targets) != 1 || left.Targets[0].String() != "look@me.com" {
+		t.Errorf("left %+v", left)
+	}
+	_, err = f.RemoveAlias(f.ctx, "none@me.com", nil)
+	f.refused(err, directory.ErrNotFound, "there is no alias none@me.com: see: mailsrv alias list me.com")
+
+	_, err = f.AddAlias(f.ctx, "@me.com", []string{"look@me.com"})
+	f.must(err)
+	for text, want := range map[string]int{"": 3, "me.com": 3, "all@me.com": 1, "@me.com": 1} {
+		got, err := f.Aliases(f.ctx, text)
+		if err != nil || len(got) != want {
+			t.Errorf("%q: %d aliases, %v", text, len(got), err)
+		}
+	}
+	_, err = f.Mailbox(f.ctx, "all@me.com")
+	f.refused(err, directory.ErrNotFound, "all@me.com is an alias, not a mailbox: see: mailsrv alias list all@me.com")
+
+	_, err = f.Disable(f.ctx, "b@me.com")
+	f.must(err)
+	_, err = f.AddAlias(f.ctx, "new@me.com", []string{"b@me.com"})
+	f.refused(err, directory.ErrDisabled, "a mailbox behind new@me.com is disabled, so its mail would be refused: enable it first with: mailsrv mailbox enable ADDRESS")
+}
+
+func TestReadMessage(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "look@me.com")
+	f.deliver("look@me.com", 2)
+	want := "Received: x\r\nDelivered-To: look@me.com\r\nSubject: 1\r\n\r\ntext\r\n"
+	for _, which := range []string{"2", "uidl1"} {
+		var got bytes.Buffer
+		f.must(f.WriteMessage(f.ctx, "look@me.com", which, &got))
+		// Which trace field comes first is the store's to decide.
+		if len(got.String()) != len(want) || !strings.HasSuffix(got.String(), "Subject: 1\r\n\r\ntext\r\n") {
+			t.Errorf("%s: got %q", which, got.String())
+		}
+	}
+	for _, which := range []string{"0", "3", "-1", "other", ""} {
+		err := f.WriteMessage(f.ctx, "look@me.com", which, &bytes.Buffer{})
+		f.refused(err, directory.ErrNotFound, fmt.Sprintf("there is no message %q in the maildrop of look@me.com: see: mailsrv maildrop list look@me.com", which))
+	}
+}
+
+func TestPurge(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "look@me.com")
+	uidls := f.deliver("look@me.com", 450)
+	_, err := f.Purge(f.ctx, "look@me.com", []string{uidls[0], "other"})
+	f.refused(err, directory.ErrNotFound, `there is no message with the UIDL "other" in the maildrop of look@me.com, and nothing was removed: see: mailsrv maildrop list look@me.com`)
+
+	removed, err := f.Purge(f.ctx, "look@me.com", []string{uidls[7], uidls[3], uidls[7]})
+	f.must(err)
+	if removed.Messages != 2 {
+		t.Errorf("removed %+v", removed)
+	}
+	left, err := f.Messages(f.ctx, "look@me.com")
+	f.must(err)
+	if len(left) != 448 || left[3].UIDL != uidls[4] {
+		t.Errorf("%d left", len(left))
+	}
+	before, err := f.Mailbox(f.ctx, "look@me.com")
+	f.must(err)
+	removed, err = f.Purge(f.ctx, "look@me.com", nil)
+	f.must(err)
+	if !reflect.DeepEqual(removed, before.Usage) {
+		t.Errorf("removed %+v of %+v", removed, before.Usage)
+	}
+	if n := strings.Count(f.log.String(), "msg="+logs.Expunged); n != 2 {
+		t.Errorf("%d log lines:\n%s", n, f.log)
+	}
+}

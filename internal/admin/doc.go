@@ -1,0 +1,54 @@
+// Package admin is what the command line can do to domains, mailboxes,
+// aliases, quotas and maildrops. It prints nothing: it takes what a person
+// typed, changes the directory and the store through their contracts, and
+// answers with values, or with one sentence that says what to do next.
+//
+// Each change is durable and counts at once, also in a running server. A change
+// that reads first and then writes is two transactions: of two commands that
+// change the same row at the same moment the later one wins.
+package admin
+
+import (
+	"log/slog"
+
+	"mailsrv/internal/directory"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// Admin carries out commands. All fields are required.
+type Admin struct {
+	Directory directory.Directory
+	Store     storage.Store
+	Limit     quota.Limit  // the server's, for mailboxes that inherit
+	Logger    *slog.Logger // hears of every message removed
+}
+
+// Advice is an error in words for the person who typed the command: what is
+// wrong and what to do. Err, which may be nil, is what was met.
+type Advice struct {
+	Text string
+	Err  error
+}
+
+func (a *Advice) Error() string { return a.Text }
+func (a *Advice) Unwrap() error { return a.Err }
+
+// LimitChange is the parts of a limit to change; nil keeps one.
+type LimitChange struct {
+	Octets   *int64
+	Messages *int64
+}
+
+func (c LimitChange) apply(l quota.Limit) quota.Limit {
+	if c.Octets != nil {
+		l.Octets = *c.Octets
+	}
+	if c.Messages != nil {
+		l.Messages = *c.Messages
+	}
+	return l
+}
+
+// inherited is the limit of a new domain or mailbox.
+var inherited = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}

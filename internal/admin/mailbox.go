@@ -1,0 +1,225 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mailsrv/internal/auth"
+	"mailsrv/internal/directory"
+	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+// Secret is what a mailbox is opened with: a password, or a hash of one that
+// another system made. One of them is set.
+type Secret struct {
+	Password string
+	Hash     string
+}
+
+func (s Secret) hash() (string, error) {
+	if s.Hash != "" {
+		if err := auth.ValidateHash(s.Hash); err != nil {
+			return "", advise(err, "%v", err)
+		}
+		return s.Hash, nil
+	}
+	hash, err := auth.Hash(s.Password)
+	if err != nil {
+		return "", advise(err, "%v", err)
+	}
+	return hash, nil
+}
+
+// MayAddMailbox says why a mailbox cannot be added, before a password is asked
+// for.
+func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
+	address, err := parseAddress(text)
+	if err != nil {
+		return err
+	}
+	match, err := a.Directory.Lookup(ctx, address)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look up %s: %w", address, err)
+	case !match.Hosted:
+		return notHosted(address.Domain)
+	case match.Mailbox != nil:
+		return advise(directory.ErrExists, "the mailbox %s exists already: change it with: mailsrv mailbox set or passwd %s", address, address)
+	case match.Alias != nil:
+		return advise(directory.ErrExists, "%s is an alias: remove it first with: mailsrv alias remove %s", address, address)
+	}
+	return nil
+}
+
+// AddMailbox makes an enabled mailbox.
+func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, limit LimitChange) (directory.Mailbox, error) {
+	if err := a.MayAddMailbox(ctx, text); err != nil {
+		return directory.Mailbox{}, err
+	}
+	address, err := parseAddress(text)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	hash, err := secret.hash()
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	m := directory.Mailbox{Address: address, Enabled: true, Hash: hash, Limit: limit.apply(inherited)}
+	if _, err := a.Directory.AddMailbox(ctx, m); err != nil {
+		return directory.Mailbox{}, fmt.Errorf("add mailbox %s: %w", address, err)
+	}
+	return a.mailbox(ctx, text)
+}
+
+// Mailbox returns one mailbox, its effective limit complete.
+func (a *Admin) Mailbox(ctx context.Context, text string) (directory.Mailbox, error) {
+	return a.mailbox(ctx, text)
+}
+
+// Mailboxes lists the mailboxes of a domain, or all for "", their effective
+// limits complete.
+func (a *Admin) Mailboxes(ctx context.Context, domain string) ([]directory.Mailbox, error) {
+	if domain != "" {
+		var err error
+		if domain, err = parseDomain(domain); err != nil {
+			return nil, err
+		}
+		if err := a.hosted(ctx, domain); err != nil {
+			return nil, err
+		}
+	}
+	all, err := a.Directory.Mailboxes(ctx, domain)
+	if err != nil {
+		return nil, fmt.Errorf("list mailboxes: %w", err)
+	}
+	for i := range all {
+		all[i] = a.complete(all[i])
+	}
+	return all, nil
+}
+
+// SetLimit changes the limit of a mailbox. A limit below what the mailbox holds
+// keeps the mail and refuses more.
+func (a *Admin) SetLimit(ctx context.Context, text string, limit LimitChange) (directory.Mailbox, error) {
+	return a.change(ctx, text, func(m *directory.Mailbox) error {
+		m.Limit = limit.apply(m.Limit)
+		return nil
+	})
+}
+
+// SetSecret replaces the password of a mailbox.
+func (a *Admin) SetSecret(ctx context.Context, text string, secret Secret) (directory.Mailbox, error) {
+	return a.change(ctx, text, func(m *directory.Mailbox) (err error) {
+		m.Hash, err = secret.hash()
+		return err
+	})
+}
+
+// Enable lets a mailbox receive mail and log in.
+func (a *Admin) Enable(ctx context.Context, text string) (directory.Mailbox, error) {
+	return a.change(ctx, text, func(m *directory.Mailbox) error {
+		m.Enabled = true
+		return nil
+	})
+}
+
+// Disable refuses logins and new mail, and keeps the mail that is there. The
+// mailbox that serves as a domain's postmaster cannot be disabled: RFC 5321
+// section 4.5.1 wants that address to receive mail.
+func (a *Admin) Disable(ctx context.Context, text string) (directory.Mailbox, error) {
+	return a.change(ctx, text, func(m *directory.Mailbox) error {
+		domain, err := a.servedBy(ctx, m.Address)
+		if err != nil {
+			return err
+		}
+		if domain != "" {
+			return advise(directory.ErrInUse, "%s receives the mail for postmaster@%s: choose another mailbox first with: mailsrv domain set %s --postmaster ADDRESS",
+				m.Address, domain, domain)
+		}
+		m.Enabled = false
+		return nil
+	})
+}
+
+// servedBy returns a domain whose postmaster address is, or "".
+func (a *Admin) servedBy(ctx context.Context, address mail.Address) (string, error) {
+	domains, err := a.Directory.Domains(ctx)
+	if err != nil {
+		return "", fmt.Errorf("list domains: %w", err)
+	}
+	for _, d := range domains {
+		if d.Postmaster == address {
+			return d.Name, nil
+		}
+	}
+	switch first, err := a.Directory.Postmaster(ctx, address.Domain); {
+	case errors.Is(err, directory.ErrNotFound):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("read the postmaster of %s: %w", address.Domain, err)
+	case first.Address == address:
+		return address.Domain, nil
+	}
+	return "", nil
+}
+
+func (a *Admin) change(ctx context.Context, text string, edit func(*directory.Mailbox) error) (directory.Mailbox, error) {
+	m, err := a.mailbox(ctx, text)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	if err := edit(&m); err != nil {
+		return directory.Mailbox{}, err
+	}
+	if err := a.Directory.SetMailbox(ctx, m); err != nil {
+		return directory.Mailbox{}, fmt.Errorf("change mailbox %s: %w", m.Address, err)
+	}
+	return a.mailbox(ctx, text)
+}
+
+// RemoveMailbox removes a mailbox with all its mail, and returns how much that
+// was.
+func (a *Admin) RemoveMailbox(ctx context.Context, text string) (quota.Usage, error) {
+	m, err := a.mailbox(ctx, text)
+	if err != nil {
+		return quota.Usage{}, err
+	}
+	removed, err := a.Directory.RemoveMailbox(ctx, m.Address)
+	switch {
+	case errors.Is(err, directory.ErrInUse):
+		return quota.Usage{}, a.whyMailboxInUse(ctx, m.Address, err)
+	case err != nil:
+		return quota.Usage{}, fmt.Errorf("remove mailbox %s: %w", m.Address, err)
+	}
+	a.Logger.Info(logs.Expunged, logs.Mailbox, m.Address, logs.Messages, removed.Messages,
+		logs.Octets, removed.Octets, logs.Reason, "mailbox removed by the administrator")
+	return removed, nil
+}
+
+// whyMailboxInUse names what keeps a mailbox, and the command that lets it go.
+func (a *Admin) whyMailboxInUse(ctx context.Context, address mail.Address, cause error) error {
+	aliases, err := a.Directory.Aliases(ctx, "")
+	if err != nil {
+		return fmt.Errorf("list aliases: %w", err)
+	}
+	for _, alias := range aliases {
+		for _, target := range alias.Targets {
+			if target == address {
+				return advise(cause, "the alias %s leads to %s: remove that target first with: mailsrv alias remove %s %s",
+					AliasName(alias.Address), address, AliasName(alias.Address), address)
+			}
+		}
+	}
+	domain, err := a.servedBy(ctx, address)
+	if err != nil {
+		return err
+	}
+	if domain != "" {
+		return advise(cause, "%s receives the mail for postmaster@%s: choose another mailbox first with: mailsrv domain set %s --postmaster ADDRESS",
+			address, domain, domain)
+	}
+	return advise(cause, "%s is still in use: try again", address)
+}
