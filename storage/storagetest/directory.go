@@ -1,0 +1,145 @@
+package storagetest
+
+import (
+	"slices"
+	"testing"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+func testDomains(t *testing.T, f *fixture) {
+	limit := quota.Limit{Octets: 5, Messages: quota.Inherit}
+	f.must(f.AddDomain(background, directory.Domain{Name: "me.com", Limit: limit}))
+	f.wantError(f.AddDomain(background, directory.Domain{Name: "me.com"}), directory.ErrExists)
+	f.domain("a.example")
+	all, err := f.Domains(background)
+	f.must(err)
+	if len(all) != 2 || all[0].Name != "a.example" || all[1].Limit != limit {
+		t.Fatalf("domains %+v", all)
+	}
+	_, err = f.Domain(background, "b.example")
+	f.wantError(err, directory.ErrNotFound)
+	f.wantError(f.SetDomain(background, directory.Domain{Name: "b.example"}), directory.ErrNotFound)
+	f.wantError(f.RemoveDomain(background, "b.example"), directory.ErrNotFound)
+
+	f.mailbox("look@me.com", inherit)
+	f.wantError(f.RemoveDomain(background, "me.com"), directory.ErrInUse)
+	f.must(f.AddAlias(background, directory.Alias{Address: address("x@a.example"), Targets: []mail.Address{address("look@me.com")}}))
+	f.wantError(f.RemoveDomain(background, "a.example"), directory.ErrInUse)
+	f.must(f.RemoveAlias(background, directory.Alias{Address: address("x@a.example")}))
+	f.must(f.RemoveDomain(background, "a.example"))
+	found, err := f.Lookup(background, address("x@a.example"))
+	f.must(err)
+	if found.Hosted {
+		t.Fatal("a removed domain is hosted")
+	}
+}
+
+func testMailboxes(t *testing.T, f *fixture) {
+	f.domain("me.com")
+	box := directory.Mailbox{Address: address("look@me.com"), Enabled: true, Hash: "h1", Limit: quota.Limit{Octets: 7, Messages: quota.Inherit}}
+	id, err := f.AddMailbox(background, box)
+	f.must(err)
+	_, err = f.AddMailbox(background, box)
+	f.wantError(err, directory.ErrExists)
+	_, err = f.AddMailbox(background, directory.Mailbox{Address: address("look@other.example")})
+	f.wantError(err, directory.ErrNotFound)
+	f.wantError(f.SetMailbox(background, directory.Mailbox{Address: address("no@me.com")}), directory.ErrNotFound)
+	_, err = f.RemoveMailbox(background, address("no@me.com"))
+	f.wantError(err, directory.ErrNotFound)
+
+	found, err := f.Lookup(background, box.Address)
+	f.must(err)
+	m := found.Mailbox
+	if m == nil || m.ID != id || m.Address != box.Address || !m.Enabled || m.Hash != "h1" || m.Limit != box.Limit || m.Created.IsZero() {
+		t.Fatalf("found %+v", m)
+	}
+	f.must(f.SetHash(background, id, "h1", "h2"))
+	f.must(f.SetHash(background, id, "h1", "h3"))
+	found, err = f.Lookup(background, box.Address)
+	f.must(err)
+	if found.Mailbox.Hash != "h2" {
+		t.Fatalf("hash %q, want the first replacement", found.Mailbox.Hash)
+	}
+	odd := address(`"a b@c"@me.com`)
+	_, err = f.AddMailbox(background, directory.Mailbox{Address: odd, Limit: inherit})
+	f.must(err)
+	all, err := f.Mailboxes(background, "me.com")
+	f.must(err)
+	if len(all) != 2 || all[0].Address != odd || all[0].Enabled {
+		t.Fatalf("mailboxes %+v", all)
+	}
+	if all, err = f.Mailboxes(background, "other.example"); err != nil || len(all) != 0 {
+		t.Fatalf("mailboxes of another domain %+v, %v", all, err)
+	}
+}
+
+func testAliases(t *testing.T, f *fixture) {
+	f.mailbox("a@me.com", inherit)
+	f.mailbox("b@me.com", inherit)
+	alias := func(name string, targets ...string) directory.Alias {
+		a := directory.Alias{Address: address(name)}
+		for _, target := range targets {
+			a.Targets = append(a.Targets, address(target))
+		}
+		return a
+	}
+	f.must(f.AddAlias(background, alias("all@me.com", "a@me.com", "b@me.com", "a@me.com")))
+	f.must(f.AddAlias(background, alias("@me.com", "all@me.com")))
+	f.wantError(f.AddAlias(background, alias("x@me.com", "nobody@me.com")), directory.ErrNotFound)
+	f.wantError(f.AddAlias(background, alias("x@other.example", "a@me.com")), directory.ErrNotFound)
+	f.wantError(f.AddAlias(background, alias("a@me.com", "b@me.com")), directory.ErrExists)
+	_, err := f.AddMailbox(background, directory.Mailbox{Address: address("all@me.com")})
+	f.wantError(err, directory.ErrExists)
+	_, err = f.RemoveMailbox(background, address("a@me.com"))
+	f.wantError(err, directory.ErrInUse)
+
+	found, err := f.Lookup(background, address("all@me.com"))
+	f.must(err)
+	if found.Alias == nil || !slices.Equal(found.Alias.Targets, alias("all@me.com", "a@me.com", "b@me.com").Targets) {
+		t.Fatalf("found %+v", found.Alias)
+	}
+	if found, err = f.Lookup(background, mail.Address{Domain: "me.com"}); err != nil || found.Alias == nil {
+		t.Fatalf("catch-all: %+v, %v", found, err)
+	}
+	all, err := f.Aliases(background, "")
+	f.must(err)
+	if len(all) != 2 || all[0].Address.Local != "" || len(all[1].Targets) != 2 {
+		t.Fatalf("aliases %+v", all)
+	}
+	f.wantError(f.RemoveAlias(background, alias("all@me.com")), directory.ErrInUse)
+	f.wantError(f.RemoveAlias(background, alias("all@me.com", "c@me.com")), directory.ErrNotFound)
+	f.must(f.RemoveAlias(background, alias("all@me.com", "a@me.com")))
+	f.must(f.RemoveAlias(background, alias("@me.com")))
+	f.must(f.RemoveAlias(background, alias("all@me.com", "b@me.com")))
+	f.wantError(f.RemoveAlias(background, alias("all@me.com")), directory.ErrNotFound)
+}
+
+func testPostmaster(t *testing.T, f *fixture) {
+	f.domain("me.com")
+	_, err := f.Postmaster(background, "me.com")
+	f.wantError(err, directory.ErrNotFound)
+	f.mailbox("first@me.com", inherit)
+	f.mailbox("second@me.com", inherit)
+	f.mailbox("chief@other.example", quota.Limit{Octets: 3, Messages: 3})
+	for _, c := range []struct{ set, want string }{{"", "first@me.com"}, {"chief@other.example", "chief@other.example"}, {"second@me.com", "second@me.com"}} {
+		if c.set != "" {
+			f.must(f.SetDomain(background, directory.Domain{Name: "me.com", Postmaster: address(c.set), Limit: inherit}))
+		}
+		m, err := f.Postmaster(background, "me.com")
+		f.must(err)
+		if m.Address != address(c.want) {
+			t.Fatalf("postmaster %s, want %s", m.Address, c.want)
+		}
+	}
+	f.wantError(f.SetDomain(background, directory.Domain{Name: "me.com", Postmaster: address("no@me.com")}), directory.ErrNotFound)
+	_, err = f.RemoveMailbox(background, address("second@me.com"))
+	f.wantError(err, directory.ErrInUse)
+	d, err := f.Domain(background, "me.com")
+	f.must(err)
+	if d.Postmaster != address("second@me.com") {
+		t.Fatalf("domain %+v", d)
+	}
+}

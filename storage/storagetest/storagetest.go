@@ -1,0 +1,222 @@
+// Package storagetest is the contract suite that every storage backend passes.
+// After each case it recounts: the counters must equal the rows.
+package storagetest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// Backend is what a backend offers to the suite.
+type Backend interface {
+	storage.Store
+	storage.Checker
+	directory.Directory
+	Close() error
+}
+
+// Opener opens the backend kept in dir, which is empty the first time.
+type Opener func(t *testing.T, dir string) Backend
+
+// Run runs the whole suite.
+func Run(t *testing.T, open Opener) {
+	cases := map[string]func(*testing.T, *fixture){
+		"Deliver":          testDeliver,
+		"DeliverLong":      testDeliverLong,
+		"DeliverMany":      testDeliverMany,
+		"AllOrNone":        testAllOrNone,
+		"Limits":           testLimits,
+		"LimitsInherit":    testLimitsInherit,
+		"LimitRace":        testLimitRace,
+		"MailboxStates":    testMailboxStates,
+		"CancelledContext": testCancelledContext,
+		"Discard":          testDiscard,
+		"Snapshot":         testSnapshot,
+		"Expunge":          testExpunge,
+		"ExpungeShared":    testExpungeShared,
+		"GoneMessages":     testGoneMessages,
+		"Reopen":           testReopen,
+		"RemoveMailbox":    testRemoveMailbox,
+		"Domains":          testDomains,
+		"Mailboxes":        testMailboxes,
+		"Aliases":          testAliases,
+		"Postmaster":       testPostmaster,
+		"Random":           testRandom,
+	}
+	for name, run := range cases {
+		t.Run(name, func(t *testing.T) {
+			f := &fixture{t: t, dir: t.TempDir(), open: open}
+			f.Backend = open(t, f.dir)
+			t.Cleanup(func() { f.Close() })
+			run(t, f)
+			f.recount()
+		})
+	}
+}
+
+// fixture is a backend with the small verbs that the cases are written in.
+type fixture struct {
+	Backend
+	t    *testing.T
+	dir  string
+	open Opener
+}
+
+var background = context.Background()
+
+func (f *fixture) recount() {
+	f.t.Helper()
+	remaining, err := f.Check(background, false, func(finding string) { f.t.Errorf("check: %s", finding) })
+	if err != nil || remaining != 0 {
+		f.t.Errorf("check: %d findings, %v", remaining, err)
+	}
+}
+
+func (f *fixture) reopen() {
+	f.t.Helper()
+	f.must(f.Close())
+	f.Backend = f.open(f.t, f.dir)
+}
+
+func (f *fixture) must(err error) {
+	f.t.Helper()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) wantError(got, want error) {
+	f.t.Helper()
+	if !errors.Is(got, want) {
+		f.t.Fatalf("got error %v, want %v", got, want)
+	}
+}
+
+func address(s string) mail.Address {
+	if domain, ok := strings.CutPrefix(s, "@"); ok {
+		return mail.Address{Domain: domain}
+	}
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+var inherit = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+
+func (f *fixture) domain(name string) {
+	f.t.Helper()
+	f.must(f.AddDomain(background, directory.Domain{Name: name, Limit: inherit}))
+}
+
+// mailbox adds a mailbox, and its domain if need be.
+func (f *fixture) mailbox(name string, limit quota.Limit) directory.MailboxID {
+	f.t.Helper()
+	a := address(name)
+	if _, err := f.Domain(background, a.Domain); errors.Is(err, directory.ErrNotFound) {
+		f.domain(a.Domain)
+	}
+	id, err := f.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Hash: "x", Limit: limit})
+	f.must(err)
+	return id
+}
+
+// message is what the suite delivers: content under an id, to mailboxes.
+type message struct {
+	id      string
+	content string
+	to      []directory.MailboxID
+}
+
+const prefix = "Return-Path: <a@b.example>\r\n"
+
+func own(id directory.MailboxID) string {
+	return "Delivered-To: " + strings.Repeat("x", 1+int(id)%7) + "@me.com\r\n"
+}
+
+// text is the message as a recipient reads it.
+func (m message) text(to directory.MailboxID) string { return prefix + own(to) + m.content }
+
+func (f *fixture) deliver(m message) error { return f.deliverLimit(m, quota.Limit{}) }
+
+func (f *fixture) deliverLimit(m message, server quota.Limit) error {
+	b, err := f.NewBody(background, int64(len(m.content)))
+	if err != nil {
+		return err
+	}
+	defer b.Discard()
+	if _, err := io.WriteString(b, m.content); err != nil {
+		return err
+	}
+	d := &storage.Delivery{ID: m.id, Prefix: prefix, Body: b}
+	for _, id := range m.to {
+		d.To = append(d.To, storage.Recipient{Mailbox: id, Own: own(id)})
+	}
+	return f.Deliver(background, d, server)
+}
+
+func (f *fixture) openDrop(id directory.MailboxID) (storage.Maildrop, []storage.Entry) {
+	f.t.Helper()
+	d, err := f.OpenMaildrop(background, id)
+	f.must(err)
+	entries, err := d.Entries(background)
+	f.must(err)
+	return d, entries
+}
+
+// read returns a message whole.
+func (f *fixture) read(d storage.Maildrop, e storage.Entry) (string, error) {
+	m, err := d.Message(background, e)
+	if err != nil {
+		return "", err
+	}
+	defer m.Close()
+	var b strings.Builder
+	for {
+		piece, err := m.Next(background)
+		if err == io.EOF {
+			return b.String(), nil
+		}
+		if err != nil {
+			return b.String(), err
+		}
+		b.Write(piece)
+	}
+}
+
+// wantDrop compares a maildrop with what should be in it, in order, to the
+// octet; the snapshot's usage, the entries' sizes and the directory's usage
+// must agree.
+func (f *fixture) wantDrop(id directory.MailboxID, want ...message) {
+	f.t.Helper()
+	opened, err := f.OpenMaildrop(background, id)
+	f.must(err)
+	usage := opened.Usage()
+	entries, err := opened.Entries(background)
+	f.must(err)
+	if len(entries) != len(want) {
+		f.t.Fatalf("maildrop %d holds %d messages, want %d", id, len(entries), len(want))
+	}
+	var sum quota.Usage
+	for i, e := range entries {
+		text, err := f.read(opened, e)
+		f.must(err)
+		if e.UIDL != want[i].id || text != want[i].text(id) || e.Octets != int64(len(text)) {
+			f.t.Fatalf("maildrop %d, message %d: UIDL %q, %d octets, %.80q; want %q, %.80q",
+				id, i+1, e.UIDL, e.Octets, text, want[i].id, want[i].text(id))
+		}
+		sum = sum.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+	}
+	if usage != sum {
+		f.t.Fatalf("maildrop %d: usage %+v, entries add up to %+v", id, usage, sum)
+	}
+}
