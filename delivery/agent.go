@@ -1,0 +1,68 @@
+package delivery
+
+import (
+	"sync/atomic"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// commitDeadline is how long a message may wait for its commit. A sender waits
+// ten minutes for the reply to its final dot (RFC 5321 section 4.5.3.2.6).
+const commitDeadline = 2 * time.Minute
+
+// Settings may change while the agent works; they count for transactions to
+// come.
+type Settings struct {
+	Limit             quota.Limit // the server's, where mailbox and domain set none
+	Defer             bool        // a full maildrop answers "later" instead of "no"
+	RejectBareNewline bool        // refuse what is otherwise normalised
+	MaxMessageSize    int64       // octets as sent; 0: no limit
+}
+
+// Options of an agent. All but Settings are needed.
+type Options struct {
+	Store     storage.Store
+	Directory directory.Reader
+	Hostname  string // in Received fields
+	Settings  Settings
+}
+
+// Agent delivers. All methods may be called at once.
+type Agent struct {
+	store     storage.Store
+	directory directory.Reader
+	hostname  string
+	settings  atomic.Pointer[Settings]
+	misfits   memory
+	now       func() time.Time
+	newID     func() string
+}
+
+// New returns an agent.
+func New(o Options) *Agent {
+	a := &Agent{
+		store: o.Store, directory: o.Directory, hostname: o.Hostname,
+		now: time.Now, newID: mail.NewID,
+	}
+	a.SetSettings(o.Settings)
+	return a
+}
+
+// SetSettings replaces the settings.
+func (a *Agent) SetSettings(s Settings) { a.settings.Store(&s) }
+
+// Begin opens a transaction for one message. It holds nothing that would have
+// to be given back.
+func (a *Agent) Begin(client mail.Client, reversePath mail.Address, size int64) *Transaction {
+	return &Transaction{
+		agent:    a,
+		settings: *a.settings.Load(),
+		envelope: mail.Envelope{
+			ID: a.newID(), ReversePath: reversePath, Client: client, Size: size, Received: a.now(),
+		},
+	}
+}
