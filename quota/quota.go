@@ -76,7 +76,7 @@ func (l Limit) Percent(u Usage) (int, bool) {
 	for _, d := range [2][2]int64{{l.Octets, u.Octets}, {l.Messages, u.Messages}} {
 		if d[0] > 0 {
 			limited = true
-			p = max(p, int(float64(d[1])/float64(d[0])*100))
+			p = max(p, int(float64(d[1])*100/float64(d[0])))
 		}
 	}
 	return p, limited

@@ -11,8 +11,8 @@ import (
 // told apart as IEC 80000-13 does: 1 GB is 10^9 octets, 1 GiB is 2^30.
 var units = map[string]int64{
 	"": 1, "b": 1,
-	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
-	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "pb": 1e15, "eb": 1e18,
+	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40, "pib": 1 << 50, "eib": 1 << 60,
 }
 
 // ParseSize reads an amount of octets such as "500MiB", "1.5GB", "4096" or
@@ -30,8 +30,11 @@ func ParseSize(s string) (int64, error) {
 	amount, _ := new(big.Rat).SetString(digits)
 	amount.Mul(amount, new(big.Rat).SetInt64(unit))
 	octets := new(big.Int).Quo(amount.Num(), amount.Denom())
-	if !octets.IsInt64() {
+	switch {
+	case !octets.IsInt64():
 		return 0, fmt.Errorf("%q is too large: the most is %d octets", s, int64(math.MaxInt64))
+	case octets.Sign() == 0 && amount.Sign() != 0: // it would become "no limit"
+		return 0, fmt.Errorf("%q is less than one octet; write 0 for no limit", s)
 	}
 	return octets.Int64(), nil
 }
