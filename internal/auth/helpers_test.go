@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"sync"
 	"testing"
@@ -59,15 +60,15 @@ func (p *people) SetHash(ctx context.Context, id directory.MailboxID, old, hash 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sets++
-	if p.setErr != nil {
-		return p.setErr
+	if err := errors.Join(ctx.Err(), p.setErr); err != nil {
+		return err
 	}
 	for _, m := range p.matches {
 		if m.Mailbox != nil && m.Mailbox.ID == id && m.Mailbox.Hash == old {
 			m.Mailbox.Hash = hash
 		}
 	}
-	return ctx.Err()
+	return nil
 }
 
 func (p *people) hash(m *directory.Mailbox) string {
