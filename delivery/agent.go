@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"context"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -54,6 +56,30 @@ func New(o Options) *Agent {
 
 // SetSettings replaces the settings.
 func (a *Agent) SetSettings(s Settings) { a.settings.Store(&s) }
+
+// Postmaster is the address that <postmaster> without a domain stands for
+// (RFC 5321 section 4.5.1): of the host's own name if that is hosted, else of
+// the nearest domain above it, else of the first domain by name. *Refusal when
+// no domain is hosted.
+func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
+	for name := a.hostname; name != ""; _, name, _ = strings.Cut(name, ".") {
+		m, err := a.directory.Lookup(ctx, mail.Address{Local: "postmaster", Domain: name})
+		if err != nil {
+			return mail.Address{}, err
+		}
+		if m.Hosted {
+			return mail.Address{Local: "postmaster", Domain: name}, nil
+		}
+	}
+	domains, err := a.directory.Domains(ctx)
+	if err != nil {
+		return mail.Address{}, err
+	}
+	if len(domains) == 0 {
+		return mail.Address{}, refuse(NoMailbox, "no domain is hosted yet")
+	}
+	return mail.Address{Local: "postmaster", Domain: domains[0].Name}, nil
+}
 
 // Begin opens a transaction for one message. It holds nothing that would have
 // to be given back.

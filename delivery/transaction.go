@@ -41,6 +41,9 @@ type box struct {
 // ID is the message's id.
 func (t *Transaction) ID() string { return t.envelope.ID }
 
+// ReversePath is who sent the message; the zero Address for a notification.
+func (t *Transaction) ReversePath() mail.Address { return t.envelope.ReversePath }
+
 // Recipients returns how many forward-paths were accepted.
 func (t *Transaction) Recipients() int { return len(t.recipients) }
 

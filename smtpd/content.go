@@ -1,0 +1,163 @@
+package smtpd
+
+import (
+	"bytes"
+	"io"
+)
+
+// dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and takes
+// out the dots that were put in (RFC 5321 section 4.5.2). Nothing else ends a
+// line here: what a sender hides behind a bare LF or CR stays content.
+type dotReader struct {
+	c     *conn
+	state dotState
+	done  bool  // the end was read
+	err   error // of the connection
+}
+
+type dotState int
+
+const (
+	dotLineStart dotState = iota // after CRLF, or at the beginning
+	dotDot                       // after a dot at the start of a line, held back
+	dotDotCR                     // after that dot and a CR, both held back
+	dotCR                        // after a CR
+	dotText                      // within a line
+)
+
+var crlfDot = []byte("\r\n.")
+
+// WriteTo implements io.WriterTo. It returns w's error as soon as there is
+// one; the rest can then be read with another call.
+func (d *dotReader) WriteTo(w io.Writer) (int64, error) {
+	total := int64(0)
+	for !d.done && d.err == nil {
+		block, err := d.block()
+		if err != nil {
+			d.err = err
+			break
+		}
+		used, n, err := d.decode(w, block)
+		d.c.in.Discard(used)
+		d.c.octets += int64(used)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, d.err
+}
+
+// Read implements io.Reader, which io.Copy does not use.
+func (d *dotReader) Read([]byte) (int, error) { panic("smtpd: the content is read by WriteTo") }
+
+// block returns what has arrived, at least one octet.
+func (d *dotReader) block() ([]byte, error) {
+	if err := d.c.awaitContent(); err != nil {
+		return nil, err
+	}
+	if _, err := d.c.in.Peek(1); err != nil {
+		return nil, d.c.contentFailed(err)
+	}
+	return d.c.in.Peek(d.c.in.Buffered())
+}
+
+// decode writes the content in block to w and returns how many octets of the
+// block it used up and how many it wrote.
+func (d *dotReader) decode(w io.Writer, block []byte) (used int, written int64, err error) {
+	write := func(p []byte) {
+		if err == nil && len(p) > 0 {
+			var n int
+			n, err = w.Write(p)
+			written += int64(n)
+		}
+	}
+	for used < len(block) && !d.done && err == nil {
+		rest := block[used:]
+		switch d.state {
+		case dotLineStart:
+			d.state = dotText
+			if rest[0] == '.' {
+				d.state = dotDot
+				used++
+			}
+		case dotDot:
+			d.state = dotText // the dot was put in by the sender
+			if rest[0] == '\r' {
+				d.state = dotDotCR
+				used++
+			}
+		case dotDotCR:
+			if rest[0] == '\n' {
+				d.done = true
+				used++
+				continue
+			}
+			write(heldCR) // the CR that was held back belongs to the content
+			d.state = dotCR
+		case dotCR:
+			switch rest[0] {
+			case '\n':
+				d.state = dotLineStart
+				write(rest[:1])
+				used++
+			case '\r':
+				write(rest[:1])
+				used++
+			default:
+				d.state = dotText
+			}
+		case dotText:
+			if i := bytes.Index(rest, crlfDot); i >= 0 {
+				write(rest[:i+2])
+				used += i + 2
+				d.state = dotLineStart
+				continue
+			}
+			switch {
+			case bytes.HasSuffix(rest, crlfDot[:2]):
+				d.state = dotLineStart
+			case rest[len(rest)-1] == '\r':
+				d.state = dotCR
+			}
+			write(rest)
+			used = len(block)
+		}
+	}
+	return used, written, err
+}
+
+var heldCR = []byte("\r")
+
+// drain reads the content to its end without keeping it, as far as limit
+// octets, and reports whether it got there.
+func (d *dotReader) drain(limit int64) bool {
+	_, err := d.WriteTo(&discard{left: limit})
+	return err == nil
+}
+
+// discard takes so many octets and throws them away.
+type discard struct{ left int64 }
+
+func (d *discard) Write(p []byte) (int, error) {
+	if d.left -= int64(len(p)); d.left < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return len(p), nil
+}
+
+// chunkReader reads content that BDAT carries, through the library's pipe. An
+// end that comes from a broken connection is not the end of the message.
+type chunkReader struct {
+	c *conn
+	r io.Reader
+}
+
+// Read implements io.Reader.
+func (r chunkReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	if err == io.EOF && r.c.broken.Load() {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}

@@ -1,0 +1,74 @@
+package smtpd
+
+import (
+	"errors"
+	"log/slog"
+
+	"github.com/emersion/go-smtp"
+
+	"mailsrv/delivery"
+	"mailsrv/internal/logs"
+)
+
+// Replies that conn gives by itself, whole lines. The library gives those of
+// the grammar; all others are below.
+const (
+	replyLongLine     = "500 5.5.2 Line too long\r\n"
+	replyIdle         = "421 4.4.2 No command for too long, closing connection\r\n"
+	replyTooSlow      = "421 4.4.2 No content for too long, closing connection\r\n"
+	replyDraining     = "421 4.3.2 Service shutting down, try again later\r\n"
+	replyStartTLS     = "220 2.0.0 Ready to start TLS\r\n"
+	replyNoParameters = "501 5.5.4 STARTTLS takes no parameters\r\n"
+	replyTLSActive    = "503 5.5.1 TLS is active already\r\n"
+)
+
+func reply(code int, class, subject, detail int, text string) *smtp.SMTPError {
+	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}
+}
+
+// Replies of the session.
+var (
+	replyNested      = reply(503, 5, 5, 1, "A mail transaction is open already; RSET ends it")
+	replyNoMail      = reply(503, 5, 5, 1, "No mail transaction is open")
+	replyBadSender   = reply(501, 5, 1, 7, "Bad address in the reverse-path")
+	replyBadPath     = reply(501, 5, 1, 3, "Bad address in the forward-path")
+	replyNeedUTF8    = reply(553, 5, 6, 7, "An address beyond ASCII needs SMTPUTF8")
+	replyFlood       = reply(421, 4, 7, 0, "Too many refused recipients, closing connection")
+	replyLater       = reply(451, 4, 3, 0, "Temporary failure, try again later")
+	replyInterrupted = reply(451, 4, 4, 2, "The content did not arrive whole")
+)
+
+// refusals is what a sender hears for each reason.
+var refusals = map[delivery.Reason]*smtp.SMTPError{
+	delivery.NotHosted:       reply(550, 5, 7, 1, "This domain is not hosted here, relaying denied"),
+	delivery.NoMailbox:       reply(550, 5, 1, 1, "No such mailbox here"),
+	delivery.Disabled:        reply(550, 5, 2, 1, "This mailbox is disabled"),
+	delivery.BadAlias:        reply(451, 4, 3, 5, "The alias is misconfigured, try again later"),
+	delivery.Full:            reply(552, 5, 2, 2, "The mailbox is full"),
+	delivery.FullDeferred:    reply(452, 4, 2, 2, "The mailbox is full, try again later"),
+	delivery.TargetFull:      reply(452, 4, 2, 2, "A mailbox behind this address is full, try again later"),
+	delivery.TooLargeForBox:  reply(552, 5, 2, 3, "The message is larger than this mailbox can hold"),
+	delivery.SomeFull:        reply(452, 4, 2, 2, "Not every recipient has room, nothing was stored, try again"),
+	delivery.MustBeAlone:     reply(452, 4, 5, 3, "Send to this recipient in a transaction of its own"),
+	delivery.Vanished:        reply(451, 4, 2, 1, "A recipient has just changed, nothing was stored, try again"),
+	delivery.MessageTooLarge: reply(552, 5, 3, 4, "The message is too large"),
+	delivery.TooManyHops:     reply(554, 5, 4, 6, "Too many hops, the message is caught in a loop"),
+	delivery.BareNewline:     reply(550, 5, 6, 0, "The content has CR or LF alone; lines end in CRLF"),
+	delivery.NoSpace:         reply(452, 4, 3, 1, "Insufficient system storage, try again later"),
+	delivery.NoMemory:        reply(451, 4, 3, 2, "Too much mail at once, try again later"),
+}
+
+// replyTo turns an error into the reply that names no internals, and writes
+// the log line: a refusal by its reason, anything else as a failure with its
+// cause.
+func replyTo(err error, logger *slog.Logger, attrs ...any) *smtp.SMTPError {
+	var refusal *delivery.Refusal
+	if errors.As(err, &refusal) {
+		if r := refusals[refusal.Reason]; r != nil {
+			logger.Info(logs.Refused, append(attrs, logs.Reply, r.Code, logs.Reason, refusal.Detail)...)
+			return r
+		}
+	}
+	logger.Error(logs.Failed, append(attrs, logs.Error, err)...)
+	return replyLater
+}
