@@ -85,8 +85,9 @@ func ParseDomain(s string) (string, error) {
 	if isPlainDomain(name) {
 		return strings.ToLower(name), nil
 	}
+	valid := utf8.ValidString(name) // ToASCII encodes broken UTF-8 as U+FFFD
 	name, err := idnaProfile.ToASCII(name)
-	if err != nil || !isPlainDomain(name) {
+	if !valid || err != nil || !isPlainDomain(name) {
 		return "", fmt.Errorf("%w: %q is not a domain name", ErrAddress, s)
 	}
 	return name, nil
