@@ -1,0 +1,106 @@
+package smtpd
+
+import (
+	"bufio"
+	"bytes"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"mailsrv/delivery"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+)
+
+// plainDots is what a dotReader does, written the slow way: it returns the
+// content and what follows the end.
+func plainDots(wire string) (content, rest string, ended bool) {
+	var b strings.Builder
+	lineStart := true
+	for i := 0; i < len(wire); i++ {
+		if lineStart && wire[i] == '.' {
+			if strings.HasPrefix(wire[i:], ".\r\n") {
+				return b.String(), wire[i+3:], true
+			}
+			lineStart = false
+			continue
+		}
+		lineStart = false
+		b.WriteByte(wire[i])
+		if wire[i] == '\n' && i > 0 && wire[i-1] == '\r' {
+			lineStart = true
+		}
+	}
+	return b.String(), "", false
+}
+
+// FuzzDots feeds content in blocks of every size and compares with plainDots.
+func FuzzDots(f *testing.F) {
+	for _, s := range []string{"a\r\n.\r\nb", ".\r\n", "..\r\n.\r\n", "a\r\r\n.\r\n", "\r\n.\r\r\n.\r\n", ".\r.\r\n.\r\n", "\n.\n\r\n.\r\nQUIT"} {
+		f.Add(s, 3)
+	}
+	f.Fuzz(func(t *testing.T, wire string, size int) {
+		if size < 1 || size > 64 {
+			size = 1 + len(wire)
+		}
+		want, wantRest, ended := plainDots(wire)
+		client, server := net.Pipe()
+		go func() {
+			for p := []byte(wire); len(p) > 0; {
+				n, err := client.Write(p[:min(size, len(p))])
+				if err != nil {
+					break
+				}
+				p = p[n:]
+			}
+			client.Close()
+		}()
+		c := &conn{Conn: server, base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
+		c.in = bufio.NewReaderSize(transport{c}, 16)
+		var got bytes.Buffer
+		d := &dotReader{c: c}
+		_, err := d.WriteTo(&got)
+		if d.done != ended || (err == nil) != ended {
+			t.Fatalf("%q: ended %v, %v; want %v", wire, d.done, err, ended)
+		}
+		if !ended {
+			return
+		}
+		var rest bytes.Buffer
+		rest.ReadFrom(c.in)
+		if got.String() != want || rest.String() != wantRest {
+			t.Fatalf("%q in blocks of %d: %q and %q, want %q and %q", wire, size, got.String(), rest.String(), want, wantRest)
+		}
+	})
+}
+
+// listenConn counts a pipe as a connection.
+func listenConn(t testing.TB, c net.Conn) *listen.Conn {
+	l := listen.NewGroup("test", "", listen.Limits{}, logs.Discard()).Wrap(&oneConn{c: c})
+	accepted, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return accepted.(*listen.Conn)
+}
+
+type oneConn struct{ c net.Conn }
+
+func (l *oneConn) Accept() (net.Conn, error) { return l.c, nil }
+func (l *oneConn) Close() error              { return nil }
+func (l *oneConn) Addr() net.Addr            { return l.c.LocalAddr() }
+
+// Every reason has a reply of the class that its name promises.
+func TestEveryReasonHasAReply(t *testing.T) {
+	permanent := map[delivery.Reason]bool{
+		delivery.NotHosted: true, delivery.NoMailbox: true, delivery.Disabled: true, delivery.Full: true,
+		delivery.TooLargeForBox: true, delivery.MessageTooLarge: true, delivery.TooManyHops: true, delivery.BareNewline: true,
+	}
+	for r := delivery.NotHosted; r <= delivery.NoMemory; r++ {
+		got := replyTo(&delivery.Refusal{Reason: r}, logs.Discard())
+		if got == replyLater || got.Code/100 != got.EnhancedCode[0] || (got.Code/100 == 5) != permanent[r] {
+			t.Errorf("reason %d: %v", r, got)
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package smtpd_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"mailsrv/delivery"
+	"mailsrv/internal/directory"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/smtpd"
+	"mailsrv/storage/sqlite"
+)
+
+var (
+	background = context.Background()
+	clientTLS  = &tls.Config{InsecureSkipVerify: true}
+	noLimit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+)
+
+const maxMessage = 100_000
+
+// world is a server on a real store: me.com with a few mailboxes, and domains
+// with a catch-all and an A-label.
+type world struct {
+	t      testing.TB
+	store  *sqlite.Store
+	agent  *delivery.Agent
+	server *smtpd.Server
+	addr   string
+}
+
+func address(s string) mail.Address {
+	a, err := mail.ParseAddress(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
+	t.Helper()
+	store, err := sqlite.Open(background, t.TempDir(), sqlite.Options{Server: true})
+	must(t, err)
+	w := &world{t: t, store: store}
+	for _, name := range []string{"me.com", "catch.example", "xn--bcher-kva.example"} {
+		must(t, store.AddDomain(background, directory.Domain{Name: name, Limit: noLimit}))
+	}
+	w.mailbox("look@me.com", noLimit)
+	w.mailbox("jörg@me.com", noLimit)
+	w.mailbox("small@me.com", quota.Limit{Octets: 600, Messages: quota.Inherit})
+	w.mailbox("full@me.com", quota.Limit{Octets: quota.Inherit, Messages: 1})
+	w.mailbox("look@xn--bcher-kva.example", noLimit)
+	w.mailbox("off@me.com", noLimit)
+	must(t, store.SetMailbox(background, directory.Mailbox{Address: address("off@me.com"), Limit: noLimit}))
+	w.alias("all@me.com", "look@me.com", "small@me.com")
+	w.alias("tofull@me.com", "look@me.com", "full@me.com")
+	must(t, store.AddAlias(background, directory.Alias{Address: mail.Address{Domain: "catch.example"}, Targets: []mail.Address{address("look@me.com")}}))
+
+	w.agent = delivery.New(delivery.Options{Store: store, Directory: store, Hostname: "mail.me.com", Settings: delivery.Settings{MaxMessageSize: maxMessage}})
+	settings := smtpd.Settings{MaxRecipients: 5, MaxMessageSize: maxMessage, CommandTimeout: 10 * time.Second, DataIdleTimeout: 10 * time.Second, MinRate: 1024}
+	for _, f := range change {
+		f(&settings)
+	}
+	var certificate listen.Certificate
+	certFile, keyFile, _, err := listen.SelfSigned(t.TempDir(), "mail.me.com")
+	must(t, err)
+	must(t, certificate.Load(certFile, keyFile))
+	w.server = smtpd.New(smtpd.Config{
+		Hostname: "mail.me.com", Agent: w.agent, TLS: certificate.Config(), Logger: logs.Discard(), Settings: settings,
+		Group: listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logs.Discard()),
+	})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	w.addr = l.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- w.server.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(background, 5*time.Second)
+		defer cancel()
+		if err := w.server.Shutdown(ctx); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+		must(t, <-served)
+		w.recount()
+		must(t, store.Close())
+	})
+	w.send("full@me.com", "x\r\n")
+	return w
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) recount() {
+	w.t.Helper()
+	if n, err := w.store.Check(background, false, func(s string) { w.t.Error(s) }); n > 0 || err != nil {
+		w.t.Errorf("check: %d findings, %v", n, err)
+	}
+}
+
+func (w *world) mailbox(name string, limit quota.Limit) {
+	w.t.Helper()
+	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name).Fold(), Enabled: true, Limit: limit})
+	must(w.t, err)
+}
+
+func (w *world) alias(name string, targets ...string) {
+	w.t.Helper()
+	a := directory.Alias{Address: address(name)}
+	for _, target := range targets {
+		a.Targets = append(a.Targets, address(target))
+	}
+	must(w.t, w.store.AddAlias(background, a))
+}
+
+// messages returns what a mailbox holds, whole.
+func (w *world) messages(name string) []string {
+	w.t.Helper()
+	found, err := w.store.Lookup(background, address(name))
+	must(w.t, err)
+	drop, err := w.store.OpenMaildrop(background, found.Mailbox.ID)
+	must(w.t, err)
+	entries, err := drop.Entries(background)
+	must(w.t, err)
+	var all []string
+	for _, e := range entries {
+		m, err := drop.Message(background, e)
+		must(w.t, err)
+		var text strings.Builder
+		for {
+			piece, err := m.Next(background)
+			if err != nil {
+				break
+			}
+			text.Write(piece)
+		}
+		m.Close()
+		if int64(text.Len()) != e.Octets {
+			w.t.Errorf("a message has %d octets, its entry says %d", text.Len(), e.Octets)
+		}
+		all = append(all, text.String())
+	}
+	return all
+}
+
+// content returns a stored message without the trace fields.
+func content(message string) string {
+	_, rest, _ := strings.Cut(message, "Received: ")
+	_, rest, _ = strings.Cut(rest, "\r\n\t")
+	for {
+		line, after, _ := strings.Cut(rest, "\r\n")
+		rest = after
+		if strings.HasSuffix(line, "+0000") {
+			return rest
+		}
+	}
+}
+
+// client is a bare SMTP client.
+type client struct {
+	net.Conn
+	t  testing.TB
+	in *bufio.Reader
+}
+
+func (w *world) dial() net.Conn {
+	w.t.Helper()
+	c, err := net.Dial("tcp", w.addr)
+	must(w.t, err)
+	return c
+}
+
+// connect returns a client that has had its greeting and said HELO.
+func (w *world) connect() *client {
+	w.t.Helper()
+	c := &client{Conn: w.dial(), t: w.t}
+	c.in = bufio.NewReader(c)
+	w.t.Cleanup(func() { c.Close() })
+	c.want("220")
+	c.do("HELO client.example", "250")
+	return c
+}
+
+func (c *client) say(text string) {
+	c.t.Helper()
+	if _, err := c.Write([]byte(text)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *client) do(command, code string) string {
+	c.t.Helper()
+	c.say(command + "\r\n")
+	return c.want(code)
+}
+
+// want reads a reply to its last line.
+func (c *client) want(code string) string {
+	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for {
+		line, err := c.in.ReadString('\n')
+		if err != nil {
+			c.t.Fatalf("waiting for %s: %q, %v", code, line, err)
+		}
+		if len(line) > 3 && line[3] == '-' {
+			continue
+		}
+		if !strings.HasPrefix(line, code) {
+			c.t.Fatalf("got %q, want %s", line, code)
+		}
+		return line
+	}
+}
+
+// wantEnd expects the end of the connection, with nothing before it.
+func (c *client) wantEnd() {
+	c.t.Helper()
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if line, err := c.in.ReadString('\n'); err == nil || strings.Contains(fmt.Sprint(err), "timeout") {
+		c.t.Fatalf("got %q, %v; want the end", line, err)
+	}
+}
+
+func (c *client) startTLS() {
+	c.t.Helper()
+	c.do("STARTTLS", "220")
+	secure := tls.Client(c.Conn, clientTLS)
+	must(c.t, secure.Handshake())
+	c.Conn, c.in = secure, bufio.NewReader(secure)
+	c.do("EHLO client.example", "250")
+}
+
+func (c *client) envelope(to ...string) {
+	c.t.Helper()
+	c.do("MAIL FROM:<alice@example.org>", "250")
+	for _, name := range to {
+		c.do("RCPT TO:<"+name+">", "250")
+	}
+}
+
+// send delivers one message by DATA; text is as on the wire, without the end.
+func (w *world) send(to, text string) {
+	w.t.Helper()
+	c := w.connect()
+	c.envelope(to)
+	c.do("DATA", "354")
+	c.say(text + ".\r\n")
+	c.want("250 2.0.0 accepted")
+	c.do("QUIT", "221")
+	c.Close()
+}
