@@ -13,6 +13,7 @@ import (
 // Events, the message of a line. One line per event.
 const (
 	Start          = "listening"       // a socket is open
+	Ready          = "ready"           // the server has started
 	Stop           = "stopped"         // the server has drained
 	Reload         = "reloaded"        // SIGHUP was obeyed
 	Accepted       = "accepted"        // a message was committed
@@ -44,6 +45,12 @@ const (
 	Duration = "duration"
 	Address  = "address" // of a socket
 	Helo     = "helo"
+	Hostname = "hostname" // the server's own
+	Version  = "version"
+	Config   = "config" // the configuration file; empty: none
+	DataDir  = "data_dir"
+	Changed  = "changed" // keys that a reload applied
+	File     = "file"
 )
 
 // New returns a logger that writes lines in format "text" or "json" at or above

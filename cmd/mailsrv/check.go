@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"mailsrv/storage/sqlite"
+)
+
+func (p *program) checkCommand() *cobra.Command {
+	repair := false
+	c := &cobra.Command{
+		Use:   "check [flags]",
+		Short: "Recount the stored mail and report what does not agree",
+		Long: `Compares every counter, checksum and reference of the store with the rows it
+stands for, and prints a line for each finding. It exits with 0 when there is
+none, with 1 otherwise. It may run beside a server.
+
+--repair mends what can be mended. It needs the store to itself: stop the
+server first, and make a copy of the data directory.`,
+		Example: `  mailsrv check
+  systemctl stop mailsrv && mailsrv check --repair`,
+	}
+	c.Flags().BoolVar(&repair, "repair", false, "mend what can be mended")
+	return p.command(c, exactly(), func(ctx context.Context, _ []string) error {
+		cfg, err := p.load()
+		if err != nil {
+			return err
+		}
+		store, err := p.open(ctx, cfg, sqlite.Options{Exclusive: repair}, mustExist)
+		if err != nil {
+			return err
+		}
+		findings := 0
+		remaining, err := store.Check(ctx, repair, func(finding string) {
+			findings++
+			p.printf("%s\n", finding)
+			p.out.Flush()
+		})
+		if closed := store.Close(); err == nil {
+			err = closed
+		}
+		switch {
+		case err != nil:
+			return fmt.Errorf("check: %w (%s)", err, where(cfg))
+		case remaining > 0 && repair:
+			return fmt.Errorf("%s could not be mended: restore from a backup, or go on without that mail (%s)",
+				plural(int64(remaining), "finding", "findings"), where(cfg))
+		case remaining > 0:
+			return errors.New(plural(int64(remaining), "finding", "findings") +
+				": stop the server, copy the data directory, and run: mailsrv check --repair (" + where(cfg) + ")")
+		case findings > 0:
+			p.printf("All of it is mended.\n")
+		default:
+			p.printf("Everything agrees.\n")
+		}
+		return nil
+	})
+}

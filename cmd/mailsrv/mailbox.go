@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"mailsrv/internal/admin"
+	"mailsrv/internal/directory"
+	"mailsrv/quota"
+)
+
+func (p *program) mailboxCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "mailbox COMMAND",
+		Short: "The addresses that have a login, a limit and a maildrop",
+		Long: `A mailbox is an address that has a login, a limit and a maildrop. Its owner
+fetches the mail by POP3 with the full address as the name.
+
+Capitals make no difference in an address, and mail for look+anything@me.com
+reaches look@me.com.`,
+	}, p.mailboxAdd(), p.mailboxSet(), p.mailboxShow(), p.mailboxList(), p.mailboxPasswd(),
+		p.mailboxEnable(), p.mailboxDisable(), p.mailboxRemove())
+}
+
+func (p *program) mailboxAdd() *cobra.Command {
+	var limit limitFlags
+	var source secretFlags
+	c := &cobra.Command{
+		Use:   "add ADDRESS [flags]",
+		Short: "Make a mailbox",
+		Long: `Makes a mailbox of a hosted domain. It receives mail as soon as the command
+ends.
+
+` + secretHelp,
+		Example: `  mailsrv mailbox add look@me.com
+  mailsrv mailbox add look@me.com --quota 2GiB --generate
+  pass show mail/look | mailsrv mailbox add look@me.com --password-stdin`,
+	}
+	limit.register(c, "the domain's")
+	source.register(c)
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		if err := source.check(); err != nil {
+			return err
+		}
+		return p.with(ctx, func(a *admin.Admin) error {
+			if err := a.MayAddMailbox(ctx, args[0]); err != nil {
+				return err
+			}
+			secret, err := p.secret(source, args[0])
+			if err != nil {
+				return err
+			}
+			m, err := a.AddMailbox(ctx, args[0], secret, limit.change())
+			if err != nil {
+				return err
+			}
+			p.printf("%s receives mail now.\n", m.Address)
+			if d, err := a.Domain(ctx, m.Address.Domain); err == nil && d.Postmaster.IsZero() && d.Serving == m.Address {
+				p.printf("As the first mailbox of %s it also gets the mail for postmaster and abuse.\n", d.Name)
+			}
+			if source.generate {
+				p.printf("Password: %s\n", secret.Password)
+			}
+			return nil
+		})
+	})
+}
+
+func (p *program) mailboxSet() *cobra.Command {
+	var limit limitFlags
+	c := &cobra.Command{
+		Use:   "set ADDRESS [flags]",
+		Short: "Change the limits of a mailbox",
+		Long: `Changes what is given and keeps the rest. "inherit" lets the domain's limit
+count again. A limit below what the mailbox holds keeps its mail and refuses
+more.`,
+		Example: `  mailsrv mailbox set look@me.com --quota 2GiB
+  mailsrv mailbox set look@me.com --quota inherit --messages 10000`,
+	}
+	limit.register(c, "the domain's")
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		if !limit.given() {
+			return usage("nothing to change: give --quota or --messages")
+		}
+		return p.with(ctx, func(a *admin.Admin) error {
+			return p.setLimit(ctx, a, args[0], limit.change())
+		})
+	})
+}
+
+// setLimit changes the limit of a mailbox and shows what it is now.
+func (p *program) setLimit(ctx context.Context, a *admin.Admin, address string, change admin.LimitChange) error {
+	m, err := a.SetLimit(ctx, address, change)
+	if err != nil {
+		return err
+	}
+	p.showMailbox(m)
+	if percent, limited := m.Effective.Percent(m.Usage); limited && percent > 100 {
+		p.printf("It holds more than its limit: the mail stays, and more is refused until enough\nis deleted.\n")
+	}
+	return nil
+}
+
+func (p *program) mailboxShow() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "show ADDRESS [flags]",
+		Short:   "Show one mailbox",
+		Long:    "Shows the state of a mailbox, what it holds and what it may hold.",
+		Example: "  mailsrv mailbox show look@me.com",
+	}
+	asJSON := jsonFlag(c)
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			m, err := a.Mailbox(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return p.printJSON(viewMailbox(m))
+			}
+			p.showMailbox(m)
+			return nil
+		})
+	})
+}
+
+func (p *program) showMailbox(m directory.Mailbox) {
+	p.printf("%s\n  state     %s\n", m.Address, stateText(m))
+	p.printf("  octets    %s of %s\n", quota.FormatSize(m.Usage.Octets),
+		limitText(sizeText(m.Effective.Octets), m.Limit.Octets, "inherited"))
+	p.printf("  messages  %d of %s\n", m.Usage.Messages,
+		limitText(countText(m.Effective.Messages), m.Limit.Messages, "inherited"))
+	p.printf("  full      %s\n", fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+}
+
+func stateText(m directory.Mailbox) string {
+	if m.Enabled {
+		return "enabled"
+	}
+	return "disabled"
+}
+
+func (p *program) mailboxList() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "list [DOMAIN] [flags]",
+		Short:   "List the mailboxes",
+		Long:    "Lists the mailboxes of a domain, or all, with what they hold.",
+		Example: "  mailsrv mailbox list\n  mailsrv mailbox list me.com --json",
+	}
+	asJSON := jsonFlag(c)
+	return p.command(c, between(0, 1), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			all, err := a.Mailboxes(ctx, optional(args))
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return p.printJSON(views(all, viewMailbox))
+			}
+			if len(all) == 0 {
+				p.printf("There is no mailbox yet: mailsrv mailbox add ADDRESS\n")
+				return nil
+			}
+			t := newTable("ADDRESS", "STATE", ">MESSAGES", ">USED", ">LIMIT", "FULL")
+			for _, m := range all {
+				t.row(m.Address.String(), stateText(m), strconv.FormatInt(m.Usage.Messages, 10),
+					quota.FormatSize(m.Usage.Octets), sizeText(m.Effective.Octets),
+					fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+			}
+			t.write(p.out)
+			return nil
+		})
+	})
+}
+
+// optional returns the argument that may be left out, or "".
+func optional(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
+
+func (p *program) mailboxPasswd() *cobra.Command {
+	var source secretFlags
+	c := &cobra.Command{
+		Use:   "passwd ADDRESS [flags]",
+		Short: "Change the password of a mailbox",
+		Long: `Changes the password of a mailbox; the old one stops working as soon as the
+command ends. Sessions that are open go on.
+
+` + secretHelp,
+		Example: `  mailsrv mailbox passwd look@me.com
+  mailsrv mailbox passwd look@me.com --generate`,
+	}
+	source.register(c)
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		if err := source.check(); err != nil {
+			return err
+		}
+		return p.with(ctx, func(a *admin.Admin) error {
+			if _, err := a.Mailbox(ctx, args[0]); err != nil {
+				return err
+			}
+			secret, err := p.secret(source, args[0])
+			if err != nil {
+				return err
+			}
+			m, err := a.SetSecret(ctx, args[0], secret)
+			if err != nil {
+				return err
+			}
+			p.printf("%s has a new password.\n", m.Address)
+			if source.generate {
+				p.printf("Password: %s\n", secret.Password)
+			}
+			return nil
+		})
+	})
+}
+
+func (p *program) mailboxEnable() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "enable ADDRESS",
+		Short:   "Let a mailbox receive mail and log in again",
+		Long:    "Lets a disabled mailbox receive mail and log in again.",
+		Example: "  mailsrv mailbox enable look@me.com",
+	}
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			m, err := a.Enable(ctx, args[0])
+			if err == nil {
+				p.printf("%s receives mail and can log in.\n", m.Address)
+			}
+			return err
+		})
+	})
+}
+
+func (p *program) mailboxDisable() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "disable ADDRESS",
+		Short: "Refuse logins and new mail of a mailbox, and keep its mail",
+		Long: `Refuses new mail and logins for a mailbox and keeps what it holds. Mail for it
+does not fall to a catch-all. The mailbox that serves as a domain's postmaster
+cannot be disabled.`,
+		Example: "  mailsrv mailbox disable look@me.com",
+	}
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			m, err := a.Disable(ctx, args[0])
+			if err == nil {
+				p.printf("%s is disabled; it keeps %s.\n", m.Address, amount(m.Usage))
+			}
+			return err
+		})
+	})
+}
+
+func (p *program) mailboxRemove() *cobra.Command {
+	yes := false
+	c := &cobra.Command{
+		Use:   "remove ADDRESS [flags]",
+		Short: "Remove a mailbox and all its mail",
+		Long: `Removes a mailbox and all its mail for good. On a terminal it asks first, and
+says how much mail goes; without one --yes is needed. Aliases that lead to the
+mailbox must have been removed before.`,
+		Example: `  mailsrv mailbox remove look@me.com
+  mailsrv mailbox remove look@me.com --yes`,
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			m, err := a.Mailbox(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if err := p.confirm(yes, "This removes "+m.Address.String()+" and its mail for good ("+amount(m.Usage)+")."); err != nil {
+				return err
+			}
+			removed, err := a.RemoveMailbox(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			p.printf("%s is removed, and with it %s.\n", m.Address, amount(removed))
+			return nil
+		})
+	})
+}

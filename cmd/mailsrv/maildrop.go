@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"io"
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"mailsrv/internal/admin"
+	"mailsrv/quota"
+)
+
+func (p *program) maildropCommand() *cobra.Command {
+	return group(&cobra.Command{
+		Use:   "maildrop COMMAND",
+		Short: "The messages waiting for a mailbox",
+		Long: `A maildrop is the messages waiting for one mailbox. These commands look into it
+and empty it without the owner's password. A message goes by its number in the
+list, or by its UIDL: the id that the sender was told, that stands in its
+Received field and in the log.`,
+	}, p.maildropList(), p.maildropRead(), p.maildropPurge())
+}
+
+// messageView is a message as JSON.
+type messageView struct {
+	Number int    `json:"number"`
+	Octets int64  `json:"octets"`
+	UIDL   string `json:"uidl"`
+}
+
+func (p *program) maildropList() *cobra.Command {
+	c := &cobra.Command{
+		Use:     "list ADDRESS [flags]",
+		Short:   "List the messages of a maildrop",
+		Long:    "Lists the messages that wait for a mailbox, oldest first.",
+		Example: "  mailsrv maildrop list look@me.com",
+	}
+	asJSON := jsonFlag(c)
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			entries, err := a.Messages(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			list := make([]messageView, 0, len(entries))
+			for i, e := range entries {
+				list = append(list, messageView{i + 1, e.Octets, e.UIDL})
+			}
+			if *asJSON {
+				return p.printJSON(list)
+			}
+			if len(list) == 0 {
+				p.printf("The maildrop of %s is empty.\n", args[0])
+				return nil
+			}
+			t := newTable(">NUMBER", ">SIZE", "UIDL")
+			for _, m := range list {
+				t.row(strconv.Itoa(m.Number), quota.FormatSize(m.Octets), m.UIDL)
+			}
+			t.write(p.out)
+			return nil
+		})
+	})
+}
+
+func (p *program) maildropRead() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "read ADDRESS NUMBER|UIDL",
+		Short: "Print a message",
+		Long: `Prints a message with its trace fields, octet for octet as POP3 sends it. On a
+terminal its control characters are shown in writing, since some of them are
+orders to a terminal.`,
+		Example: `  mailsrv maildrop read look@me.com 1
+  mailsrv maildrop read look@me.com 1 > message.eml`,
+	}
+	return p.command(c, exactly("an ADDRESS", "a NUMBER or UIDL"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			if !isTerminal(p.stdout) {
+				return a.WriteMessage(ctx, args[0], args[1], p.out)
+			}
+			shown := &terminalWriter{to: p.out}
+			if err := a.WriteMessage(ctx, args[0], args[1], shown); err != nil {
+				return err
+			}
+			return shown.flush()
+		})
+	})
+}
+
+// terminalWriter writes text for a terminal to show: lines and tabs stay, other
+// control characters are escaped.
+type terminalWriter struct {
+	to   io.Writer
+	rest []byte // beginning of a character that the next piece completes
+}
+
+func (w *terminalWriter) Write(piece []byte) (int, error) {
+	text := append(w.rest, piece...)
+	shown := make([]byte, 0, len(text)+len(text)/8)
+	for len(text) > 0 && (utf8.FullRune(text) || len(text) >= utf8.UTFMax) {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case r == '\n' || r == '\t':
+			shown = append(shown, byte(r))
+		case r == '\r':
+			// The CR of a line end; a lone one never reaches a maildrop.
+		case r == utf8.RuneError && size == 1:
+			shown = append(shown, `\x`+hex(text[0])...)
+		case unicode.IsPrint(r):
+			shown = append(shown, text[:size]...)
+		default:
+			shown = append(shown, printable(string(r))...)
+		}
+		text = text[size:]
+	}
+	w.rest = append(w.rest[:0:0], text...)
+	_, err := w.to.Write(shown)
+	return len(piece), err
+}
+
+// flush writes what no further piece completes.
+func (w *terminalWriter) flush() error {
+	var shown []byte
+	for _, c := range w.rest {
+		shown = append(shown, `\x`+hex(c)...)
+	}
+	_, err := w.to.Write(shown)
+	return err
+}
+
+func hex(c byte) string {
+	const digits = "0123456789abcdef"
+	return string([]byte{digits[c>>4], digits[c&15]})
+}
+
+func (p *program) maildropPurge() *cobra.Command {
+	yes := false
+	var uidls []string
+	c := &cobra.Command{
+		Use:   "purge ADDRESS [flags]",
+		Short: "Delete messages of a maildrop",
+		Long: `Deletes the messages named with --uidl, or without it all that are in the
+maildrop now, for good. On a terminal it asks before it deletes all; without
+one --yes is needed. A POP3 session that is open finds the messages gone.`,
+		Example: `  mailsrv maildrop purge look@me.com --yes
+  mailsrv maildrop purge look@me.com --uidl h2c5y4y5bqf6q3w7m2n4c6d7ea`,
+	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	c.Flags().StringArrayVar(&uidls, "uidl", nil, "delete the message `UIDL` alone; may be repeated")
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		return p.with(ctx, func(a *admin.Admin) error {
+			if len(uidls) == 0 {
+				m, err := a.Mailbox(ctx, args[0])
+				if err != nil {
+					return err
+				}
+				if err := p.confirm(yes, "This deletes all mail of "+m.Address.String()+" for good ("+amount(m.Usage)+")."); err != nil {
+					return err
+				}
+			}
+			removed, err := a.Purge(ctx, args[0], uidls)
+			if err != nil {
+				return err
+			}
+			p.printf("Deleted: %s.\n", amount(removed))
+			return nil
+		})
+	})
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"mailsrv/internal/admin"
+	"mailsrv/internal/config"
+	"mailsrv/internal/directory"
+	"mailsrv/storage/sqlite"
+)
+
+// load reads the configuration and prints what is odd about it.
+func (p *program) load() (*config.Config, error) {
+	c, err := config.Load(p.configFile, p.env.variables, p.env.hostname)
+	if err != nil {
+		return nil, err
+	}
+	for _, warning := range c.Warnings {
+		fmt.Fprintf(p.stderr, "mailsrv: warning: %s\n", printable(warning))
+	}
+	return c, nil
+}
+
+// with opens the store beside a server that may be running, lets do work on
+// it, and closes it.
+func (p *program) with(ctx context.Context, do func(a *admin.Admin) error) error {
+	c, err := p.load()
+	if err != nil {
+		return err
+	}
+	store, err := p.open(ctx, c, sqlite.Options{}, mustExist)
+	if err != nil {
+		return err
+	}
+	return p.work(c, store, do)
+}
+
+// withNew is with for the command that begins a data directory.
+func (p *program) withNew(ctx context.Context, do func(a *admin.Admin) error) error {
+	c, err := p.load()
+	if err != nil {
+		return err
+	}
+	store, err := p.open(ctx, c, sqlite.Options{}, mayCreate)
+	if err != nil {
+		return err
+	}
+	return p.work(c, store, do)
+}
+
+func (p *program) work(c *config.Config, store *sqlite.Store, do func(a *admin.Admin) error) error {
+	a := &admin.Admin{
+		Directory: store, Store: store, Limit: c.Limit(),
+		Logger: slog.New(slog.NewTextHandler(&systemLog{open: p.env.syslog}, nil)),
+	}
+	err := do(a)
+	if closed := store.Close(); err == nil && closed != nil {
+		err = fmt.Errorf("close the database: %w", closed)
+	}
+	return explain(err, c)
+}
+
+// explain adds where a command looked, when that can be why it failed.
+func explain(err error, c *config.Config) error {
+	var advice *admin.Advice
+	var wrong *usageError
+	switch {
+	case err == nil, errors.As(err, &wrong):
+		return err
+	case errors.As(err, &advice) && !errors.Is(err, directory.ErrNotFound):
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, where(c))
+}
+
+func where(c *config.Config) string {
+	return "data directory " + c.DataDir + ", " + c.Source()
+}
+
+// Whether open makes a missing data directory.
+const (
+	mustExist = false
+	mayCreate = true
+)
+
+// open opens the store of a configuration under the identity of its owner.
+func (p *program) open(ctx context.Context, c *config.Config, o sqlite.Options, create bool) (*sqlite.Store, error) {
+	if err := p.prepareDirectory(c, create); err != nil {
+		return nil, err
+	}
+	o.Path = c.Database()
+	o.MinFree = c.Storage.MinFree
+	o.MaxStaged = c.SMTP.MaxStaged
+	store, err := sqlite.Open(ctx, c.DataDir, o)
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: run this as root or as the user who owns the data (%s)", err, where(c))
+	case err != nil:
+		return nil, fmt.Errorf("%w (%s)", err, where(c))
+	}
+	return store, nil
+}
+
+// prepareDirectory finds or makes the data directory and takes the identity of
+// its owner.
+func (p *program) prepareDirectory(c *config.Config, create bool) error {
+	info, err := os.Stat(c.DataDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && !create:
+		return fmt.Errorf("the data directory %s does not exist: begin with: mailsrv domain add DOMAIN, or set data_dir (%s)", c.DataDir, c.Source())
+	case errors.Is(err, fs.ErrNotExist):
+		if err := os.Mkdir(c.DataDir, 0o700); err != nil {
+			return fmt.Errorf("the data directory cannot be made: %w: make it for the user who runs the server, or set data_dir (%s)", err, c.Source())
+		}
+		fmt.Fprintf(p.stderr, "mailsrv: made the data directory %s\n", c.DataDir)
+		return nil
+	case err != nil:
+		return fmt.Errorf("data directory: %w (%s)", err, where(c))
+	case !info.IsDir():
+		return fmt.Errorf("data_dir %s is not a folder: set it to one (%s)", c.DataDir, c.Source())
+	}
+	if err := becomeOwner(info); err != nil {
+		return fmt.Errorf("%w (%s)", err, where(c))
+	}
+	return nil
+}
+
+// systemLog writes to the system's log, opened when there is something to
+// write. Where there is none, as in many containers, the command goes on.
+type systemLog struct {
+	open func() (io.Writer, error)
+}
+
+func (l *systemLog) Write(line []byte) (int, error) {
+	if l.open == nil {
+		return len(line), nil
+	}
+	w, err := l.open()
+	if err != nil {
+		return 0, err
+	}
+	if c, ok := w.(io.Closer); ok {
+		defer c.Close()
+	}
+	return w.Write(line)
+}

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mailsrv/delivery"
+	"mailsrv/internal/auth"
+	"mailsrv/internal/buffers"
+	"mailsrv/internal/config"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+	"mailsrv/pop3d"
+	"mailsrv/smtpd"
+	"mailsrv/storage/sqlite"
+)
+
+func (p *program) serveCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the server",
+		Long: `Runs the server until it is told to stop, and logs to standard error.
+
+SIGTERM or SIGINT drains: no new connections, idle sessions end, running
+transfers may finish within shutdown_timeout. A second one ends it at once; no
+accepted message is lost by that.
+SIGHUP reads certificates and configuration again. What can be applied is, the
+log names the keys that need a restart, and a bad configuration changes nothing.
+
+Ports below 1024 are for root or for a program with CAP_NET_BIND_SERVICE.
+Started by root, the server opens its ports and then takes the identity of the
+data directory's owner. Only one server runs on a data directory.`,
+		Example: `  mailsrv serve
+  MAILSRV_SMTP_LISTEN=127.0.0.1:2525 mailsrv serve --config test.yaml`,
+	}
+	return p.command(c, exactly(), func(ctx context.Context, _ []string) error { return p.serve(ctx) })
+}
+
+// bufferWait is how long a transfer waits for memory before it is told to come
+// back later.
+const bufferWait = 30 * time.Second
+
+// serve assembles the server and runs it.
+func (p *program) serve(ctx context.Context) error {
+	cfg, err := config.Load(p.configFile, p.env.variables, p.env.hostname)
+	if err != nil {
+		return err
+	}
+	level := &slog.LevelVar{}
+	level.Set(cfg.Log.Level)
+	logger, err := logs.New(p.stderr, cfg.Log.Format, level)
+	if err != nil {
+		return err
+	}
+	warn(logger, cfg)
+	defer syscall.Umask(syscall.Umask(0o077))
+
+	orders := make(chan os.Signal, 4)
+	signal.Notify(orders, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	defer signal.Stop(orders)
+
+	// Ports first: they may need root, whose identity open gives up.
+	sockets, err := openSockets(cfg)
+	if err != nil {
+		return err
+	}
+	defer closeSockets(sockets)
+
+	store, err := p.open(ctx, cfg, sqlite.Options{
+		Server:  true,
+		Buffers: buffers.NewPool(cfg.Memory.Buffers, bufferWait),
+		Logger:  logger,
+	}, mayCreate)
+	if err != nil {
+		return err
+	}
+	if os.Geteuid() == 0 {
+		logger.Warn(logs.Warning, logs.Reason, "the server runs as root, since root owns the data directory: give it to a user of its own with: chown -R mailsrv: "+cfg.DataDir)
+	}
+	certificate := &listen.Certificate{}
+	if err := loadCertificate(certificate, cfg, logger); err != nil {
+		store.Close()
+		return explain(err, cfg)
+	}
+
+	agent := delivery.New(delivery.Options{
+		Store: store, Directory: store, Hostname: cfg.Hostname,
+		Settings: deliverySettings(cfg),
+	})
+	smtpGroup := listen.NewGroup("smtp", "421 4.7.0 "+cfg.Hostname+" too many connections, try again later\r\n", smtpLimits(cfg), logger)
+	receiver := smtpd.New(smtpd.Config{
+		Hostname: cfg.Hostname, Agent: agent, Group: smtpGroup,
+		TLS: certificate.Config(), Logger: logger,
+		Settings: smtpSettings(cfg),
+	})
+	pop3Group := listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", pop3Limits(cfg), logger)
+	reader := pop3d.New(pop3d.Config{
+		Hostname: cfg.Hostname, Store: store, Auth: auth.New(store, auth.Options{Logger: logger}), Group: pop3Group,
+		TLS: certificate.Config(), Logger: logger,
+		Settings: pop3Settings(cfg),
+	})
+
+	s := &server{
+		program: p, started: cfg, config: cfg, logger: logger, level: level,
+		certificate: certificate, store: store, agent: agent,
+		smtp: receiver, smtpGroup: smtpGroup, pop3: reader, pop3Group: pop3Group,
+	}
+	return s.run(ctx, sockets, orders)
+}
+
+// warn logs what is odd about a configuration.
+func warn(logger *slog.Logger, cfg *config.Config) {
+	for _, text := range append(cfg.Warnings, cfg.Advice...) {
+		logger.Warn(logs.Warning, logs.Reason, text)
+	}
+	if cfg.Metrics.Listen != "" {
+		logger.Warn(logs.Warning, logs.Reason, "metrics.listen is set, but this version serves no metrics")
+	}
+}
+
+// loadCertificate loads the pair that is configured, or a self-signed one.
+func loadCertificate(certificate *listen.Certificate, cfg *config.Config, logger *slog.Logger) error {
+	certFile, keyFile := cfg.TLS.CertFile, cfg.TLS.KeyFile
+	if certFile == "" {
+		var made bool
+		var err error
+		certFile, keyFile, made, err = listen.SelfSigned(cfg.DataDir, cfg.Hostname)
+		if err != nil {
+			return err
+		}
+		text := "the certificate is self-signed, which mail programs will not trust: set tls.cert_file and tls.key_file"
+		if made {
+			text = "a self-signed certificate was made, which mail programs will not trust: set tls.cert_file and tls.key_file"
+		}
+		logger.Warn(logs.Warning, logs.Reason, text, logs.File, certFile)
+	}
+	return certificate.Load(certFile, keyFile)
+}
+
+// The settings of each room, as a configuration has them.
+
+func deliverySettings(c *config.Config) delivery.Settings {
+	return delivery.Settings{
+		Limit:             c.Limit(),
+		Defer:             c.Quota.WhenFull == config.Defer,
+		RejectBareNewline: c.SMTP.BareNewline == config.Reject,
+		MaxMessageSize:    c.SMTP.MaxMessageSize,
+	}
+}
+
+func smtpSettings(c *config.Config) smtpd.Settings {
+	return smtpd.Settings{
+		MaxRecipients:   c.SMTP.MaxRecipients,
+		MaxMessageSize:  c.SMTP.MaxMessageSize,
+		CommandTimeout:  c.SMTP.CommandTimeout,
+		DataIdleTimeout: c.SMTP.DataIdleTimeout,
+		MinRate:         c.SMTP.MinRate,
+	}
+}
+
+func smtpLimits(c *config.Config) listen.Limits {
+	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient}
+}
+
+func pop3Settings(c *config.Config) pop3d.Settings {
+	return pop3d.Settings{
+		PlaintextLogin:    pop3d.PlaintextLogin(c.POP3.PlaintextLogin),
+		IdleTimeout:       c.POP3.IdleTimeout,
+		LockTakeoverAfter: c.POP3.LockTakeoverAfter,
+	}
+}
+
+func pop3Limits(c *config.Config) listen.Limits {
+	return listen.Limits{Connections: c.POP3.MaxConnections, PerClient: c.POP3.MaxConnectionsPerClient}
+}

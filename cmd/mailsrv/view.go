@@ -1,0 +1,108 @@
+package main
+
+import (
+	"time"
+
+	"mailsrv/internal/admin"
+	"mailsrv/internal/directory"
+	"mailsrv/quota"
+)
+
+// quotaView is usage and limit as JSON. Limits of 0 do not limit; the own ones
+// are null where the wider limit counts.
+type quotaView struct {
+	Octets           int64  `json:"octets"`
+	LimitOctets      int64  `json:"limit_octets"`
+	OwnLimitOctets   *int64 `json:"own_limit_octets"`
+	Messages         int64  `json:"messages"`
+	LimitMessages    int64  `json:"limit_messages"`
+	OwnLimitMessages *int64 `json:"own_limit_messages"`
+	Percent          *int   `json:"percent"` // null: no limit
+}
+
+func viewQuota(usage quota.Usage, own, effective quota.Limit) quotaView {
+	v := quotaView{
+		Octets: usage.Octets, LimitOctets: effective.Octets,
+		Messages: usage.Messages, LimitMessages: effective.Messages,
+	}
+	if own.Octets != quota.Inherit {
+		v.OwnLimitOctets = &own.Octets
+	}
+	if own.Messages != quota.Inherit {
+		v.OwnLimitMessages = &own.Messages
+	}
+	if percent, limited := effective.Percent(usage); limited {
+		v.Percent = &percent
+	}
+	return v
+}
+
+// mailboxView is a mailbox as JSON, without its hash.
+type mailboxView struct {
+	Address string    `json:"address"`
+	Enabled bool      `json:"enabled"`
+	Created time.Time `json:"created"`
+	Quota   quotaView `json:"quota"`
+}
+
+func viewMailbox(m directory.Mailbox) mailboxView {
+	return mailboxView{
+		Address: m.Address.String(), Enabled: m.Enabled, Created: m.Created.UTC(),
+		Quota: viewQuota(m.Usage, m.Limit, m.Effective),
+	}
+}
+
+// domainView is a domain as JSON. Its limits are those of each mailbox that
+// sets none.
+type domainView struct {
+	Name             string    `json:"name"`
+	Postmaster       *string   `json:"postmaster"` // null: no mailbox yet
+	PostmasterChosen bool      `json:"postmaster_chosen"`
+	Mailboxes        int       `json:"mailboxes"`
+	Aliases          int       `json:"aliases"`
+	Octets           int64     `json:"octets"`
+	Messages         int64     `json:"messages"`
+	LimitOctets      int64     `json:"mailbox_limit_octets"`
+	OwnLimitOctets   *int64    `json:"own_mailbox_limit_octets"`
+	LimitMessages    int64     `json:"mailbox_limit_messages"`
+	OwnLimitMessages *int64    `json:"own_mailbox_limit_messages"`
+	Created          time.Time `json:"created"`
+}
+
+func viewDomain(d admin.Domain) domainView {
+	q := viewQuota(d.Usage, d.Limit, d.Effective)
+	v := domainView{
+		Name: d.Name, PostmasterChosen: !d.Postmaster.IsZero(),
+		Mailboxes: d.Mailboxes, Aliases: d.Aliases, Octets: q.Octets, Messages: q.Messages,
+		LimitOctets: q.LimitOctets, OwnLimitOctets: q.OwnLimitOctets,
+		LimitMessages: q.LimitMessages, OwnLimitMessages: q.OwnLimitMessages, Created: d.Created.UTC(),
+	}
+	if !d.Serving.IsZero() {
+		address := d.Serving.String()
+		v.Postmaster = &address
+	}
+	return v
+}
+
+// aliasView is an alias as JSON.
+type aliasView struct {
+	Address string   `json:"address"`
+	Targets []string `json:"targets"`
+}
+
+func viewAlias(a directory.Alias) aliasView {
+	v := aliasView{Address: admin.AliasName(a.Address), Targets: []string{}}
+	for _, target := range a.Targets {
+		v.Targets = append(v.Targets, target.String())
+	}
+	return v
+}
+
+// views applies one of the functions above to a list; none is [], not null.
+func views[T, V any](all []T, view func(T) V) []V {
+	list := make([]V, 0, len(all))
+	for _, one := range all {
+		list = append(list, view(one))
+	}
+	return list
+}
