@@ -1,0 +1,250 @@
+package pop3d
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-sasl"
+
+	"mailsrv/internal/auth"
+	"mailsrv/internal/directory"
+	"mailsrv/internal/logs"
+)
+
+// authorization obeys a command of the AUTHORIZATION state (RFC 1939 section
+// 4) and reports whether there is one of this name.
+func (s *session) authorization(verb, argument string) bool {
+	switch verb {
+	case "USER":
+		s.user(argument)
+	case "PASS":
+		s.pass(argument)
+	case "AUTH":
+		s.authenticate(argument)
+	case "STLS":
+		s.without(argument, s.stls)
+	case "UTF8":
+		// RFC 6856: messages go out octet for octet with or without it, and
+		// names and passwords may hold UTF-8.
+		s.without(argument, func() { s.reply(replyOK) })
+	case "CAPA":
+		s.without(argument, s.capa)
+	case "QUIT":
+		s.without(argument, s.quit)
+	default:
+		return false
+	}
+	return true
+}
+
+// quit ends the session; nothing was open.
+func (s *session) quit() {
+	s.reply(replyBye)
+	s.over = "quit"
+}
+
+// mayLogin says whether this connection may carry a password now.
+func (s *session) mayLogin() bool {
+	return s.tls != nil || s.settings.PlaintextLogin.allows(s.wire.Client())
+}
+
+// forbidden refuses a password that must not cross here, without a look at it.
+func (s *session) forbidden() bool {
+	if s.mayLogin() {
+		return false
+	}
+	s.log(slog.LevelInfo, logs.LoginFailed, slog.String(logs.Reason, "password without TLS"))
+	if s.server.tls == nil {
+		s.mistake(replyCutOff)
+	} else {
+		s.mistake(replyNeedTLS)
+	}
+	return true
+}
+
+// user takes any name: whether it exists is not told.
+func (s *session) user(name string) {
+	switch name = strings.Trim(name, " "); {
+	case s.forbidden():
+	case name == "":
+		s.mistake(replyNoName)
+	default:
+		s.name = name
+		s.reply(replyName)
+	}
+}
+
+// pass logs in. The password is the whole argument: it may hold spaces.
+func (s *session) pass(password string) {
+	name := s.name
+	s.name = "" // RFC 1939 section 7: after a refusal USER comes again
+	switch {
+	case s.forbidden():
+	case name == "":
+		s.mistake(replyUserFirst)
+	case password == "":
+		s.mistake(replyNoPassword)
+	default:
+		s.login(name, password)
+	}
+}
+
+// authenticate obeys AUTH (RFC 5034).
+func (s *session) authenticate(argument string) {
+	mechanism, initial, given := strings.Cut(strings.Trim(argument, " "), " ")
+	if mechanism == "" {
+		s.mechanisms()
+		return
+	}
+	var name, password string
+	take := func(identity, n, p string) error {
+		name, password = n, p
+		if identity != "" && identity != n {
+			return errIdentity
+		}
+		return nil
+	}
+	var exchange sasl.Server
+	switch {
+	case s.forbidden():
+		return
+	case strings.EqualFold(mechanism, sasl.Plain):
+		exchange = sasl.NewPlainServer(take)
+	case strings.EqualFold(mechanism, sasl.Login):
+		exchange = &loginServer{authenticate: take}
+	default:
+		s.mistake(replyMechanism)
+		return
+	}
+	switch err := s.exchange(exchange, initial, given); {
+	case s.over != "" || errors.Is(err, errAnswered):
+	case errors.Is(err, errIdentity):
+		s.refuse(name, "acting for another name")
+	case err != nil:
+		s.mistake(replySASL)
+	default:
+		s.login(name, password)
+	}
+}
+
+var (
+	errIdentity = errors.New("authorization identity differs from the authentication identity")
+	errAnswered = errors.New("answered already")
+)
+
+// mechanisms lists what AUTH takes now, as clients from before CAPA ask.
+func (s *session) mechanisms() {
+	s.reply(replyOK)
+	if s.mayLogin() {
+		s.reply(sasl.Plain)
+		s.reply(sasl.Login)
+	}
+	s.reply(".")
+}
+
+// exchange carries challenges and responses until the mechanism is content. It
+// returns the mechanism's error, or errAnswered when the client has heard why
+// it failed or cannot be heard any more.
+func (s *session) exchange(mechanism sasl.Server, initial string, given bool) error {
+	var response []byte
+	if given {
+		if initial == "=" { // RFC 5034 section 4: a response of no octets
+			initial = ""
+		}
+		var err error
+		if response, err = decode(initial); err != nil {
+			s.mistake(replyBase64)
+			return errAnswered
+		}
+	}
+	for {
+		challenge, done, err := mechanism.Next(response)
+		if done || err != nil {
+			return err
+		}
+		s.reply("+ " + base64.StdEncoding.EncodeToString(challenge))
+		line, err := s.readLine(maxResponse)
+		switch {
+		case errors.Is(err, errTooLong):
+			s.mistake(replyTooLong)
+			return errAnswered
+		case err != nil:
+			s.unreadable(err)
+			return errAnswered
+		case string(line) == "*":
+			s.mistake(replyCancelled)
+			return errAnswered
+		}
+		if response, err = decode(string(line)); err != nil {
+			s.mistake(replyBase64)
+			return errAnswered
+		}
+	}
+}
+
+// decode never returns nil without an error: to a mechanism nil is "no
+// response".
+func decode(s string) ([]byte, error) {
+	b := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
+	n, err := base64.StdEncoding.Decode(b, []byte(s))
+	return b[:n], err
+}
+
+// login opens the maildrop that name and password stand for.
+func (s *session) login(name, password string) {
+	m, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
+	switch {
+	case errors.Is(err, auth.ErrRefused):
+		s.refuse(name, "wrong name or password")
+		return
+	case errors.Is(err, auth.ErrBusy):
+		s.notNow(replyBusy, name, "too many logins at once")
+		return
+	case err != nil:
+		s.fail(fmt.Errorf("login: %w", err), slog.String(logs.Mailbox, name))
+		s.mistake(replyTemporary)
+		return
+	}
+	hold := s.server.locks.acquire(m.ID, time.Now())
+	if hold == nil {
+		s.notNow(replyInUse, name, "maildrop in use")
+		return
+	}
+	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, m.ID)
+	if err != nil {
+		s.server.locks.release(hold)
+		if errors.Is(err, directory.ErrNotFound) { // removed just now
+			s.refuse(name, "mailbox is gone")
+			return
+		}
+		s.fail(fmt.Errorf("open maildrop: %w", err), slog.String(logs.Mailbox, name))
+		s.mistake(replyTemporary)
+		return
+	}
+	s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
+	s.mailbox, s.maildrop = m, maildrop
+	usage := maildrop.Usage()
+	s.log(slog.LevelInfo, logs.Login,
+		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))
+	s.replyUsage("maildrop has ")
+}
+
+// refuse answers a login that can never be. The client hears the same text
+// whatever the reason.
+func (s *session) refuse(name, reason string) {
+	s.log(slog.LevelInfo, logs.LoginFailed, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))
+	s.reply(replyRefused)
+	if s.failures++; s.failures >= maxFailures {
+		s.over = "too many failed logins"
+	}
+}
+
+// notNow answers a login that may succeed later.
+func (s *session) notNow(line, name, reason string) {
+	s.log(slog.LevelInfo, logs.LoginFailed, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))
+	s.mistake(line)
+}

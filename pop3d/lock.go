@@ -1,0 +1,78 @@
+package pop3d
+
+import (
+	"sync"
+	"time"
+
+	"mailsrv/internal/directory"
+)
+
+// locks are the maildrops that sessions hold: one session each (RFC 1939
+// section 4).
+type locks struct {
+	mu   sync.Mutex
+	held map[directory.MailboxID]*hold
+}
+
+// hold is one session's lock on a maildrop. While the session waits for its
+// client, another login may take the lock once the silence has lasted long
+// enough; while it works it may not, so that the session learns before each
+// command whether the lock is still its own.
+type hold struct {
+	mailbox directory.MailboxID
+
+	mu      sync.Mutex
+	waiting bool
+	until   time.Time // while waiting: when the lock may be taken
+	taken   bool
+}
+
+// acquire locks a maildrop for a session that is at work, or returns nil while
+// another session has a right to it.
+func (l *locks) acquire(id directory.MailboxID, now time.Time) *hold {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if other := l.held[id]; other != nil && !other.yield(now) {
+		return nil
+	}
+	if l.held == nil {
+		l.held = map[directory.MailboxID]*hold{}
+	}
+	h := &hold{mailbox: id}
+	l.held[id] = h
+	return h
+}
+
+// release gives the maildrop free, unless another session has taken it.
+func (l *locks) release(h *hold) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[h.mailbox] == h {
+		delete(l.held, h.mailbox)
+	}
+}
+
+// yield takes the lock from its session if that has been silent long enough.
+func (h *hold) yield(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.taken = h.waiting && !now.Before(h.until)
+	return h.taken
+}
+
+// wait says that the session waits for its client, and when its silence will
+// have lasted long enough.
+func (h *hold) wait(until time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting, h.until = true, until
+}
+
+// work says that octets have come. It returns whether the lock is still the
+// session's, which then holds until the next wait.
+func (h *hold) work() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting = false
+	return !h.taken
+}

@@ -1,0 +1,30 @@
+package pop3d
+
+import "github.com/emersion/go-sasl"
+
+// loginServer is the server side of LOGIN, which old clients prefer to PLAIN:
+// it asks for the name, then for the password
+// (draft-murchison-sasl-login-00).
+type loginServer struct {
+	authenticate sasl.PlainAuthenticator
+	name         *string // once given
+	done         bool
+}
+
+var _ sasl.Server = (*loginServer)(nil)
+
+// Next takes the name, perhaps as initial response, and then the password.
+func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
+	switch {
+	case l.done:
+		return nil, false, sasl.ErrUnexpectedClientResponse
+	case response == nil:
+		return []byte("Username:"), false, nil
+	case l.name == nil:
+		name := string(response)
+		l.name = &name
+		return []byte("Password:"), false, nil
+	}
+	l.done = true
+	return nil, true, l.authenticate("", *l.name, string(response))
+}

@@ -1,0 +1,159 @@
+package pop3d
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/listen"
+	"mailsrv/storage"
+)
+
+// Authenticator proves who a client is; internal/auth does.
+type Authenticator interface {
+	// Login returns the mailbox that name and password open. Errors:
+	// auth.ErrRefused for every reason that lies with the client,
+	// auth.ErrBusy, the context's, or an unexpected one.
+	Login(ctx context.Context, client netip.Addr, name, password string) (directory.Mailbox, error)
+}
+
+// PlaintextLogin says where a password may cross without TLS. The values are
+// those of the configuration; any other means PlaintextNever.
+type PlaintextLogin string
+
+// The policies.
+const (
+	PlaintextNever    PlaintextLogin = "never"
+	PlaintextLoopback PlaintextLogin = "loopback" // from this machine alone
+	PlaintextAlways   PlaintextLogin = "always"
+)
+
+// allows says whether a client may send its password without TLS.
+func (p PlaintextLogin) allows(client netip.Addr) bool {
+	return p == PlaintextAlways || p == PlaintextLoopback && client.IsLoopback()
+}
+
+// Settings may change while the server runs. All must be set.
+type Settings struct {
+	PlaintextLogin PlaintextLogin
+	// IdleTimeout ends a session after so long without a whole command, or
+	// without an octet of a reply being taken (RFC 1939 section 3 asks for ten
+	// minutes at least).
+	IdleTimeout time.Duration
+	// LockTakeoverAfter is how long a session without marks must have been
+	// silent before another login may take its maildrop.
+	LockTakeoverAfter time.Duration
+}
+
+// Config is what a server is made of. All but TLS must be set.
+type Config struct {
+	Store    storage.Store
+	Auth     Authenticator
+	Group    *listen.Group
+	TLS      *tls.Config // nil: neither STLS nor implicit TLS
+	Hostname string      // for the greeting
+	Logger   *slog.Logger
+	Settings Settings
+}
+
+// Server serves the maildrops of one store. Its methods may be called at once.
+type Server struct {
+	store    storage.Store
+	auth     Authenticator
+	group    *listen.Group
+	tls      *tls.Config
+	hostname string
+	logger   *slog.Logger
+	settings atomic.Pointer[Settings]
+	locks    locks
+	writers  sync.Pool // of *bufio.Writer; see output
+
+	ctx    context.Context // of every session; ends when a drain gives up
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	down    bool
+	running sync.WaitGroup // accept loops and sessions
+}
+
+// New makes a server that serves nothing yet.
+func New(c Config) *Server {
+	s := &Server{
+		store: c.Store, auth: c.Auth, group: c.Group, tls: c.TLS,
+		hostname: c.Hostname, logger: c.Logger,
+		writers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.SetSettings(c.Settings)
+	return s
+}
+
+// SetSettings changes the settings for sessions to come.
+func (s *Server) SetSettings(v Settings) { s.settings.Store(&v) }
+
+// Serve serves the connections of l, a listener of its own, until Shutdown,
+// and then returns nil. It closes l. implicitTLS begins each connection with
+// the TLS handshake (RFC 8314 section 3).
+func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
+	defer l.Close()
+	s.mu.Lock()
+	if s.down {
+		s.mu.Unlock()
+		return nil
+	}
+	s.running.Add(1)
+	accepting := s.group.Wrap(l)
+	s.mu.Unlock()
+	defer s.running.Done()
+
+	for pause := time.Duration(0); ; {
+		c, err := accepting.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			s.running.Go(func() { s.serve(c.(*listen.Conn), implicitTLS) })
+		case s.isDown():
+			return nil
+		case !isTemporary(err):
+			return err
+		default: // out of file descriptors, as a rule: some will come free
+			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+			select {
+			case <-time.After(pause):
+			case <-s.ctx.Done():
+			}
+		}
+	}
+}
+
+func isTemporary(err error) bool {
+	t, ok := err.(interface{ Temporary() bool })
+	return ok && t.Temporary()
+}
+
+func (s *Server) isDown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.down
+}
+
+// Shutdown stops accepting, tells the sessions that wait for a command and
+// ends them, and waits for the others to finish theirs. When ctx ends first
+// they are cut off, and its error is returned. In either case no session is
+// left when it returns.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.down = true
+	s.mu.Unlock()
+	err := s.group.Drain(ctx)
+	s.cancel()
+	s.running.Wait()
+	return err
+}

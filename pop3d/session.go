@@ -1,0 +1,258 @@
+package pop3d
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// Bounds on what one session may do.
+const (
+	maxCommand       = 255      // octets of a command line with its CRLF, RFC 2449 section 4
+	maxResponse      = 12 << 10 // octets of a line that answers a challenge of AUTH
+	maxMistakes      = 20       // commands that are none
+	maxFailures      = 3        // logins refused
+	handshakeTimeout = 30 * time.Second
+)
+
+var errTooLong = errors.New("line too long")
+
+// session is one connection. It is in AUTHORIZATION until maildrop is set, then
+// in TRANSACTION.
+type session struct {
+	server   *Server
+	settings Settings
+	begun    time.Time
+	wire     *wire
+	tls      *tls.Conn // nil until TLS is on
+	input    input
+	in       *bufio.Reader
+	out      output
+	mistakes int
+	over     string // why the session ends; empty until it does
+	cause    error  // the error behind over that no other line tells
+
+	// AUTHORIZATION
+	name     string // from USER
+	failures int
+
+	// TRANSACTION
+	mailbox   directory.Mailbox
+	maildrop  storage.Maildrop
+	entries   []storage.Entry // of the snapshot, once loaded
+	loaded    bool
+	marks     marks
+	marked    quota.Usage // what marks hold
+	retrieved quota.Usage
+}
+
+// serve runs one session from greeting to close.
+func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
+	n := &session{server: s, settings: *s.settings.Load(), begun: time.Now()}
+	n.wire = &wire{Conn: c, idle: n.settings.IdleTimeout}
+	n.out.writers = &s.writers
+	n.in = bufio.NewReaderSize(nil, readBuffer)
+	n.speakOver(n.wire)
+	defer n.close()
+	n.run(implicitTLS)
+}
+
+// speakOver makes c the stream of commands and replies. What was read from the
+// former one and not yet obeyed is thrown away.
+func (s *session) speakOver(c net.Conn) {
+	s.out.to = c
+	s.input = input{from: c, out: &s.out}
+	s.in.Reset(&s.input)
+}
+
+func (s *session) run(implicitTLS bool) {
+	if implicitTLS {
+		s.startTLS()
+	}
+	if s.over == "" {
+		s.reply("+OK " + s.server.hostname + " POP3 server ready")
+	}
+	for s.over == "" {
+		line, err := s.readLine(maxCommand)
+		switch {
+		case err != nil && !errors.Is(err, errTooLong):
+			s.unreadable(err)
+		case s.wire.lost:
+			s.reply(replyTakenOver)
+			s.over = "maildrop taken over"
+		case err != nil:
+			s.mistake(replyTooLong)
+		default:
+			s.obey(line)
+		}
+	}
+}
+
+// obey hands one command to the state that the session is in.
+func (s *session) obey(line []byte) {
+	verb, argument, _ := strings.Cut(string(line), " ")
+	verb = strings.ToUpper(verb)
+	var known bool
+	if s.maildrop == nil {
+		known = s.authorization(verb, argument)
+	} else {
+		known = s.transaction(verb, argument)
+	}
+	if !known {
+		s.mistake(replyUnknown)
+	}
+}
+
+// without obeys a command that takes no argument.
+func (s *session) without(argument string, command func()) {
+	if strings.Trim(argument, " ") != "" {
+		s.mistake(replyNoArgument)
+		return
+	}
+	command()
+}
+
+// readLine returns the next line without its end; it is valid until the next
+// call. errTooLong if it is longer than limit with its end: it has been
+// skipped. The whole line must come within the idle timeout.
+func (s *session) readLine(limit int) ([]byte, error) {
+	s.wire.deadline = time.Now().Add(s.settings.IdleTimeout)
+	line, err := s.in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		var long []byte
+		for {
+			if len(long) <= limit {
+				long = append(long, line...)
+			}
+			if !errors.Is(err, bufio.ErrBufferFull) {
+				break
+			}
+			line, err = s.in.ReadSlice('\n')
+		}
+		line = long
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case len(line) > limit:
+		return nil, errTooLong
+	}
+	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+}
+
+// unreadable ends a session whose client cannot be heard any more.
+func (s *session) unreadable(err error) {
+	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
+	case s.out.err != nil && timeout:
+		s.over = "client does not read"
+	case s.out.err != nil:
+		s.over, s.cause = "connection lost", err
+	case s.wire.Draining():
+		s.reply(replyDraining)
+		s.over = "server is shutting down"
+	case timeout:
+		// RFC 1939 section 3: no reply, and nothing is deleted.
+		s.over = "idle timeout"
+	case errors.Is(err, io.EOF):
+		s.over = "client closed"
+	default:
+		s.over, s.cause = "connection lost", err
+	}
+}
+
+// stls begins TLS (RFC 2595 section 4).
+func (s *session) stls() {
+	switch {
+	case s.tls != nil:
+		s.mistake(replyTLSAlready)
+		return
+	case s.server.tls == nil:
+		s.mistake(replyNoTLS)
+		return
+	}
+	s.reply(replyBeginTLS)
+	if err := s.out.flush(); err != nil {
+		s.unreadable(err)
+		return
+	}
+	s.name = "" // nothing the client said before counts
+	s.startTLS()
+}
+
+// startTLS makes the handshake. Commands that came in the clear behind STLS are
+// thrown away: somebody between may have put them there.
+func (s *session) startTLS() {
+	c := tls.Server(s.wire, s.server.tls)
+	s.wire.deadline = time.Now().Add(handshakeTimeout)
+	if err := c.Handshake(); err != nil {
+		s.over, s.cause = "TLS handshake failed", err
+		return
+	}
+	s.tls = c
+	s.speakOver(c)
+}
+
+// close ends the connection, whatever the session was doing.
+func (s *session) close() {
+	if p := recover(); p != nil {
+		// One session's fault must not end the others.
+		s.over, s.out.err = "panic", fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		s.fail(s.out.err)
+	}
+	s.release()
+	if err := s.out.flush(); err == nil && s.tls != nil {
+		s.tls.CloseWrite() // says that nothing was cut off
+	}
+	attributes := []slog.Attr{
+		slog.String(logs.Reason, s.over), slog.Duration(logs.Duration, time.Since(s.begun)),
+		slog.Int64(logs.Messages, s.retrieved.Messages), slog.Int64(logs.Octets, s.retrieved.Octets),
+	}
+	if s.cause != nil {
+		attributes = append(attributes, slog.Any(logs.Error, s.cause))
+	}
+	s.log(slog.LevelInfo, logs.SessionEnd, attributes...)
+	s.wire.Close()
+}
+
+// release gives the maildrop free.
+func (s *session) release() {
+	if s.wire.hold != nil {
+		s.server.locks.release(s.wire.hold)
+		s.wire.hold = nil
+	}
+}
+
+// log writes a line with what all lines of a session carry.
+func (s *session) log(level slog.Level, event string, attributes ...slog.Attr) {
+	ctx := context.Background()
+	if !s.server.logger.Enabled(ctx, level) {
+		return
+	}
+	all := append(make([]slog.Attr, 0, 12), slog.String(logs.Proto, "pop3"),
+		slog.Any(logs.Client, s.wire.Client()), slog.Bool(logs.TLS, s.tls != nil))
+	if s.maildrop != nil {
+		all = append(all, slog.String(logs.Mailbox, s.mailbox.Address.String()))
+	}
+	s.server.logger.LogAttrs(ctx, level, event, append(all, attributes...)...)
+}
+
+// fail logs an unexpected error.
+func (s *session) fail(err error, attributes ...slog.Attr) {
+	s.log(slog.LevelError, logs.Failed, append(attributes, slog.Any(logs.Error, err))...)
+}

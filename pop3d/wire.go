@@ -1,0 +1,112 @@
+package pop3d
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"mailsrv/internal/listen"
+)
+
+// wire is a session's connection below TLS, the one place where octets are
+// seen to flow: every deadline is set here, and silence is measured here.
+type wire struct {
+	*listen.Conn
+	idle     time.Duration // without an octet taken, a write fails
+	deadline time.Time     // of reads
+
+	// Of the maildrop's lock, once there is one.
+	hold     *hold
+	patience time.Duration // silence after which the lock may be taken
+	lost     bool          // the lock was taken
+}
+
+// Read waits for octets from the client: here a drain finds the session idle,
+// and another login may take its maildrop.
+func (w *wire) Read(p []byte) (int, error) {
+	now := time.Now()
+	if err := w.Conn.AwaitCommand(w.deadline.Sub(now)); err != nil {
+		return 0, err
+	}
+	defer w.Conn.Working()
+	if w.hold == nil {
+		return w.Conn.Read(p)
+	}
+	w.hold.wait(now.Add(w.patience))
+	n, err := w.Conn.Read(p)
+	w.lost = !w.hold.work()
+	return n, err
+}
+
+// Write sends p. It fails once no octet has been taken for the idle timeout,
+// however long the whole takes.
+func (w *wire) Write(p []byte) (int, error) {
+	sent := 0
+	for {
+		if err := w.Conn.SetWriteDeadline(time.Now().Add(w.idle)); err != nil {
+			return sent, err
+		}
+		n, err := w.Conn.Write(p[sent:])
+		sent += n
+		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
+			continue
+		}
+		return sent, err
+	}
+}
+
+// Sizes of a session's buffers. A session that waits holds the read buffer
+// alone; a write buffer takes a message of common size together with its reply
+// line and final dot, so that they leave in one packet.
+const (
+	readBuffer  = 2 << 10
+	writeBuffer = 32 << 10
+)
+
+// output gathers replies, in a buffer that it borrows only while it holds some.
+type output struct {
+	writers *sync.Pool // of *bufio.Writer
+	to      io.Writer
+	held    *bufio.Writer
+	err     error // once set, nothing more is sent
+}
+
+// buffer is where replies are written. Its errors are kept until flush.
+func (o *output) buffer() *bufio.Writer {
+	if o.held == nil {
+		o.held = o.writers.Get().(*bufio.Writer)
+		o.held.Reset(o.to)
+	}
+	return o.held
+}
+
+// flush sends what was gathered. After an error the session must end.
+func (o *output) flush() error {
+	if o.held == nil {
+		return o.err
+	}
+	if o.err == nil {
+		o.err = o.held.Flush()
+	}
+	o.held.Reset(nil)
+	o.writers.Put(o.held)
+	o.held = nil
+	return o.err
+}
+
+// input is what a session reads from. Replies to pipelined commands are
+// gathered until a read would block (RFC 2449 section 6.6).
+type input struct {
+	from io.Reader
+	out  *output
+}
+
+func (i *input) Read(p []byte) (int, error) {
+	if err := i.out.flush(); err != nil {
+		return 0, err
+	}
+	return i.from.Read(p)
+}
