@@ -1,0 +1,357 @@
+package listen_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+)
+
+const (
+	busy    = "421 too many connections\r\n"
+	timeout = 10 * time.Second // nothing here takes so long, unless it is broken
+)
+
+// server accepts the connections of one group and hands them over.
+type server struct {
+	*listen.Group
+	addr     string
+	accepted chan *listen.Conn // closed at the end
+	stopped  chan error        // what Accept returned at the end
+}
+
+func newServer(t *testing.T, limits listen.Limits, logger *slog.Logger) *server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{
+		Group:    listen.NewGroup("smtp", busy, limits, logger),
+		addr:     l.Addr().String(),
+		accepted: make(chan *listen.Conn, 100),
+		stopped:  make(chan error, 1),
+	}
+	wrapped := s.Wrap(l)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := wrapped.Accept()
+			if err != nil {
+				s.stopped <- err
+				close(s.accepted)
+				return
+			}
+			s.accepted <- c.(*listen.Conn)
+		}
+	}()
+	return s
+}
+
+// dial connects from a loopback address.
+func (s *server) dial(t *testing.T, from string) net.Conn {
+	t.Helper()
+	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: timeout}
+	c, err := dialer.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(timeout))
+	return c
+}
+
+// admitted connects and returns both ends.
+func (s *server) admitted(t *testing.T, from string) (client net.Conn, conn *listen.Conn) {
+	t.Helper()
+	client = s.dial(t, from)
+	select {
+	case conn = <-s.accepted:
+		t.Cleanup(func() { conn.Close() })
+		return client, conn
+	case <-time.After(timeout):
+		t.Fatalf("a connection from %s was not accepted", from)
+		return nil, nil
+	}
+}
+
+// refused connects and checks that the connection ends with the busy line.
+func (s *server) refused(t *testing.T, from string) {
+	t.Helper()
+	text, err := io.ReadAll(s.dial(t, from))
+	if string(text) != busy || err != nil {
+		t.Errorf("from %s: heard %q, %v", from, text, err)
+	}
+}
+
+func TestLimitPerClient(t *testing.T) {
+	var log lockedBuffer
+	s := newServer(t, listen.Limits{PerClient: 2}, slog.New(slog.NewTextHandler(&log, nil)))
+	_, first := s.admitted(t, "127.0.0.2")
+	if got := first.Client(); got != netip.MustParseAddr("127.0.0.2") {
+		t.Errorf("client %v", got)
+	}
+	s.admitted(t, "127.0.0.2")
+	s.refused(t, "127.0.0.2")
+	s.admitted(t, "127.0.0.3")
+	if got := s.Open(); got != 3 {
+		t.Errorf("%d are open", got)
+	}
+	first.Close()
+	first.Close() // counts once
+	s.admitted(t, "127.0.0.2")
+	s.refused(t, "127.0.0.2")
+	for _, want := range []string{logs.ConnectRefused, "client=127.0.0.2", "proto=smtp", "from this client"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("log without %q: %s", want, log.String())
+		}
+	}
+}
+
+func TestLimitInAll(t *testing.T) {
+	s := newServer(t, listen.Limits{Connections: 2, PerClient: 2}, logs.Discard())
+	_, first := s.admitted(t, "127.0.0.2")
+	s.admitted(t, "127.0.0.3")
+	s.refused(t, "127.0.0.4")
+	first.Close()
+	s.admitted(t, "127.0.0.4")
+	s.refused(t, "127.0.0.2")
+}
+
+func TestSetLimits(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	s.admitted(t, "127.0.0.2")
+	s.admitted(t, "127.0.0.2")
+	s.SetLimits(listen.Limits{PerClient: 1})
+	if s.Open() != 2 {
+		t.Error("a lowered limit closed connections")
+	}
+	s.refused(t, "127.0.0.2")
+	s.admitted(t, "127.0.0.3")
+}
+
+func TestNetwork(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1":          "192.0.2.1/32",
+		"::ffff:192.0.2.1":   "192.0.2.1/32",
+		"2001:db8:1:2:3::4":  "2001:db8:1:2::/64",
+		"fe80::1%eth0":       "fe80::/64",
+		"2001:db8:1:2:ff::1": "2001:db8:1:2::/64",
+	} {
+		if got := listen.Network(netip.MustParseAddr(addr)); got.String() != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+}
+
+func TestAwaitCommandTimesOut(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	_, conn := s.admitted(t, "127.0.0.1")
+	if err := conn.AwaitCommand(time.Millisecond); err != nil {
+		t.Fatal(err)
+	}
+	_, err := conn.Read(make([]byte, 1))
+	if e, ok := err.(net.Error); !ok || !e.Timeout() {
+		t.Errorf("read: %v", err)
+	}
+	if conn.Draining() {
+		t.Error("a timeout is taken for a drain")
+	}
+}
+
+// drain begins to drain and returns once that has reached conn.
+func drain(t *testing.T, ctx context.Context, s *server, conn *listen.Conn) (result chan error) {
+	t.Helper()
+	result = make(chan error, 1)
+	go func() { result <- s.Drain(ctx) }()
+	for deadline := time.Now().Add(timeout); !conn.Draining(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the drain does not reach the connection")
+		}
+	}
+	return result
+}
+
+func finished(t *testing.T, result chan error) error {
+	t.Helper()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(timeout):
+		t.Fatal("does not come to an end")
+		return nil
+	}
+}
+
+// A session that waits for a command is woken and may say goodbye.
+func TestDrainWakesWhoWaits(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	client, conn := s.admitted(t, "127.0.0.1")
+	if err := conn.AwaitCommand(time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan error, 1)
+	go func() {
+		_, err := conn.Read(make([]byte, 1))
+		read <- err
+	}()
+	result := drain(t, t.Context(), s, conn)
+	if e, ok := finished(t, read).(net.Error); !ok || !e.Timeout() {
+		t.Errorf("read: %v", e)
+	}
+	if err := conn.AwaitCommand(time.Hour); !errors.Is(err, listen.ErrDraining) {
+		t.Errorf("the next command: %v", err)
+	}
+	if _, err := conn.Write([]byte("421 bye\r\n")); err != nil {
+		t.Error(err)
+	}
+	conn.Close()
+	if err := finished(t, result); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	if line, err := bufio.NewReader(client).ReadString('\n'); line != "421 bye\r\n" {
+		t.Errorf("the client heard %q, %v", line, err)
+	}
+	if err := finished(t, s.stopped); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the listener: %v", err)
+	}
+	if c, err := net.Dial("tcp", s.addr); err == nil {
+		c.Close()
+		t.Error("still accepts")
+	}
+}
+
+// A session at work finishes what it does, and is told at its next command.
+func TestDrainLetsWorkFinish(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	client, conn := s.admitted(t, "127.0.0.1")
+	conn.AwaitCommand(time.Hour)
+	conn.Working()
+	result := drain(t, t.Context(), s, conn)
+	if err := conn.SetReadDeadline(time.Now().Add(timeout)); err != nil {
+		t.Fatal(err)
+	}
+	client.Write([]byte("content"))
+	if _, err := io.ReadFull(conn, make([]byte, len("content"))); err != nil {
+		t.Errorf("reading on: %v", err)
+	}
+	select {
+	case err := <-result:
+		t.Fatalf("the drain did not wait: %v", err)
+	default:
+	}
+	if err := conn.AwaitCommand(time.Hour); !errors.Is(err, listen.ErrDraining) {
+		t.Errorf("the next command: %v", err)
+	}
+	conn.Close()
+	if err := finished(t, result); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+}
+
+func TestDrainClosesTheRest(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	client, conn := s.admitted(t, "127.0.0.1")
+	conn.Working()
+	ctx, cancel := context.WithCancel(t.Context())
+	result := drain(t, ctx, s, conn)
+	cancel()
+	if err := finished(t, result); !errors.Is(err, context.Canceled) {
+		t.Errorf("drain: %v", err)
+	}
+	if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the client: %v", err)
+	}
+	if s.Open() != 0 {
+		t.Errorf("%d are open", s.Open())
+	}
+	if err := s.Drain(t.Context()); err != nil {
+		t.Errorf("a second drain: %v", err)
+	}
+}
+
+func TestDrainWithoutConnections(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	for range 2 {
+		if err := s.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Connections that come, go and are counted while the server drains.
+func TestDrainUnderLoad(t *testing.T) {
+	s := newServer(t, listen.Limits{Connections: 50, PerClient: 20}, logs.Discard())
+	var sessions sync.WaitGroup
+	sessions.Go(func() {
+		for c := range s.accepted {
+			sessions.Go(func() {
+				defer c.Close()
+				for c.AwaitCommand(timeout) == nil {
+					if _, err := c.Read(make([]byte, 1)); err != nil {
+						return
+					}
+					c.Working()
+				}
+			})
+		}
+	})
+	var clients sync.WaitGroup
+	for i := range 20 {
+		clients.Go(func() {
+			for {
+				c, err := net.DialTimeout("tcp", s.addr, timeout)
+				if err != nil {
+					return // it has stopped
+				}
+				c.SetDeadline(time.Now().Add(timeout))
+				c.Write([]byte("x"))
+				if i%2 == 0 { // half of them stay until they are sent away
+					io.Copy(io.Discard, c)
+				}
+				c.Close()
+			}
+		})
+	}
+	for deadline := time.Now().Add(timeout); s.Open() < 5 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
+	defer cancel()
+	if err := s.Drain(ctx); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	clients.Wait()
+	sessions.Wait()
+	if s.Open() != 0 {
+		t.Errorf("%d are open", s.Open())
+	}
+}
+
+// lockedBuffer is written by a server and read by a test.
+type lockedBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
