@@ -1,0 +1,233 @@
+// Package arch holds the rooms of the house against its plan: the non-test
+// imports of the whole module run downward only, never sideways, and a module
+// of others is used only where the plan says so.
+package arch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "mailsrv"
+
+// room is a package and what it may import. A path that ends in "/..." stands
+// for all packages below it.
+type room struct {
+	row      int
+	path     string
+	ours     rule
+	others   []string // modules, or packages of them
+	testOnly bool     // imported by tests alone
+}
+
+// plan is the import table of the design. A package that is not here has no
+// place in the house yet: give it a row, and say in docs/adr why.
+var plan = []room{
+	{row: 5, path: "cmd/...", ours: everything, others: []string{
+		"github.com/spf13/cobra",
+		"github.com/coreos/go-systemd/v22/daemon",
+		"golang.org/x/term",
+	}},
+	{row: 5, path: "bench/...", ours: everything, others: []string{anyModule}},
+
+	{row: 4, path: "smtpd", ours: andBelow("delivery"), others: []string{"github.com/emersion/go-smtp"}},
+	{row: 4, path: "pop3d", ours: andBelow("storage", "internal/auth"), others: []string{"github.com/emersion/go-sasl"}},
+	{row: 4, path: "internal/admin", ours: andBelow("storage", "internal/directory", "internal/auth")},
+	{row: 4, path: "internal/config", ours: only("quota", "internal/mail", "internal/listen"), others: []string{"github.com/spf13/viper"}},
+
+	{row: 3, path: "delivery", ours: andBelow("storage", "internal/directory")},
+	{row: 3, path: "storage/sqlite", ours: andBelow("storage", "internal/directory"), others: []string{
+		"github.com/mattn/go-sqlite3",
+		"golang.org/x/sys/unix",
+	}},
+	{row: 3, path: "storage/storagetest", ours: andBelow("storage", "internal/directory"), testOnly: true},
+	{row: 3, path: "internal/auth", ours: andBelow("internal/directory"), others: []string{
+		"golang.org/x/crypto",
+		"github.com/emersion/go-sasl",
+		"github.com/go-crypt/crypt",
+	}},
+
+	{row: 2, path: "storage", ours: andBelow("quota", "internal/mail")},
+	{row: 2, path: "internal/directory", ours: andBelow("quota", "internal/mail")},
+
+	{row: 1, path: "quota", ours: nothing},
+	{row: 1, path: "internal/mail", ours: nothing, others: []string{"golang.org/x/net/idna", "golang.org/x/text"}},
+
+	{row: 0, path: "internal/listen", ours: only("internal/logs")},
+	{row: 0, path: "internal/buffers", ours: only("internal/logs"), others: []string{"golang.org/x/sync"}},
+	{row: 0, path: "internal/transcript", ours: only("internal/logs"), testOnly: true},
+
+	{row: -1, path: "internal/logs", ours: nothing}, // below row 0, whose rooms log too
+	{row: -1, path: "internal/arch", ours: nothing},
+}
+
+// anyModule stands for all modules of others.
+const anyModule = "*"
+
+// rule says which rooms of ours may be imported. That each import runs downward
+// is asked besides.
+type rule struct {
+	rooms []string
+	below bool // and every row below the highest of rooms
+	all   bool
+}
+
+var (
+	everything = rule{all: true}
+	nothing    = rule{}
+)
+
+func only(rooms ...string) rule     { return rule{rooms: rooms} }
+func andBelow(rooms ...string) rule { return rule{rooms: rooms, below: true} }
+
+// allows reports whether a room under this rule may import another.
+func (r rule) allows(imported room) bool {
+	if r.all || slices.Contains(r.rooms, imported.path) {
+		return true
+	}
+	return r.below && slices.ContainsFunc(plan, func(named room) bool {
+		return slices.Contains(r.rooms, named.path) && imported.row < named.row
+	})
+}
+
+// find returns the room of a package of ours.
+func find(importPath string) (room, bool) {
+	path := strings.TrimPrefix(importPath, module+"/")
+	for _, r := range plan {
+		if tree, ok := strings.CutSuffix(r.path, "/..."); path == r.path || ok && within(path, tree) {
+			return r, true
+		}
+	}
+	return room{}, false
+}
+
+// within reports whether path is root or below it.
+func within(path, root string) bool {
+	return path == root || strings.HasPrefix(path, root+"/")
+}
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath string
+	Imports    []string // by files that are no tests
+}
+
+// breaches says, a line each, what in a package is against the plan.
+func breaches(p goPackage) (lines []string) {
+	importer, known := find(p.ImportPath)
+	if !known {
+		return []string{fmt.Sprintf("%s has no row in the plan", p.ImportPath)}
+	}
+	breach := func(imported, why string) {
+		lines = append(lines, fmt.Sprintf("%s imports %s: %s", p.ImportPath, imported, why))
+	}
+	for _, path := range p.Imports {
+		first, _, _ := strings.Cut(path, "/")
+		switch {
+		case within(path, module):
+			imported, known := find(path)
+			switch {
+			case !known:
+				breach(path, "has no row in the plan")
+			case imported.testOnly:
+				breach(path, "is for tests alone")
+			case imported.row >= importer.row:
+				breach(path, fmt.Sprintf("from row %d to row %d is not downward", importer.row, imported.row))
+			case !importer.ours.allows(imported):
+				breach(path, "not among the rooms that it may import")
+			}
+		case strings.Contains(first, "."): // not the standard library
+			allowed := func(other string) bool { return other == anyModule || within(path, other) }
+			if !slices.ContainsFunc(importer.others, allowed) {
+				breach(path, "not among the modules that it may use")
+			}
+		}
+	}
+	return lines
+}
+
+func TestImportsFollowThePlan(t *testing.T) {
+	list := exec.Command("go", "list", "-json=ImportPath,Imports", module+"/...")
+	var problems bytes.Buffer
+	list.Stderr = &problems
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &problems)
+	}
+	seen := map[string]bool{}
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen[strings.TrimPrefix(p.ImportPath, module+"/")] = true
+		for _, line := range breaches(p) {
+			t.Error(line)
+		}
+	}
+	for _, r := range plan {
+		if !strings.HasSuffix(r.path, "/...") && !seen[r.path] {
+			t.Errorf("the plan has a row for %s, which does not exist", r.path)
+		}
+	}
+}
+
+// The test above must be able to fail.
+func TestBreachesAreFound(t *testing.T) {
+	for _, test := range []struct {
+		importer, imported string
+		ok                 bool
+	}{
+		{"cmd/mailsrv", "mailsrv/storage/sqlite", true},
+		{"cmd/mailsrv", "mailsrv/storage/storagetest", false}, // tests alone
+		{"cmd/mailsrv", "mailsrv/internal/transcript", false},
+		{"cmd/mailsrv", "golang.org/x/term", true},
+		{"cmd/mailsrv", "github.com/emersion/go-smtp", false},
+		{"cmd/mailsrv", "github.com/coreos/go-systemd/v22/activation", false},
+		{"bench/load", "mailsrv/smtpd", true},
+		{"bench/load", "github.com/emersion/go-smtp", true},
+		{"bench/load", "mailsrv/internal/news", false}, // unknown
+		{"internal/news", "fmt", false},
+		{"smtpd", "mailsrv/delivery", true},
+		{"smtpd", "mailsrv/storage", true},
+		{"smtpd", "mailsrv/internal/logs", true},
+		{"smtpd", "mailsrv/internal/auth", false}, // beside delivery
+		{"smtpd", "mailsrv/storage/sqlite", false},
+		{"smtpd", "mailsrv/pop3d", false}, // sideways
+		{"smtpd", "github.com/emersion/go-smtp", true},
+		{"smtpd", "github.com/emersion/go-sasl", false},
+		{"smtpd", "github.com/emersion/go-smtpfork", false},
+		{"pop3d", "mailsrv/internal/directory", true},
+		{"pop3d", "mailsrv/delivery", false},
+		{"internal/config", "mailsrv/internal/listen", true},
+		{"internal/config", "mailsrv/internal/directory", false},
+		{"delivery", "mailsrv/smtpd", false}, // upward
+		{"delivery", "mailsrv/storage/sqlite", false},
+		{"delivery", "mailsrv/internal/directory", true},
+		{"internal/auth", "mailsrv/internal/directory", true},
+		{"internal/auth", "mailsrv/storage", false}, // beside directory
+		{"internal/auth", "golang.org/x/crypto/argon2", true},
+		{"storage", "mailsrv/quota", true},
+		{"storage", "github.com/mattn/go-sqlite3", false},
+		{"storage", "database/sql", true},
+		{"quota", "mailsrv/internal/mail", false},
+		{"quota", "mailsrv/internal/logs", false},
+		{"internal/listen", "mailsrv/internal/logs", true},
+		{"internal/listen", "mailsrv/internal/buffers", false},
+		{"internal/logs", "mailsrv/internal/listen", false},
+	} {
+		found := breaches(goPackage{ImportPath: module + "/" + test.importer, Imports: []string{test.imported}})
+		if (len(found) == 0) != test.ok {
+			t.Errorf("%s imports %s: %q", test.importer, test.imported, found)
+		}
+	}
+}
