@@ -11,7 +11,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"mailsrv/internal/listen"
@@ -27,12 +26,13 @@ const (
 )
 
 // conn is a connection as go-smtp sees it. It reads ahead of the library and
-// hands it one command at a time, or the octets of one chunk, so that it
-// always knows what the octets are. Of DATA the library sees only the end: the
-// session reads the content from conn itself.
+// hands it one command at a time, so that it always knows what the octets are.
+// Content never passes through the library, which sees only its end: the
+// session reads it from conn. BDAT becomes DATA for the library, whose own way
+// is to read chunks in another goroutine and to take a chunk that was cut off
+// for a whole one.
 //
-// It is used by the library's goroutine for the connection, apart from broken
-// and hangUp.
+// It is used by the library's goroutine for the connection alone.
 type conn struct {
 	net.Conn              // *listen.Conn, or *tls.Conn above it
 	base     *listen.Conn // deadlines and the end of life
@@ -42,21 +42,21 @@ type conn struct {
 	tls      string // version and suite; empty without TLS
 
 	in      *bufio.Reader
-	out     []byte    // replies not sent yet
-	feed    []byte    // what the library reads next
-	chunk   int64     // octets of a BDAT chunk still to come
+	out     []byte // replies not sent yet
+	feed    []byte // what the library reads next
+	chunked bool   // the content at hand comes by BDAT
+	chunk   int64  // octets of the chunk still to come
+	last    bool   // it is the last chunk
+
 	started time.Time // of the content
-	octets  int64     // of the content
+	octets  int64     // of the content, as read
 
-	extended       bool // the client said EHLO
-	barePostmaster bool // the RCPT at work named no domain
-	muteGreeting   bool // the library's first line is not sent
-	handed         bool // the connection now belongs to the conn above TLS
-
-	// broken: the connection failed; content that ends now is not whole.
-	broken atomic.Bool
-	// hangUp: the connection ends after the replies at hand.
-	hangUp atomic.Bool
+	extended       bool   // the client said EHLO
+	barePostmaster bool   // the RCPT at work named no domain
+	mute           string // the library's next line is not sent if it begins so
+	broken         bool   // the connection failed: content that ends now is not whole
+	hangUp         bool   // the connection ends after the replies at hand
+	handed         bool   // the connection now belongs to the conn above TLS
 }
 
 func newConn(s *Server, e *engine, base *listen.Conn) *conn {
@@ -83,10 +83,14 @@ func (c *conn) Read(p []byte) (int, error) {
 		n := copy(p, c.feed)
 		c.feed = c.feed[n:]
 		return n, nil
-	case c.broken.Load():
+	case c.chunk > 0 && !c.broken:
+		// The library refused the BDAT; its octets are no commands.
+		if !drain(&chunkReader{c: c, single: true}, c.settings.MaxMessageSize) {
+			c.hangUp = true
+		}
+	}
+	if c.broken {
 		return 0, io.EOF
-	case c.chunk > 0:
-		return c.readChunk(p)
 	}
 	for {
 		line, err := c.readCommand()
@@ -107,7 +111,7 @@ func (c *conn) Read(p []byte) (int, error) {
 // readCommand returns the next line with its end. An error ends the
 // connection, and has been answered where there is an answer.
 func (c *conn) readCommand() ([]byte, error) {
-	if c.hangUp.Load() {
+	if c.hangUp {
 		return nil, c.end("")
 	}
 	if !c.lineBuffered() {
@@ -148,7 +152,7 @@ func (c *conn) lineBuffered() bool {
 func (c *conn) end(reply string) error {
 	c.out = append(c.out, reply...)
 	c.flush()
-	c.broken.Store(true)
+	c.broken = true
 	return io.EOF
 }
 
@@ -173,7 +177,14 @@ func (c *conn) inspect(line []byte) []byte {
 			return []byte("RCPT TO:<postmaster@" + c.server.config.Hostname + ">\r\n")
 		}
 	case "BDAT":
-		c.beginChunk(argument)
+		if !c.beginChunk(argument) {
+			return nil
+		}
+		c.chunked = true
+		c.mute = "354"
+		return []byte("DATA\r\n")
+	case "DATA":
+		c.chunked = false
 	default:
 		if len(text) >= 8 && strings.EqualFold(text[:8], "STARTTLS") {
 			c.startTLS(text)
@@ -201,20 +212,19 @@ func clampSize(mail string) string {
 
 // beginChunk notes how many octets follow a BDAT. Where the number cannot be
 // read nobody knows what is content and what is a command: the connection ends
-// after the reply (RFC 3030 section 2).
-func (c *conn) beginChunk(argument string) {
+// after the reply.
+func (c *conn) beginChunk(argument string) bool {
 	words := strings.Fields(argument)
-	if len(words) == 0 || len(words) > 2 || len(words) == 2 && !strings.EqualFold(words[1], "LAST") {
-		c.hangUp.Store(true)
-		return
+	c.last = len(words) == 2 && strings.EqualFold(words[1], "LAST")
+	if len(words) == 1 || c.last {
+		if size, err := strconv.ParseUint(words[0], 10, 32); err == nil {
+			c.chunk = int64(size)
+			return true
+		}
 	}
-	size, err := strconv.ParseUint(words[0], 10, 32)
-	if err != nil {
-		c.hangUp.Store(true)
-		return
-	}
-	c.chunk = int64(size)
-	c.beginContent()
+	c.Write([]byte(replyBadChunk))
+	c.hangUp = true
+	return false
 }
 
 // beginContent starts the clock of the least rate.
@@ -222,28 +232,12 @@ func (c *conn) beginContent() {
 	c.started, c.octets = time.Now(), 0
 }
 
-// readChunk hands over octets of a chunk. When the connection fails, the
-// library takes the end for the chunk's; broken tells the session otherwise.
-func (c *conn) readChunk(p []byte) (int, error) {
-	if int64(len(p)) > c.chunk {
-		p = p[:c.chunk]
-	}
-	if err := c.awaitContent(); err != nil {
-		return 0, io.EOF
-	}
-	n, err := c.in.Read(p)
-	c.chunk -= int64(n)
-	c.octets += int64(n)
-	if err != nil {
-		c.contentFailed(err)
-		return n, io.EOF
-	}
-	return n, nil
-}
-
 // awaitContent sets the deadline for the next octets of the content, if they
 // are not here yet. An error has ended the connection.
 func (c *conn) awaitContent() error {
+	if c.broken {
+		return io.ErrUnexpectedEOF
+	}
 	if c.in.Buffered() > 0 {
 		return nil
 	}
@@ -268,20 +262,26 @@ func (c *conn) contentFailed(err error) error {
 	return err
 }
 
-// contentEnded makes the library see the end of DATA, whose content the
-// session has read.
-func (c *conn) contentEnded() { c.feed = []byte(".\r\n") }
+// contentEnded makes the library see the end of the content, which the session
+// has read, and then the command that cut it short, if one did.
+func (c *conn) contentEnded(command []byte) {
+	c.feed = append([]byte(".\r\n"), command...)
+}
 
-// Write gathers replies until the next read.
+// Write gathers replies until the next read. The library writes a line a call.
 func (c *conn) Write(p []byte) (int, error) {
-	if c.muteGreeting {
-		c.muteGreeting = false
+	muted := c.mute != "" && bytes.HasPrefix(p, []byte(c.mute))
+	c.mute = ""
+	if muted || c.broken { // broken: the last word has been said
 		return len(p), nil
 	}
-	if c.broken.Load() {
-		return len(p), nil // the last word has been said
-	}
+	start := len(c.out)
 	c.out = append(c.out, p...)
+	for i := start; i < len(c.out)-len("\r\n"); i++ {
+		if c.out[i] < ' ' || c.out[i] == 0x7F {
+			c.out[i] = '?' // the library repeats what it does not understand
+		}
+	}
 	if len(c.out) >= maxReplies {
 		if err := c.flush(); err != nil {
 			return 0, err
@@ -333,7 +333,7 @@ func (c *conn) startTLS(text string) {
 	above := newConn(c.server, c.engine, c.base)
 	above.Conn = secure
 	above.tls = tlsText(secure.ConnectionState())
-	above.muteGreeting = true // RFC 3207 section 4.2: no second greeting
+	above.mute = "220" // RFC 3207 section 4.2: no second greeting
 	c.handed = true
 	c.engine.secure.hand(above)
 }

@@ -2,7 +2,9 @@ package smtpd
 
 import (
 	"bytes"
+	"errors"
 	"io"
+	"strings"
 )
 
 // dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and takes
@@ -129,11 +131,108 @@ func (d *dotReader) decode(w io.Writer, block []byte) (used int, written int64, 
 
 var heldCR = []byte("\r")
 
-// drain reads the content to its end without keeping it, as far as limit
-// octets, and reports whether it got there.
-func (d *dotReader) drain(limit int64) bool {
-	_, err := d.WriteTo(&discard{left: limit})
-	return err == nil
+// finished implements content.
+func (d *dotReader) finished() (bool, []byte) { return d.done, nil }
+
+// chunkReader reads content that BDAT carries (RFC 3030 section 2): a chunk,
+// and as long as that was not the last, the commands between two.
+type chunkReader struct {
+	c      *conn
+	single bool   // stop after this chunk
+	done   bool   // the last chunk was read
+	cut    []byte // the command that ended the content before its last chunk
+	err    error  // of the connection
+}
+
+// errCut says that a command came where the next chunk should have.
+var errCut = errors.New("the client gave up the message")
+
+// WriteTo implements io.WriterTo as dotReader's does.
+func (r *chunkReader) WriteTo(w io.Writer) (int64, error) {
+	total := int64(0)
+	for !r.done && r.err == nil {
+		if r.c.chunk == 0 {
+			r.err = r.next()
+			continue
+		}
+		if r.err = r.c.awaitContent(); r.err != nil {
+			break
+		}
+		if _, err := r.c.in.Peek(1); err != nil {
+			r.err = r.c.contentFailed(err)
+			break
+		}
+		block, _ := r.c.in.Peek(int(min(r.c.chunk, int64(r.c.in.Buffered()))))
+		n, err := w.Write(block)
+		total += int64(n)
+		r.c.in.Discard(len(block))
+		r.c.chunk -= int64(len(block))
+		r.c.octets += int64(len(block))
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, r.err
+}
+
+// next comes to the next chunk, or to the end.
+func (r *chunkReader) next() error {
+	if r.done = r.c.last || r.single; r.done {
+		return nil
+	}
+	r.c.Write([]byte(replyChunk))
+	for {
+		line, err := r.c.readCommand()
+		if err != nil {
+			return io.ErrUnexpectedEOF
+		}
+		verb, argument, _ := strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
+		switch strings.ToUpper(verb) {
+		case "BDAT":
+			if !r.c.beginChunk(argument) {
+				return errCut
+			}
+			return nil
+		case "RSET", "QUIT", "EHLO", "HELO":
+			r.cut = bytes.Clone(r.c.inspect(line))
+			return errCut
+		case "NOOP":
+			r.c.Write([]byte(replyNoop))
+		default:
+			r.c.Write([]byte(replyChunkOpen))
+		}
+	}
+}
+
+// Read implements io.Reader, which io.Copy does not use.
+func (r *chunkReader) Read([]byte) (int, error) { panic("smtpd: the content is read by WriteTo") }
+
+// finished implements content.
+func (r *chunkReader) finished() (bool, []byte) {
+	if r.single && r.c.chunk == 0 {
+		return true, nil
+	}
+	return r.done || r.err == errCut, r.cut
+}
+
+// content is what DATA or BDAT carries.
+type content interface {
+	io.Reader
+	io.WriterTo
+	// finished reports whether everything was read that belongs to the
+	// content, and the command that cut it short.
+	finished() (done bool, cut []byte)
+}
+
+// drain reads what is left of the content without keeping it, as far as limit
+// octets, and reports whether it came to the end.
+func drain(from content, limit int64) bool {
+	if done, _ := from.finished(); done {
+		return true
+	}
+	from.WriteTo(&discard{left: limit})
+	done, _ := from.finished()
+	return done
 }
 
 // discard takes so many octets and throws them away.
@@ -144,20 +243,4 @@ func (d *discard) Write(p []byte) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	return len(p), nil
-}
-
-// chunkReader reads content that BDAT carries, through the library's pipe. An
-// end that comes from a broken connection is not the end of the message.
-type chunkReader struct {
-	c *conn
-	r io.Reader
-}
-
-// Read implements io.Reader.
-func (r chunkReader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
-	if err == io.EOF && r.c.broken.Load() {
-		err = io.ErrUnexpectedEOF
-	}
-	return n, err
 }

@@ -2,10 +2,11 @@ package smtpd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"sync"
+	"strconv"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -19,9 +20,8 @@ import (
 // somebody is harvesting the directory.
 const maxRefused = 50
 
-// session is the backend's side of a connection, from EHLO on. Under BDAT the
-// library runs Data in a goroutine of its own, and may call Reset or Logout
-// meanwhile: mu parts them.
+// session is the backend's side of a connection, from EHLO on, used by the
+// library's goroutine for it alone.
 type session struct {
 	server  *Server
 	library *smtp.Conn
@@ -31,7 +31,6 @@ type session struct {
 	cancel  context.CancelFunc
 	began   time.Time
 
-	mu          sync.Mutex
 	transaction *delivery.Transaction // nil: none is open
 	utf8        bool                  // addresses may go beyond ASCII (RFC 6531)
 	accepted    int                   // messages
@@ -49,8 +48,6 @@ func newSession(s *Server, library *smtp.Conn) *session {
 
 // Mail implements smtp.Session.
 func (s *session) Mail(from string, opts *smtp.MailOptions) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.transaction != nil {
 		return replyNested
 	}
@@ -77,8 +74,6 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 
 // Rcpt implements smtp.Session.
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	t := s.transaction
 	if t == nil {
 		return replyNoMail
@@ -119,59 +114,60 @@ func (s *session) countRefusal(answer *smtp.SMTPError) error {
 		return answer
 	}
 	if s.refused++; s.refused > maxRefused {
-		s.conn.hangUp.Store(true)
+		s.conn.hangUp = true
 		s.logger.Warn(logs.Refused, logs.Reason, "too many refused recipients")
 		return replyFlood
 	}
 	return answer
 }
 
-// Data implements smtp.Session, for DATA and BDAT.
-func (s *session) Data(r io.Reader) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.transaction == nil { // reset before the goroutine of BDAT got here
-		return replyNoMail
+// Data implements smtp.Session, for DATA and BDAT. The reader that the library
+// offers is left alone.
+func (s *session) Data(io.Reader) error {
+	c := s.conn
+	c.beginContent()
+	var from content = &dotReader{c: c}
+	if c.chunked {
+		from = &chunkReader{c: c}
 	}
-	if _, chunked := r.(*io.PipeReader); chunked {
-		return s.deliver(chunkReader{s.conn, r})
+	answer := s.deliver(from)
+	// A refusal may come before the end; the rest of it is no command. Of BDAT
+	// only the chunk at hand belongs to this reply.
+	rest := from
+	if c.chunked {
+		rest = &chunkReader{c: c, single: true}
 	}
-	s.conn.beginContent()
-	content := &dotReader{c: s.conn}
-	answer := s.deliver(content)
-	// A refusal may come early; the rest of the content is no command.
-	if content.done || content.drain(s.conn.settings.MaxMessageSize) {
-		s.conn.contentEnded()
-	} else if !s.conn.broken.Load() {
-		s.conn.contentEnded()
-		s.conn.hangUp.Store(true)
+	if !drain(rest, c.settings.MaxMessageSize) {
+		c.hangUp = true
 	}
+	_, cut := from.finished()
+	if cut != nil {
+		c.mute = strconv.Itoa(answer.Code) // the command that came instead is answered
+	}
+	c.contentEnded(cut)
 	return answer
 }
 
 // deliver returns the reply to the content, always an *smtp.SMTPError: the
 // library makes a permanent failure of anything else.
-func (s *session) deliver(content io.Reader) *smtp.SMTPError {
+func (s *session) deliver(from content) *smtp.SMTPError {
 	t := s.transaction
-	from := t.ReversePath().String()
-	octets, err := t.Deliver(s.ctx, content)
+	attrs := []any{logs.ID, t.ID(), logs.From, t.ReversePath().String(), logs.To, t.Mailboxes()}
+	octets, err := t.Deliver(s.ctx, from)
 	switch {
 	case err == nil:
 		s.accepted++
-		s.logger.Info(logs.Accepted, logs.ID, t.ID(), logs.From, from, logs.To, t.Mailboxes(),
-			logs.Octets, octets, logs.Helo, s.library.Hostname(), logs.TLS, s.conn.tls)
+		s.logger.Info(logs.Accepted, append(attrs, logs.Octets, octets, logs.Helo, s.library.Hostname(), logs.TLS, s.conn.tls)...)
 		return reply(250, 2, 0, 0, "accepted, id "+t.ID())
-	case s.conn.broken.Load():
-		s.logger.Info(logs.Refused, logs.ID, t.ID(), logs.From, from, logs.Reason, "the content did not arrive whole", logs.Error, err)
+	case s.conn.broken || errors.Is(err, errCut):
+		s.logger.Info(logs.Refused, append(attrs, logs.Reason, "the content did not arrive whole", logs.Error, err)...)
 		return replyInterrupted
 	}
-	return replyTo(err, s.logger, logs.ID, t.ID(), logs.From, from, logs.To, t.Mailboxes())
+	return replyTo(err, s.logger, attrs...)
 }
 
 // Reset implements smtp.Session.
 func (s *session) Reset() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.transaction = nil
 }
 
@@ -181,8 +177,6 @@ func (s *session) Logout() error {
 		return nil
 	}
 	s.cancel()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.logger.Info(logs.SessionEnd, logs.Messages, s.accepted, logs.Duration, time.Since(s.began).Round(time.Millisecond),
 		"refused", fmt.Sprint(s.refused))
 	return nil
