@@ -128,11 +128,19 @@ func (p *program) mailboxShow() *cobra.Command {
 
 func (p *program) showMailbox(m directory.Mailbox) {
 	p.printf("%s\n  state     %s\n", m.Address, stateText(m))
-	p.printf("  octets    %s of %s\n", quota.FormatSize(m.Usage.Octets),
-		limitText(sizeText(m.Effective.Octets), m.Limit.Octets, "inherited"))
-	p.printf("  messages  %d of %s\n", m.Usage.Messages,
-		limitText(countText(m.Effective.Messages), m.Limit.Messages, "inherited"))
+	p.printf("  octets    %s%s\n", quota.FormatSize(m.Usage.Octets),
+		limitText(ofLimit(m.Effective.Octets, sizeText), m.Limit.Octets, "inherited"))
+	p.printf("  messages  %d%s\n", m.Usage.Messages,
+		limitText(ofLimit(m.Effective.Messages, countText), m.Limit.Messages, "inherited"))
 	p.printf("  full      %s\n", fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+}
+
+// ofLimit writes what follows an amount that a limit bounds.
+func ofLimit(limit int64, text func(int64) string) string {
+	if limit <= 0 {
+		return ", no limit"
+	}
+	return " of " + text(limit)
 }
 
 func stateText(m directory.Mailbox) string {
@@ -280,11 +288,23 @@ mailbox must have been removed before.`,
 			if err := p.confirm(yes, "This removes "+m.Address.String()+" and its mail for good ("+amount(m.Usage)+")."); err != nil {
 				return err
 			}
+			before, err := a.Domain(ctx, m.Address.Domain)
+			if err != nil {
+				return err
+			}
 			removed, err := a.RemoveMailbox(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			p.printf("%s is removed, and with it %s.\n", m.Address, amount(removed))
+			switch after, err := a.Domain(ctx, m.Address.Domain); {
+			case err != nil:
+				return err
+			case after.Serving.IsZero():
+				p.printf("Mail for postmaster@%s is refused until it has a mailbox again.\n", after.Name)
+			case before.Serving == m.Address:
+				p.printf("%s receives the mail for postmaster@%s now.\n", after.Serving, after.Name)
+			}
 			return nil
 		})
 	})

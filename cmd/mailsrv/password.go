@@ -53,7 +53,7 @@ func (p *program) secret(f secretFlags, address string) (admin.Secret, error) {
 	case f.hash:
 		line, err := p.readLine()
 		if err == nil && line == "" {
-			err = errors.New("standard input holds no hash")
+			err = sayNo("standard input holds no hash")
 		}
 		return admin.Secret{Hash: strings.TrimSpace(line)}, err
 	}
@@ -69,10 +69,13 @@ func (p *program) secret(f secretFlags, address string) (admin.Secret, error) {
 		return admin.Secret{}, err
 	}
 	if first != second {
-		return admin.Secret{}, errors.New("the two passwords differ, and nothing was changed: try again")
+		return admin.Secret{}, sayNo("the two passwords differ, and nothing was changed: try again")
 	}
 	return admin.Secret{Password: first}, nil
 }
+
+// sayNo is an error that needs no more words.
+func sayNo(text string) error { return &admin.Advice{Text: text} }
 
 // readLine reads standard input, which must hold one line.
 func (p *program) readLine() (string, error) {
@@ -83,7 +86,7 @@ func (p *program) readLine() (string, error) {
 	}
 	text = bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r"))
 	if len(text) > most || bytes.ContainsAny(text, "\r\n") {
-		return "", errors.New("standard input must hold one line")
+		return "", sayNo("standard input must hold one line")
 	}
 	return string(text), nil
 }
@@ -114,13 +117,13 @@ func (p *program) ask(question string) (string, error) {
 	case a := <-answered:
 		fmt.Fprintln(p.stderr)
 		if errors.Is(a.err, io.EOF) {
-			a.err = errors.New("no password was given, and nothing was changed")
+			a.err = sayNo("no password was given, and nothing was changed")
 		}
 		return string(a.text), a.err
 	case <-interrupt:
 		term.Restore(fd, before)
 		fmt.Fprintln(p.stderr)
-		return "", errors.New("interrupted, and nothing was changed")
+		return "", sayNo("interrupted, and nothing was changed")
 	}
 }
 
@@ -146,7 +149,7 @@ func (p *program) confirm(yes bool, question string) error {
 		}
 	}
 	if answer := strings.TrimSpace(line.String()); !strings.EqualFold(answer, "yes") {
-		return errors.New("not confirmed, and nothing was changed")
+		return sayNo("not confirmed, and nothing was changed")
 	}
 	return nil
 }

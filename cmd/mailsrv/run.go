@@ -45,6 +45,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	p := &program{stdin: stdin, stdout: stdout, out: bufio.NewWriter(stdout), stderr: stderr, env: env}
 	root := p.commands()
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		if strings.HasPrefix(err.Error(), "invalid argument") { // it says what to write
+			return usage("%v", err)
+		}
 		return usage("%v: see: %s --help", err, c.CommandPath())
 	})
 	root.SetArgs(args)

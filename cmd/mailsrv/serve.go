@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
@@ -58,7 +59,7 @@ func (p *program) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	warn(logger, cfg)
+	warn(logger, cfg.Warnings)
 	defer syscall.Umask(syscall.Umask(0o077))
 
 	orders := make(chan os.Signal, 4)
@@ -80,6 +81,7 @@ func (p *program) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	warn(logger, advice(cfg))
 	if os.Geteuid() == 0 {
 		logger.Warn(logs.Warning, logs.Reason, "the server runs as root, since root owns the data directory: give it to a user of its own with: chown -R mailsrv: "+cfg.DataDir)
 	}
@@ -114,14 +116,19 @@ func (p *program) serve(ctx context.Context) error {
 	return s.run(ctx, sockets, orders)
 }
 
-// warn logs what is odd about a configuration.
-func warn(logger *slog.Logger, cfg *config.Config) {
-	for _, text := range append(cfg.Warnings, cfg.Advice...) {
+func warn(logger *slog.Logger, texts []string) {
+	for _, text := range texts {
 		logger.Warn(logs.Warning, logs.Reason, text)
 	}
+}
+
+// advice is what an operator should know of a configuration that works.
+func advice(cfg *config.Config) []string {
+	all := slices.Clone(cfg.Advice)
 	if cfg.Metrics.Listen != "" {
-		logger.Warn(logs.Warning, logs.Reason, "metrics.listen is set, but this version serves no metrics")
+		all = append(all, "metrics.listen is set, but this version serves no metrics")
 	}
+	return all
 }
 
 // loadCertificate loads the pair that is configured, or a self-signed one.

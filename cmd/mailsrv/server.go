@@ -129,7 +129,7 @@ func (s *server) reload() {
 		s.logger.Error(logs.Warning, logs.Reason, "the configuration was not reloaded and stays as it was", logs.Error, err.Error())
 		next = s.config // a renewed certificate is loaded all the same
 	} else {
-		warn(s.logger, next)
+		warn(s.logger, append(next.Warnings, advice(next)...))
 	}
 	var applied, waiting []string
 	for _, change := range config.Changes(s.config, next) {

@@ -1,0 +1,125 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/internal/admin"
+	"mailsrv/quota"
+	"mailsrv/storage"
+	"mailsrv/storage/sqlite"
+)
+
+// TestMain lets a test run the program as a process of its own, which may give
+// up its identity or be killed.
+func TestMain(m *testing.M) {
+	if os.Getenv("RUN_AS_MAILSRV") == "1" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// house is a data directory and the command line that works on it.
+type house struct {
+	t       *testing.T
+	dir     string   // data directory
+	environ []string // beside MAILSRV_DATA_DIR
+	syslog  *safeBuffer
+}
+
+func newHouse(t *testing.T, environ ...string) *house {
+	t.Helper()
+	return &house{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: environ, syslog: &safeBuffer{}}
+}
+
+func (h *house) env() environment {
+	return environment{
+		variables: append([]string{"MAILSRV_DATA_DIR=" + h.dir}, h.environ...),
+		hostname:  "mail.example.org",
+		syslog:    func() (io.Writer, error) { return h.syslog, nil },
+	}
+}
+
+// run carries out one command.
+func (h *house) run(stdin string, args ...string) (stdout, stderr string, code int) {
+	var out, err bytes.Buffer
+	code = run(context.Background(), args, strings.NewReader(stdin), &out, &err, h.env())
+	return out.String(), err.String(), code
+}
+
+// do is run for commands that must succeed.
+func (h *house) do(stdin string, args ...string) string {
+	h.t.Helper()
+	stdout, stderr, code := h.run(stdin, args...)
+	if code != exitDone {
+		h.t.Fatalf("mailsrv %s: exit %d\n%s%s", strings.Join(args, " "), code, stdout, stderr)
+	}
+	return stdout
+}
+
+// deliver puts n messages with the UIDLs uidl1, uidl2, … into a maildrop.
+func (h *house) deliver(address string, n int) {
+	h.t.Helper()
+	ctx := context.Background()
+	store, err := sqlite.Open(ctx, h.dir, sqlite.Options{})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer store.Close()
+	a := admin.Admin{Directory: store, Store: store}
+	m, err := a.Mailbox(ctx, address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	for i := range n {
+		body, err := store.NewBody(ctx, 0)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		fmt.Fprintf(body, "Subject: message %d\r\n\r\n\x1b[31mred \u0085 gr\xfcn grün\r\n", i+1)
+		err = store.Deliver(ctx, &storage.Delivery{
+			ID: fmt.Sprintf("uidl%d", i+1), Body: body, To: []storage.Recipient{{Mailbox: m.ID}},
+		}, quota.Limit{})
+		body.Discard()
+		if err != nil {
+			h.t.Fatal(err)
+		}
+	}
+}
+
+// safeBuffer is written by one goroutine while another looks.
+type safeBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *safeBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *safeBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+// await waits until a condition holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}

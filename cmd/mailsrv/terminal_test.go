@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal opens a pseudo-terminal: what a person sees and types at one end,
+// what the program holds at the other.
+func terminal(t *testing.T) (person, program *os.File) {
+	t.Helper()
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skip("no pseudo-terminals:", err)
+	}
+	t.Cleanup(func() { person.Close() })
+	fd := int(person.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { program.Close() })
+	return person, program
+}
+
+// conversation runs a command on a terminal, answers each question when it has
+// been asked, and returns everything that was seen there.
+func (h *house) conversation(answers [][2]string, args ...string) (seen string, code int) {
+	h.t.Helper()
+	person, program := terminal(h.t)
+	var screen safeBuffer
+	go func() {
+		buffer := make([]byte, 4096)
+		for {
+			n, err := person.Read(buffer)
+			screen.Write(buffer[:n])
+			if err != nil {
+				return
+			}
+		}
+	}()
+	done := make(chan int)
+	go func() { done <- run(context.Background(), args, program, program, program, h.env()) }()
+	for _, pair := range answers {
+		await(h.t, pair[0], func() bool { return strings.Contains(screen.String(), pair[0]) })
+		if strings.HasPrefix(pair[0], "Password") || strings.HasPrefix(pair[0], "The same") {
+			await(h.t, "the echo to be off", func() bool {
+				state, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+				return err == nil && state.Lflag&unix.ECHO == 0
+			})
+		}
+		if pair[1] == "^C" {
+			unix.Kill(os.Getpid(), unix.SIGINT)
+			continue
+		}
+		if _, err := person.WriteString(pair[1] + "\n"); err != nil {
+			h.t.Fatal(err)
+		}
+	}
+	select {
+	case code = <-done:
+	case <-time.After(20 * time.Second):
+		h.t.Fatalf("the command waits:\n%s", screen.String())
+	}
+	// A mark behind the output shows when all of it has come through.
+	fmt.Fprint(program, "\x04end")
+	await(h.t, "the output", func() bool { return strings.HasSuffix(screen.String(), "\x04end") })
+	state, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
+	if err != nil || state.Lflag&unix.ECHO == 0 {
+		h.t.Error("the terminal was left without echo")
+	}
+	seen = strings.TrimSuffix(screen.String(), "\x04end")
+	return strings.ReplaceAll(seen, "\r\n", "\n"), code
+}
+
+func TestPasswordByPrompt(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	seen, code := h.conversation([][2]string{{"Password for look@me.com: ", "one"}, {"The same again: ", "other"}},
+		"mailbox", "add", "look@me.com")
+	if code != exitFailed || !strings.Contains(seen, "mailsrv: the two passwords differ, and nothing was changed: try again\n") {
+		t.Errorf("exit %d:\n%s", code, seen)
+	}
+	seen, code = h.conversation([][2]string{{"Password for look@me.com: ", "geheim"}, {"The same again: ", "geheim"}},
+		"mailbox", "add", "look@me.com")
+	if code != exitDone || strings.Contains(seen, "geheim") {
+		t.Errorf("exit %d:\n%s", code, seen)
+	}
+}
+
+func TestPromptInterrupted(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	seen, code := h.conversation([][2]string{{"Password for look@me.com: ", "^C"}}, "mailbox", "add", "look@me.com")
+	if code != exitFailed || !strings.Contains(seen, "mailsrv: interrupted, and nothing was changed\n") {
+		t.Errorf("exit %d:\n%s", code, seen)
+	}
+}
+
+func TestConfirmation(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "look@me.com", "--generate")
+	h.deliver("look@me.com", 2)
+	question := "This deletes all mail of look@me.com for good (2 messages, 92B). Type yes to go on: "
+	seen, code := h.conversation([][2]string{{question, "no"}}, "maildrop", "purge", "look@me.com")
+	if code != exitFailed || !strings.Contains(seen, "mailsrv: not confirmed, and nothing was changed\n") {
+		t.Errorf("exit %d:\n%s", code, seen)
+	}
+	seen, code = h.conversation([][2]string{{question, "yes"}}, "maildrop", "purge", "look@me.com")
+	if code != exitDone || !strings.HasSuffix(seen, "Deleted: 2 messages, 92B.\n") {
+		t.Errorf("exit %d:\n%s", code, seen)
+	}
+	if line := h.syslog.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, "msg=expunged mailbox=look@me.com messages=2 octets=92") {
+		t.Errorf("system log: %q", line)
+	}
+}
+
+func TestBarOnATerminal(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "look@me.com", "--generate", "--messages", "10")
+	h.deliver("look@me.com", 7)
+	seen, _ := h.conversation(nil, "quota", "show")
+	want := "ADDRESS      USED  LIMIT  MESSAGES  LIMIT  FULL\n" +
+		"look@me.com  322B   1GiB         7     10  70% [#######...]\n"
+	if seen != want {
+		t.Errorf("got\n%s", seen)
+	}
+}
+
+func TestMessageOnATerminal(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "look@me.com", "--generate")
+	h.deliver("look@me.com", 1)
+	seen, _ := h.conversation(nil, "maildrop", "read", "look@me.com", "1")
+	want := "Subject: message 1\n\n" + `\x1b[31mred \u0085 gr\xfcn grün` + "\n"
+	if seen != want {
+		t.Errorf("got\n%q", seen)
+	}
+	raw := h.do("", "maildrop", "read", "look@me.com", "uidl1")
+	if raw != "Subject: message 1\r\n\r\n\x1b[31mred \u0085 gr\xfcn grün\r\n" {
+		t.Errorf("got %q", raw)
+	}
+}
+
+// A character may be cut anywhere by the pieces in which a message is read.
+func TestTerminalWriterInPieces(t *testing.T) {
+	text := "a\tb\r\nü € 𝄞 \x1b[0m \xe2\x82 \u202e\x7f\xf0"
+	want := "a\tb\nü € 𝄞 " + `\x1b[0m \xe2\x82 \u202e\x7f\xf0`
+	for size := 1; size <= len(text); size++ {
+		var shown bytes.Buffer
+		w := &terminalWriter{to: &shown}
+		for rest := []byte(text); len(rest) > 0; {
+			n := min(size, len(rest))
+			w.Write(rest[:n])
+			rest = rest[n:]
+		}
+		w.flush()
+		if shown.String() != want {
+			t.Errorf("in pieces of %d: got  %q\nwant %q", size, shown.String(), want)
+		}
+	}
+}
