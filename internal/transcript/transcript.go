@@ -131,7 +131,7 @@ func (p *player) expectText(want string) error {
 	if err != nil {
 		return err
 	}
-	if !wildcard(want).MatchString(got) {
+	if !matches(got, want) {
 		return fmt.Errorf("got %q", got)
 	}
 	return nil
@@ -194,13 +194,20 @@ func (p *player) startTLS() error {
 	return nil
 }
 
-// wildcard is the pattern of a text in which <*> stands for anything.
-func wildcard(text string) *regexp.Regexp {
-	parts := strings.Split(text, "<*>")
-	for i := range parts {
-		parts[i] = regexp.QuoteMeta(parts[i])
+// matches says whether got is want, in which <*> stands for anything.
+func matches(got, want string) bool {
+	parts := strings.Split(want, "<*>")
+	last := len(parts) - 1
+	got, ok := strings.CutPrefix(got, parts[0])
+	if last == 0 || !ok {
+		return ok && got == ""
 	}
-	return regexp.MustCompile(`(?s)\A` + strings.Join(parts, ".*") + `\z`)
+	for _, part := range parts[1:last] {
+		if _, got, ok = strings.Cut(got, part); !ok {
+			return false
+		}
+	}
+	return strings.HasSuffix(got, parts[last])
 }
 
 // unescape reads the escapes of a Go string.

@@ -34,12 +34,13 @@ func say(text string) func(net.Conn) {
 
 func TestHolds(t *testing.T) {
 	for name, c := range map[string]struct{ script, text string }{
-		"exact":    {"# c\nS: +OK ready\n", "+OK ready\r\n"},
-		"wildcard": {"# c\n\n# more\nS: +OK <*> re<*>\n", "+OK (a.b) ready\r\n"},
-		"regexp":   {"# c\nS~ \\+OK \\d+\n", "+OK 123\r\n"},
-		"escapes":  {"# c\nS: a\\x00\\t\\u00e9\\\\ \"'\n", "a\x00\t\u00e9\\ \"'\r\n"},
-		"no space": {"# c\nS:\n", "\r\n"},
-		"close":    {"# c\n(close)\n", ""},
+		"exact":     {"# c\nS: +OK ready\n", "+OK ready\r\n"},
+		"wildcard":  {"# c\n\n# more\nS: +OK <*> re<*>\n", "+OK (a.b) ready\r\n"},
+		"wildcards": {"# c\nS: a<*>\\xff<*>ab<*>b\n", "a\xffab\xffabb\r\n"},
+		"regexp":    {"# c\nS~ \\+OK \\d+\n", "+OK 123\r\n"},
+		"escapes":   {"# c\nS: a\\x00\\t\\u00e9\\\\ \"'\n", "a\x00\t\u00e9\\ \"'\r\n"},
+		"no space":  {"# c\nS:\n", "\r\n"},
+		"close":     {"# c\n(close)\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if played, err := against(t, c.script, say(c.text)); err != nil {
@@ -53,6 +54,7 @@ func TestFails(t *testing.T) {
 	for name, c := range map[string]struct{ script, text, want string }{
 		"other text":       {"# c\nS: +OK\n", "+OK \r\n", `line 2: got "+OK "`},
 		"wildcard anchors": {"# c\nS: a<*>c\n", "abcd\r\n", `got "abcd"`},
+		"wildcards apart":  {"# c\nS: ab<*>bc\n", "abc\r\n", `got "abc"`},
 		"regexp anchors":   {"# c\nS~ \\d\n", "12\r\n", `got "12"`},
 		"bare LF":          {"# c\nS: +OK\n", "+OK\n", "bare LF"},
 		"silence":          {"# c\nS: +OK\n", "+O", `got "+O" and then`},

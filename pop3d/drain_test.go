@@ -1,0 +1,101 @@
+package pop3d_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+)
+
+func TestDrainTellsIdleSessions(t *testing.T) {
+	s := start(t, nil)
+	authorization := s.connect(t)
+	exchange := s.connect(t)
+	exchange.send("AUTH PLAIN\r\n")
+	exchange.want("+ ")
+	transaction := s.login(t, "alice@me.com")
+	transaction.send("DELE 1\r\n")
+	transaction.want("+OK")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	for _, c := range []*client{authorization, exchange, transaction} {
+		c.want("-ERR [SYS/TEMP] server is shutting down")
+		if rest := c.wantEnd(); rest != "" {
+			t.Errorf("after it came %q", rest)
+		}
+	}
+	for range 2 {
+		if err := <-s.served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}
+	if left := s.store.left(alice); len(left) != 3 {
+		t.Errorf("left %v", left)
+	}
+	if c, err := net.Dial("tcp", s.addr); err == nil {
+		c.Close()
+		t.Error("still listening")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Serve(l, false); err != nil {
+		t.Errorf("Serve after Shutdown: %v", err)
+	}
+}
+
+// stalled starts a transfer that waits until the returned channel is closed.
+func stalled(t *testing.T) (*setup, *client, chan struct{}) {
+	stall := make(chan struct{})
+	s := start(t, nil)
+	s.store.maildrops = map[directory.MailboxID][]message{bob: {{uidl: "s", text: "text\r\n", stall: stall}}}
+	c := s.login(t, "bob@me.com")
+	c.send("RETR 1\r\n")
+	eventually(t, "the transfer begins", func() bool {
+		s.store.mu.Lock()
+		defer s.store.mu.Unlock()
+		return s.store.open == 1
+	})
+	return s, c, stall
+}
+
+func TestDrainLetsTransfersFinish(t *testing.T) {
+	s, c, stall := stalled(t)
+	idle := s.connect(t)
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		done <- s.Shutdown(ctx)
+	}()
+	idle.want("-ERR [SYS/TEMP]") // the drain has begun
+	close(stall)
+	c.want("+OK 6 octets")
+	c.want("text")
+	c.want(".")
+	c.want("-ERR [SYS/TEMP] server is shutting down")
+	c.wantEnd()
+	if err := <-done; err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+}
+
+func TestDrainCutsOffWhatDoesNotEnd(t *testing.T) {
+	s, c, _ := stalled(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Shutdown(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if rest := c.wantEnd(); rest != "" {
+		t.Errorf("got %q", rest)
+	}
+}

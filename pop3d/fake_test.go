@@ -1,0 +1,205 @@
+package pop3d_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"sync"
+
+	"mailsrv/internal/auth"
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// message is a stored message, and what goes wrong with it.
+type message struct {
+	text    string
+	uidl    string
+	octets  int64 // claimed, if not those of text
+	openErr error // from Message
+	nextErr error // from Next, after nextAt octets
+	nextAt  int
+	panics  bool          // in Next
+	stall   chan struct{} // Next waits until it is closed
+}
+
+func (m *message) size() int64 {
+	if m.octets > 0 {
+		return m.octets
+	}
+	return int64(len(m.text))
+}
+
+// store is a storage.Store in memory whose reading can be made to fail. What a
+// daemon does not call is left nil.
+type store struct {
+	storage.Store
+	piece int // octets Next returns at most; 0: all
+
+	mu         sync.Mutex
+	maildrops  map[directory.MailboxID][]message
+	openErr    error
+	entriesErr error
+	expungeErr error
+	calls      []string // of methods, in order
+	open       int      // messages open
+}
+
+func (s *store) called(method string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls = append(s.calls, method)
+}
+
+// left returns the UIDLs in a maildrop.
+func (s *store) left(id directory.MailboxID) (uidls []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.maildrops[id] {
+		uidls = append(uidls, m.uidl)
+	}
+	return uidls
+}
+
+func (s *store) OpenMaildrop(_ context.Context, id directory.MailboxID) (storage.Maildrop, error) {
+	s.called("OpenMaildrop")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &maildrop{store: s, id: id, messages: s.maildrops[id]}, s.openErr
+}
+
+type maildrop struct {
+	store    *store
+	id       directory.MailboxID
+	messages []message
+}
+
+func (d *maildrop) Usage() (u quota.Usage) {
+	for _, m := range d.messages {
+		u = u.Add(quota.Usage{Octets: m.size(), Messages: 1})
+	}
+	return u
+}
+
+func (d *maildrop) Entries(context.Context) (entries []storage.Entry, err error) {
+	d.store.called("Entries")
+	for i, m := range d.messages {
+		entries = append(entries, storage.Entry{Sequence: int64(i), Octets: m.size(), UIDL: m.uidl})
+	}
+	return entries, d.store.entriesErr
+}
+
+func (d *maildrop) Message(_ context.Context, e storage.Entry) (storage.Message, error) {
+	d.store.called("Message")
+	m := d.messages[e.Sequence]
+	if m.openErr != nil {
+		return nil, m.openErr
+	}
+	d.store.mu.Lock()
+	defer d.store.mu.Unlock()
+	d.store.open++
+	return &reader{store: d.store, message: m}, nil
+}
+
+func (d *maildrop) Expunge(_ context.Context, entries []storage.Entry) (removed quota.Usage, err error) {
+	d.store.called("Expunge")
+	d.store.mu.Lock()
+	defer d.store.mu.Unlock()
+	if d.store.expungeErr != nil {
+		return quota.Usage{}, d.store.expungeErr
+	}
+	var kept []message
+	for _, m := range d.store.maildrops[d.id] {
+		gone := false
+		for _, e := range entries {
+			gone = gone || e.UIDL == m.uidl
+		}
+		if !gone {
+			kept = append(kept, m)
+			continue
+		}
+		removed = removed.Add(quota.Usage{Octets: m.size(), Messages: 1})
+	}
+	d.store.maildrops[d.id] = kept
+	return removed, nil
+}
+
+type reader struct {
+	store   *store
+	message message
+	at      int
+}
+
+func (r *reader) Next(ctx context.Context) ([]byte, error) {
+	if r.message.stall != nil {
+		select {
+		case <-r.message.stall:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	switch {
+	case r.message.panics:
+		panic("a fault of the test")
+	case r.message.nextErr != nil && r.at >= r.message.nextAt:
+		return nil, r.message.nextErr
+	case r.at == len(r.message.text):
+		return nil, io.EOF
+	}
+	n := len(r.message.text) - r.at
+	if r.store.piece > 0 {
+		n = min(n, r.store.piece)
+	}
+	if r.message.nextErr != nil {
+		n = min(n, r.message.nextAt-r.at)
+	}
+	p := r.message.text[r.at : r.at+n]
+	r.at += n
+	return []byte(p), nil
+}
+
+func (r *reader) Close() {
+	r.store.mu.Lock()
+	defer r.store.mu.Unlock()
+	r.store.open--
+}
+
+// authenticator knows some mailboxes, all with the password "secret" but the
+// one of the UTF-8 name.
+type authenticator struct{}
+
+const (
+	alice  directory.MailboxID = iota + 1 // three messages
+	bob                                   // none
+	faulty                                // each message has a fault
+	grete                                 // a name and a password in UTF-8
+	vast                                  // one message of some MiB
+)
+
+var mailboxes = map[string]directory.MailboxID{
+	"alice@me.com": alice, "bob@me.com": bob, "faulty@me.com": faulty, "gr\u00fcn@me.com": grete, "vast@me.com": vast,
+}
+
+var errUnexpected = errors.New("the disk is on fire")
+
+func (authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (directory.Mailbox, error) {
+	switch name {
+	case "busy@me.com":
+		return directory.Mailbox{}, auth.ErrBusy
+	case "trouble@me.com":
+		return directory.Mailbox{}, errUnexpected
+	}
+	want := "secret"
+	if mailboxes[name] == grete {
+		want = "gr\u00fcn"
+	}
+	id, ok := mailboxes[name]
+	if !ok || password != want {
+		return directory.Mailbox{}, auth.ErrRefused
+	}
+	address, err := mail.ParseAddress(name)
+	return directory.Mailbox{ID: id, Address: address, Enabled: true}, err
+}

@@ -1,0 +1,265 @@
+package pop3d_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+	"mailsrv/internal/transcript"
+	"mailsrv/pop3d"
+	"mailsrv/storage"
+)
+
+// record is a log that tests can read while it is being written.
+type record struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b.String()
+}
+
+// lines returns the lines of one event.
+func (r *record) lines(event string) (lines []string) {
+	for line := range strings.Lines(r.String()) {
+		if strings.Contains(line, fmt.Sprintf("msg=%q ", event)) || strings.Contains(line, "msg="+event+" ") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// setup is a server on loopback with the store of the tests.
+type setup struct {
+	*pop3d.Server
+	store    *store
+	log      *record
+	group    *listen.Group
+	addr     string
+	implicit string // address with implicit TLS
+	served   chan error
+}
+
+// certificate is made once: it is the dear part of a server.
+var certificate = sync.OnceValues(func() (*tls.Config, error) {
+	var c listen.Certificate
+	dir, err := os.MkdirTemp("", "pop3d")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	cert, key, _, err := listen.SelfSigned(dir, "mail.me.com")
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Load(cert, key); err != nil {
+		return nil, err
+	}
+	return c.Config(), nil
+})
+
+var clientTLS = &tls.Config{InsecureSkipVerify: true}
+
+// vastText is more than the buffers of a connection take.
+var vastText = "\r\n" + strings.Repeat(strings.Repeat("v", 998)+"\r\n", 32<<10)
+
+func newStore() *store {
+	return &store{maildrops: map[directory.MailboxID][]message{
+		alice: {
+			{uidl: "one", text: "Subject: one\r\n\r\nline 1\r\n.line 2\r\n..\r\n.\r\nline 5\r\n"},
+			{uidl: "two", text: ".dot: first\r\nSubject: two\r\n\r\n"},
+			{uidl: "three", text: "Subject: three\r\n\r\nbody\x00\xff\r\n"},
+		},
+		faulty: {
+			{uidl: "gone", text: "x\r\n", openErr: storage.ErrGone},
+			{uidl: "damaged", text: "x\r\n", openErr: storage.ErrDamaged},
+			{uidl: "unexpected", text: "x\r\n", openErr: errUnexpected},
+			{uidl: "damaged-first", text: "x\r\n", nextErr: storage.ErrDamaged},
+			{uidl: "damaged-later", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrDamaged, nextAt: 14},
+			{uidl: "gone-later", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrGone, nextAt: 14},
+			{uidl: "empty", text: ""},
+			{uidl: "panics", text: "x\r\n", panics: true},
+		},
+		grete: {{uidl: "g", text: "Subject: gr\u00fcn\r\n\r\ngr\u00fcn\r\n"}},
+		vast:  {{uidl: "v", text: vastText}},
+	}}
+}
+
+// start runs a server until the test's end. change adapts what it is made of.
+func start(t testing.TB, change func(*pop3d.Config)) *setup {
+	t.Helper()
+	config, err := certificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &setup{log: &record{}, served: make(chan error, 2)}
+	c := pop3d.Config{
+		Store: newStore(), Auth: authenticator{}, TLS: config, Hostname: "mail.me.com",
+		Logger: slog.New(slog.NewTextHandler(s.log, nil)),
+		Settings: pop3d.Settings{
+			PlaintextLogin: pop3d.PlaintextLoopback, IdleTimeout: 10 * time.Minute, LockTakeoverAfter: time.Minute,
+		},
+	}
+	s.group = listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", listen.Limits{}, logs.Discard())
+	c.Group = s.group
+	if change != nil {
+		change(&c)
+	}
+	s.store, _ = c.Store.(*store)
+	s.Server = pop3d.New(c)
+	for i, to := range []*string{&s.addr, &s.implicit} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		*to = l.Addr().String()
+		go func() { s.served <- s.Serve(l, i == 1) }()
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.Shutdown(ctx)
+		s.store.mu.Lock()
+		defer s.store.mu.Unlock()
+		if s.store.open != 0 {
+			t.Errorf("%d messages were not closed", s.store.open)
+		}
+	})
+	return s
+}
+
+func (s *setup) dial(t testing.TB) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func (s *setup) dialTLS(t testing.TB) net.Conn {
+	t.Helper()
+	c, err := tls.Dial("tcp", s.implicit, clientTLS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// client is one connection that a test leads by hand. None of its steps hangs.
+type client struct {
+	net.Conn
+	t  testing.TB
+	in *bufio.Reader
+}
+
+// connect reads the greeting.
+func (s *setup) connect(t testing.TB) *client {
+	t.Helper()
+	c := &client{Conn: s.dial(t), t: t}
+	c.in = bufio.NewReader(c.Conn)
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.want("+OK mail.me.com ")
+	return c
+}
+
+// login connects and opens a maildrop.
+func (s *setup) login(t testing.TB, name string) *client {
+	t.Helper()
+	c := s.connect(t)
+	c.send("USER " + name + "\r\nPASS secret\r\n")
+	c.want("+OK")
+	c.want("+OK")
+	return c
+}
+
+func (c *client) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.Conn, text); err != nil {
+		c.t.Fatalf("send %q: %v", text, err)
+	}
+}
+
+func (c *client) line() string {
+	c.t.Helper()
+	line, err := c.in.ReadString('\n')
+	if err != nil {
+		c.t.Fatalf("got %q, then %v", line, err)
+	}
+	return strings.TrimSuffix(line, "\r\n")
+}
+
+// want reads a line that begins so.
+func (c *client) want(prefix string) string {
+	c.t.Helper()
+	line := c.line()
+	if !strings.HasPrefix(line, prefix) {
+		c.t.Fatalf("got %q, want %q...", line, prefix)
+	}
+	return line
+}
+
+// wantEnd reads the connection's end and returns what came before.
+func (c *client) wantEnd() string {
+	c.t.Helper()
+	rest, err := io.ReadAll(c.in)
+	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+		c.t.Fatalf("connection is still open after %q", rest)
+	}
+	return string(rest)
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happened: %s", what)
+		}
+	}
+}
+
+func TestTranscripts(t *testing.T) {
+	plain := func(change func(*pop3d.Config)) func(*testing.T) net.Conn {
+		return func(t *testing.T) net.Conn { return start(t, change).dial(t) }
+	}
+	for dir, dial := range map[string]func(*testing.T) net.Conn{
+		"authorization": plain(nil),
+		"transaction":   plain(nil),
+		// Every cut of a message must come out the same.
+		"pieces":      plain(func(c *pop3d.Config) { c.Store.(*store).piece = 1 }),
+		"never":       plain(func(c *pop3d.Config) { c.Settings.PlaintextLogin = pop3d.PlaintextNever }),
+		"without_tls": plain(func(c *pop3d.Config) { c.TLS = nil }),
+		"without_login": plain(func(c *pop3d.Config) {
+			c.TLS = nil
+			c.Settings.PlaintextLogin = "" // unset is never
+		}),
+		"implicit_tls": func(t *testing.T) net.Conn { return start(t, nil).dialTLS(t) },
+	} {
+		t.Run(dir, func(t *testing.T) { transcript.RunDir(t, "testdata/"+dir, dial, clientTLS) })
+	}
+}
