@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 )
 
 func (p *program) manCommand() *cobra.Command {
@@ -72,8 +71,7 @@ func manPage(c *cobra.Command) string {
 			}
 		}
 	}
-	roffFlags(&b, "OPTIONS", c.LocalNonPersistentFlags())
-	roffFlags(&b, "OPTIONS OF EVERY COMMAND", c.Root().PersistentFlags())
+	b.WriteString(".SH OPTIONS\n" + roffText(c.Flags().FlagUsagesWrapped(70)))
 	if c.Example != "" {
 		b.WriteString(".SH EXAMPLES\n" + roffText(c.Example))
 	}
@@ -81,25 +79,6 @@ func manPage(c *cobra.Command) string {
 		fmt.Fprintf(&b, ".SH SEE ALSO\n.BR %s (1)\n", roff(pageName(parent)))
 	}
 	return b.String()
-}
-
-func roffFlags(b *strings.Builder, title string, flags *pflag.FlagSet) {
-	if !flags.HasAvailableFlags() {
-		return
-	}
-	b.WriteString(".SH " + title + "\n")
-	flags.VisitAll(func(f *pflag.Flag) {
-		value, text := pflag.UnquoteUsage(f)
-		name := "--" + f.Name
-		if f.Shorthand != "" {
-			name = "-" + f.Shorthand + ", " + name
-		}
-		fmt.Fprintf(b, ".TP\n\\fB%s\\fR", roff(name))
-		if value != "" {
-			fmt.Fprintf(b, " \\fI%s\\fR", roff(value))
-		}
-		fmt.Fprintf(b, "\n%s\n", roff(text))
-	})
 }
 
 // roffText sets paragraphs; lines that begin with two spaces are kept as they

@@ -30,36 +30,27 @@ func (p *program) load() (*config.Config, error) {
 // with opens the store beside a server that may be running, lets do work on
 // it, and closes it.
 func (p *program) with(ctx context.Context, do func(a *admin.Admin) error) error {
-	c, err := p.load()
-	if err != nil {
-		return err
-	}
-	store, err := p.open(ctx, c, sqlite.Options{}, mustExist)
-	if err != nil {
-		return err
-	}
-	return p.work(c, store, do)
+	return p.work(ctx, mustExist, do)
 }
 
 // withNew is with for the command that begins a data directory.
 func (p *program) withNew(ctx context.Context, do func(a *admin.Admin) error) error {
+	return p.work(ctx, mayCreate, do)
+}
+
+func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin) error) error {
 	c, err := p.load()
 	if err != nil {
 		return err
 	}
-	store, err := p.open(ctx, c, sqlite.Options{}, mayCreate)
+	store, err := p.open(ctx, c, sqlite.Options{}, create)
 	if err != nil {
 		return err
 	}
-	return p.work(c, store, do)
-}
-
-func (p *program) work(c *config.Config, store *sqlite.Store, do func(a *admin.Admin) error) error {
-	a := &admin.Admin{
+	err = do(&admin.Admin{
 		Directory: store, Store: store, Limit: c.Limit(),
 		Logger: slog.New(slog.NewTextHandler(&systemLog{open: p.env.syslog}, nil)),
-	}
-	err := do(a)
+	})
 	if closed := store.Close(); err == nil && closed != nil {
 		err = fmt.Errorf("close the database: %w", closed)
 	}

@@ -2,10 +2,11 @@ package main
 
 import (
 	"context"
+	"database/sql"
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
-	"github.com/mattn/go-sqlite3"
 	"github.com/spf13/cobra"
 )
 
@@ -15,11 +16,25 @@ func (p *program) versionCommand() *cobra.Command {
 		Short: "Print the versions of mailsrv, Go and SQLite",
 		Long:  "Prints the versions of mailsrv and of the parts that matter in a bug report.",
 	}
-	return p.command(c, exactly(), func(context.Context, []string) error {
-		sqlite, _, _ := sqlite3.Version()
+	return p.command(c, exactly(), func(ctx context.Context, _ []string) error {
+		sqlite, err := sqliteVersion(ctx)
+		if err != nil {
+			return fmt.Errorf("ask SQLite for its version: %w", err)
+		}
 		p.printf("mailsrv %s\n%s %s/%s\nSQLite %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, sqlite)
 		return nil
 	})
+}
+
+// sqliteVersion asks the library that storage/sqlite has linked in.
+func sqliteVersion(ctx context.Context) (version string, err error) {
+	db, err := sql.Open("sqlite3", ":memory:")
+	if err != nil {
+		return "", err
+	}
+	defer db.Close()
+	err = db.QueryRowContext(ctx, "SELECT sqlite_version()").Scan(&version)
+	return version, err
 }
 
 // version is the release, or the revision that was built.
