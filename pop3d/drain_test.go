@@ -1,6 +1,7 @@
 package pop3d_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"net"
@@ -19,13 +20,23 @@ func TestDrainTellsIdleSessions(t *testing.T) {
 	transaction := s.login(t, "alice@me.com")
 	transaction.send("DELE 1\r\n")
 	transaction.want("+OK")
+	secure := &client{Conn: s.dialTLS(t), t: t}
+	secure.in = bufio.NewReader(secure.Conn)
+	secure.want("+OK")
+	// One that never begins its handshake must not hold up the end.
+	silent, err := net.Dial("tcp", s.implicit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	eventually(t, "all are accepted", func() bool { return s.group.Open() == 5 })
 
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if err := s.Shutdown(ctx); err != nil {
 		t.Errorf("Shutdown: %v", err)
 	}
-	for _, c := range []*client{authorization, exchange, transaction} {
+	for _, c := range []*client{authorization, exchange, transaction, secure} {
 		c.want("-ERR [SYS/TEMP] server is shutting down")
 		if rest := c.wantEnd(); rest != "" {
 			t.Errorf("after it came %q", rest)
