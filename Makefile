@@ -1,0 +1,47 @@
+# make            build ./mailsrv
+# make run        build and start a server on loopback, ready for look@me.com
+# make test       everything, with the race detector and real clients
+# make check      what is said of the code without running it
+# make install    binary, unit, configuration and manual pages into $(DESTDIR)$(PREFIX)
+
+GO       ?= go
+TAGS     := sqlite_omit_load_extension
+GOFLAGS  += -tags=$(TAGS)
+PREFIX   ?= /usr/local
+export GOFLAGS
+export CGO_ENABLED = 1
+
+.PHONY: all build run test check fuzz install clean
+
+all: build
+
+build:
+	@deploy/setup build
+	$(GO) build -o mailsrv ./cmd/mailsrv
+
+run: build
+	@deploy/run
+
+test:
+	@deploy/setup test
+	@.ci/test
+
+check:
+	@deploy/setup check
+	@.ci/check
+
+# Each fuzz target in turn, FUZZTIME each.
+FUZZTIME ?= 1m
+fuzz:
+	@deploy/setup build
+	@.ci/fuzz $(FUZZTIME)
+
+install: build
+	install -D -m 755 mailsrv $(DESTDIR)$(PREFIX)/bin/mailsrv
+	install -D -m 644 deploy/mailsrv.service $(DESTDIR)/etc/systemd/system/mailsrv.service
+	[ -e $(DESTDIR)/etc/mailsrv/mailsrv.yaml ] || install -D -m 644 deploy/mailsrv.yaml $(DESTDIR)/etc/mailsrv/mailsrv.yaml
+	install -d $(DESTDIR)$(PREFIX)/share/man/man1
+	./mailsrv man $(DESTDIR)$(PREFIX)/share/man/man1
+
+clean:
+	rm -rf mailsrv build
