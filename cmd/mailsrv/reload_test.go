@@ -1,0 +1,127 @@
+package main
+
+import (
+	"crypto/tls"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"mailsrv/internal/listen"
+)
+
+func TestReload(t *testing.T) {
+	h := newHouse(t)
+	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("quota: {when_full: reject}\n")
+	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	r := h.serve()
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "look@me.com", "--generate", "--messages", "1")
+	if err := r.send("look@me.com"); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "552 ") {
+		t.Errorf("before: %v", err)
+	}
+	hangUp := func() { syscall.Kill(os.Getpid(), syscall.SIGHUP) }
+
+	write("quota: {when_full: defer}\nhostname: other.example\n")
+	hangUp()
+	await(t, "the reload", func() bool { return r.logged("msg=reloaded", "changed=quota.when_full") })
+	if !r.logged("level=WARN", "need a restart: hostname") {
+		t.Error("the log does not name the key that needs a restart")
+	}
+	if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "452 ") {
+		t.Errorf("after: %v", err)
+	}
+
+	write("quota: {when_full: bounce}\n")
+	hangUp()
+	await(t, "the refusal", func() bool { return r.logged("was not reloaded", "quota.when_full") })
+	if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "452 ") {
+		t.Errorf("a bad configuration changed something: %v", err)
+	}
+	if code := r.stop(); code != exitDone {
+		t.Errorf("exit %d", code)
+	}
+}
+
+func TestReloadOfTheCertificate(t *testing.T) {
+	pair := func(host string) (string, string) {
+		cert, key, _, err := listen.SelfSigned(t.TempDir(), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert, key
+	}
+	cert, key := pair("one.example")
+	h := newHouse(t, "MAILSRV_TLS_CERT_FILE="+cert, "MAILSRV_TLS_KEY_FILE="+key)
+	r := h.serve()
+	defer r.stop()
+	name := func() string {
+		c, err := tls.Dial("tcp", r.address("pop3", "implicit"), &tls.Config{InsecureSkipVerify: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		return c.ConnectionState().PeerCertificates[0].Subject.CommonName
+	}
+	if got := name(); got != "one.example" {
+		t.Errorf("got %s", got)
+	}
+	os.Remove(cert)
+	os.Remove(key)
+	syscall.Kill(os.Getpid(), syscall.SIGHUP)
+	await(t, "the complaint", func() bool { return r.logged("the certificate was not reloaded") })
+	if got := name(); got != "one.example" {
+		t.Errorf("a missing file took the certificate away: %s", got)
+	}
+	cert2, key2 := pair("two.example")
+	os.Rename(cert2, cert)
+	os.Rename(key2, key)
+	syscall.Kill(os.Getpid(), syscall.SIGHUP)
+	await(t, "the new certificate", func() bool { return name() == "two.example" })
+}
+
+func TestReadiness(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	next := func() string {
+		buffer := make([]byte, 512)
+		n, err := socket.Read(buffer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(buffer[:n])
+	}
+	r := newHouse(t).serve()
+	if got := next(); got != "READY=1" {
+		t.Errorf("got %q", got)
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGHUP)
+	if got := next(); !strings.HasPrefix(got, "RELOADING=1\nMONOTONIC_USEC=") {
+		t.Errorf("got %q", got)
+	}
+	if got := next(); got != "READY=1" {
+		t.Errorf("got %q", got)
+	}
+	r.stop()
+	if got := next(); got != "STOPPING=1" {
+		t.Errorf("got %q", got)
+	}
+}
