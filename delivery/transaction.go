@@ -33,7 +33,7 @@ type recipient struct {
 
 // box is a maildrop that the message goes to, once, whoever leads there.
 type box struct {
-	id        directory.MailboxID
+	id        mail.MailboxID
 	address   mail.Address
 	recipient int // the first that led there
 }
@@ -89,7 +89,7 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 	return nil
 }
 
-func (t *Transaction) holds(id directory.MailboxID) bool {
+func (t *Transaction) holds(id mail.MailboxID) bool {
 	for _, b := range t.boxes {
 		if b.id == id {
 			return true
@@ -233,7 +233,7 @@ func (t *Transaction) misfitRefusal(e *storage.MisfitError) error {
 	return refuse(Vanished, "%s", first.Detail)
 }
 
-func (t *Transaction) box(id directory.MailboxID) box {
+func (t *Transaction) box(id mail.MailboxID) box {
 	for _, b := range t.boxes {
 		if b.id == id {
 			return b

@@ -11,8 +11,8 @@ import (
 	"github.com/emersion/go-sasl"
 
 	"mailsrv/internal/auth"
-	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
+	"mailsrv/storage"
 )
 
 // authorization obeys a command of the AUTHORIZATION state (RFC 1939 section
@@ -217,7 +217,7 @@ func (s *session) login(name, password string) {
 	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, m.ID)
 	if err != nil {
 		s.server.locks.release(hold)
-		if errors.Is(err, directory.ErrNotFound) { // removed just now
+		if errors.Is(err, storage.ErrNoMaildrop) { // removed just now
 			s.refuse(name, "mailbox is gone")
 			return
 		}

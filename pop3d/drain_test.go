@@ -4,11 +4,10 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"mailsrv/internal/mail"
 	"net"
 	"testing"
 	"time"
-
-	"mailsrv/internal/directory"
 )
 
 func TestDrainTellsIdleSessions(t *testing.T) {
@@ -67,7 +66,7 @@ func TestDrainTellsIdleSessions(t *testing.T) {
 func stalled(t *testing.T) (*setup, *client, chan struct{}) {
 	stall := make(chan struct{})
 	s := start(t, nil)
-	s.store.maildrops = map[directory.MailboxID][]message{bob: {{uidl: "s", text: "text\r\n", stall: stall}}}
+	s.store.maildrops = map[mail.MailboxID][]message{bob: {{uidl: "s", text: "text\r\n", stall: stall}}}
 	c := s.login(t, "bob@me.com")
 	c.send("RETR 1\r\n")
 	eventually(t, "the transfer begins", func() bool {

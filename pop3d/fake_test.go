@@ -40,7 +40,7 @@ type store struct {
 	piece int // octets Next returns at most; 0: all
 
 	mu         sync.Mutex
-	maildrops  map[directory.MailboxID][]message
+	maildrops  map[mail.MailboxID][]message
 	openErr    error
 	entriesErr error
 	expungeErr error
@@ -55,7 +55,7 @@ func (s *store) called(method string) {
 }
 
 // left returns the UIDLs in a maildrop.
-func (s *store) left(id directory.MailboxID) (uidls []string) {
+func (s *store) left(id mail.MailboxID) (uidls []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.maildrops[id] {
@@ -64,7 +64,7 @@ func (s *store) left(id directory.MailboxID) (uidls []string) {
 	return uidls
 }
 
-func (s *store) OpenMaildrop(_ context.Context, id directory.MailboxID) (storage.Maildrop, error) {
+func (s *store) OpenMaildrop(_ context.Context, id mail.MailboxID) (storage.Maildrop, error) {
 	s.called("OpenMaildrop")
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,7 +73,7 @@ func (s *store) OpenMaildrop(_ context.Context, id directory.MailboxID) (storage
 
 type maildrop struct {
 	store    *store
-	id       directory.MailboxID
+	id       mail.MailboxID
 	messages []message
 }
 
@@ -172,14 +172,14 @@ func (r *reader) Close() {
 type authenticator struct{}
 
 const (
-	alice  directory.MailboxID = iota + 1 // three messages
-	bob                                   // none
-	faulty                                // each message has a fault
-	grete                                 // a name and a password in UTF-8
-	vast                                  // one message of some MiB
+	alice  mail.MailboxID = iota + 1 // three messages
+	bob                              // none
+	faulty                           // each message has a fault
+	grete                            // a name and a password in UTF-8
+	vast                             // one message of some MiB
 )
 
-var mailboxes = map[string]directory.MailboxID{
+var mailboxes = map[string]mail.MailboxID{
 	"alice@me.com": alice, "bob@me.com": bob, "faulty@me.com": faulty, "gr\u00fcn@me.com": grete, "vast@me.com": vast,
 }
 

@@ -1,17 +1,16 @@
 package pop3d
 
 import (
+	"mailsrv/internal/mail"
 	"sync"
 	"time"
-
-	"mailsrv/internal/directory"
 )
 
 // locks are the maildrops that sessions hold: one session each (RFC 1939
 // section 4).
 type locks struct {
 	mu   sync.Mutex
-	held map[directory.MailboxID]*hold
+	held map[mail.MailboxID]*hold
 }
 
 // hold is one session's lock on a maildrop. While the session waits for its
@@ -19,7 +18,7 @@ type locks struct {
 // enough; while it works it may not, so that the session learns before each
 // command whether the lock is still its own.
 type hold struct {
-	mailbox directory.MailboxID
+	mailbox mail.MailboxID
 
 	mu      sync.Mutex
 	waiting bool
@@ -29,14 +28,14 @@ type hold struct {
 
 // acquire locks a maildrop for a session that is at work, or returns nil while
 // another session has a right to it.
-func (l *locks) acquire(id directory.MailboxID, now time.Time) *hold {
+func (l *locks) acquire(id mail.MailboxID, now time.Time) *hold {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if other := l.held[id]; other != nil && !other.yield(now) {
 		return nil
 	}
 	if l.held == nil {
-		l.held = map[directory.MailboxID]*hold{}
+		l.held = map[mail.MailboxID]*hold{}
 	}
 	h := &hold{mailbox: id}
 	l.held[id] = h

@@ -15,9 +15,9 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/directory"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
 	"mailsrv/internal/transcript"
 	"mailsrv/pop3d"
 	"mailsrv/storage"
@@ -86,7 +86,7 @@ var clientTLS = &tls.Config{InsecureSkipVerify: true}
 var vastText = "\r\n" + strings.Repeat(strings.Repeat("v", 998)+"\r\n", 32<<10)
 
 func newStore() *store {
-	return &store{maildrops: map[directory.MailboxID][]message{
+	return &store{maildrops: map[mail.MailboxID][]message{
 		alice: {
 			{uidl: "one", text: "Subject: one\r\n\r\nline 1\r\n.line 2\r\n..\r\n.\r\nline 5\r\n"},
 			{uidl: "two", text: ".dot: first\r\nSubject: two\r\n\r\n"},

@@ -8,9 +8,9 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
 	"mailsrv/pop3d"
+	"mailsrv/storage"
 )
 
 func TestLoginReadsOnlyTheSnapshot(t *testing.T) {
@@ -79,7 +79,7 @@ func TestFailuresToOpenAreTemporary(t *testing.T) {
 	}
 	// The lock did not stay behind, and a mailbox removed meanwhile is refused.
 	s.store.mu.Lock()
-	s.store.openErr = directory.ErrNotFound
+	s.store.openErr = storage.ErrNoMaildrop
 	s.store.mu.Unlock()
 	c.send("USER alice@me.com\r\nPASS secret\r\n")
 	c.want("+OK")

@@ -14,7 +14,7 @@ import (
 	"fmt"
 	"strings"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 )
 
@@ -27,6 +27,8 @@ var (
 	// ErrReadOnly: the disk failed repeatedly and nothing is written until a
 	// restart.
 	ErrReadOnly = errors.New("the store is read-only after repeated I/O errors; restart when the disk is sound")
+	// ErrNoMaildrop: the mailbox was removed.
+	ErrNoMaildrop = errors.New("no such maildrop")
 	// ErrGone: the message was removed by expiry or the administrator since
 	// the maildrop was opened.
 	ErrGone = errors.New("message is gone")
@@ -67,13 +69,13 @@ func (d *Delivery) Octets(r Recipient) int64 {
 
 // Recipient is one maildrop of a delivery.
 type Recipient struct {
-	Mailbox directory.MailboxID
+	Mailbox mail.MailboxID
 	Own     string // trace field that only this recipient sees
 }
 
 // Misfit says why one recipient of a delivery could not be served.
 type Misfit struct {
-	Mailbox directory.MailboxID
+	Mailbox mail.MailboxID
 	Reason  MisfitReason
 }
 
@@ -118,8 +120,8 @@ type Store interface {
 	Space() error
 
 	// OpenMaildrop takes the snapshot that a session works on: what had been
-	// committed by then. It locks nothing. directory.ErrNotFound.
-	OpenMaildrop(ctx context.Context, id directory.MailboxID) (Maildrop, error)
+	// committed by then. It locks nothing. ErrNoMaildrop.
+	OpenMaildrop(ctx context.Context, id mail.MailboxID) (Maildrop, error)
 }
 
 // Maildrop is one session's view of the messages waiting for a mailbox. It is

@@ -29,7 +29,7 @@ const replaceTimeout = 5 * time.Second
 // Directory is what logging in needs; directory.Directory has it.
 type Directory interface {
 	Lookup(ctx context.Context, a mail.Address) (directory.Match, error)
-	SetHash(ctx context.Context, id directory.MailboxID, old, hash string) error
+	SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error
 }
 
 var _ Directory = directory.Directory(nil)

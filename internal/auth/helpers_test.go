@@ -37,7 +37,7 @@ func (p *people) add(t testing.TB, address, hash string) *directory.Mailbox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &directory.Mailbox{ID: directory.MailboxID(len(p.matches) + 1), Address: a.Fold(), Enabled: true, Hash: hash}
+	m := &directory.Mailbox{ID: mail.MailboxID(len(p.matches) + 1), Address: a.Fold(), Enabled: true, Hash: hash}
 	p.matches[m.Address] = directory.Match{Hosted: true, Mailbox: m}
 	return m
 }
@@ -56,7 +56,7 @@ func (p *people) Lookup(_ context.Context, a mail.Address) (directory.Match, err
 	return m, p.lookErr
 }
 
-func (p *people) SetHash(ctx context.Context, id directory.MailboxID, old, hash string) error {
+func (p *people) SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.sets++

@@ -17,10 +17,6 @@ import (
 	"mailsrv/quota"
 )
 
-// MailboxID names a mailbox and its maildrop for good: it is never given to
-// another mailbox, also not to a later one of the same address.
-type MailboxID int64
-
 // Domain is a name for which mail is taken.
 type Domain struct {
 	Name       string
@@ -31,7 +27,7 @@ type Domain struct {
 
 // Mailbox is an address that has a login, a limit and a maildrop.
 type Mailbox struct {
-	ID      MailboxID
+	ID      mail.MailboxID
 	Address mail.Address
 	Enabled bool
 	Hash    string      // of the password, in modular crypt format
@@ -102,13 +98,13 @@ type Directory interface {
 
 	// AddMailbox takes Address, Enabled, Hash and Limit: ErrNotFound for its
 	// domain, ErrExists for a mailbox or alias of the address.
-	AddMailbox(ctx context.Context, m Mailbox) (MailboxID, error)
+	AddMailbox(ctx context.Context, m Mailbox) (mail.MailboxID, error)
 	// SetMailbox replaces Enabled, Hash and Limit of the mailbox m.Address,
 	// keeping its maildrop: ErrNotFound.
 	SetMailbox(ctx context.Context, m Mailbox) error
 	// SetHash replaces one password hash if it still is old, so that a rehash
 	// at login never undoes a change of the password. No error if it is not.
-	SetHash(ctx context.Context, id MailboxID, old, hash string) error
+	SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error
 	// RemoveMailbox removes a mailbox and all its mail, and returns what was
 	// removed: ErrNotFound; ErrInUse while an alias names it, or while it
 	// serves as a domain's postmaster by being set so.

@@ -32,7 +32,7 @@ type Route struct {
 // order: the full address; without its +tag; postmaster and abuse of a hosted
 // domain; the catch-all. The errors are those above, or the reader's.
 func Resolve(ctx context.Context, r Reader, forwardPath mail.Address) (Route, error) {
-	x := expansion{reader: r, seen: map[MailboxID]bool{}}
+	x := expansion{reader: r, seen: map[mail.MailboxID]bool{}}
 	if err := x.follow(ctx, forwardPath.Fold(), 0); err != nil {
 		return Route{}, err
 	}
@@ -42,7 +42,7 @@ func Resolve(ctx context.Context, r Reader, forwardPath mail.Address) (Route, er
 type expansion struct {
 	reader Reader
 	route  Route
-	seen   map[MailboxID]bool
+	seen   map[mail.MailboxID]bool
 	steps  int
 }
 

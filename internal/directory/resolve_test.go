@@ -36,7 +36,7 @@ func newBook(t *testing.T, lines string) *book {
 			b.hosted[words[1]] = strings.Join(words[2:], "")
 		case "mailbox", "disabled":
 			b.matches[words[1]] = directory.Match{Hosted: true, Mailbox: &directory.Mailbox{
-				ID: directory.MailboxID(len(b.matches) + 1), Address: address(t, words[1]), Enabled: words[0] == "mailbox",
+				ID: mail.MailboxID(len(b.matches) + 1), Address: address(t, words[1]), Enabled: words[0] == "mailbox",
 			}}
 		case "alias":
 			alias := &directory.Alias{}

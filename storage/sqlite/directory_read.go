@@ -39,7 +39,7 @@ func limitValue(n int64) driver.Value {
 
 func scanMailbox(row []driver.Value) directory.Mailbox {
 	m := directory.Mailbox{
-		ID:      directory.MailboxID(row[0].(int64)),
+		ID:      mail.MailboxID(row[0].(int64)),
 		Address: mail.Address{Local: row[1].(string), Domain: row[2].(string)},
 		Enabled: row[3].(int64) != 0,
 		Hash:    row[4].(string),

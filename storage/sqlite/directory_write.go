@@ -89,7 +89,7 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 }
 
 // AddMailbox implements directory.Directory.
-func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (directory.MailboxID, error) {
+func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.MailboxID, error) {
 	var id int64
 	err := s.writer.change(ctx, func(c *conn, refuse func(error)) error {
 		domain, err := freeAddress(c, m.Address, refuse)
@@ -105,7 +105,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.
 		_, _, err = c.exec("INSERT INTO maildrop (id) VALUES (?)", id)
 		return err
 	})
-	return directory.MailboxID(id), err
+	return mail.MailboxID(id), err
 }
 
 // freeAddress returns the domain's id, or refuses and returns 0 when it is not
@@ -155,7 +155,7 @@ func (s *Store) SetMailbox(ctx context.Context, m directory.Mailbox) error {
 }
 
 // SetHash implements directory.Directory.
-func (s *Store) SetHash(ctx context.Context, id directory.MailboxID, old, hash string) error {
+func (s *Store) SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error {
 	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
 		_, _, err := c.exec("UPDATE mailbox SET hash = ?3 WHERE id = ?1 AND hash = ?2", int64(id), old, hash)
 		return err

@@ -11,7 +11,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"mailsrv/internal/buffers"
-	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -27,7 +27,7 @@ type maildrop struct {
 }
 
 // OpenMaildrop implements storage.Store.
-func (s *Store) OpenMaildrop(ctx context.Context, id directory.MailboxID) (storage.Maildrop, error) {
+func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
 	m := &maildrop{store: s, id: int64(id)}
 	err := s.readers.use(ctx, func(c *conn) error {
 		row, err := c.first("SELECT octets, messages, last FROM maildrop WHERE id = ?", m.id)
@@ -35,7 +35,7 @@ func (s *Store) OpenMaildrop(ctx context.Context, id directory.MailboxID) (stora
 			return err
 		}
 		if row == nil {
-			return directory.ErrNotFound
+			return storage.ErrNoMaildrop
 		}
 		m.usage = quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}
 		m.last = row[2].(int64)

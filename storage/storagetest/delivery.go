@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -17,9 +18,9 @@ var chunk = 256 << 10
 
 func testDeliver(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
-	first := message{id: "a", content: "Subject: 1\r\n\r\nx\r\n", to: []directory.MailboxID{look}}
-	empty := message{id: "b", to: []directory.MailboxID{look}}
-	odd := message{id: "c", content: "\x00\xff .\r\n", to: []directory.MailboxID{look}}
+	first := message{id: "a", content: "Subject: 1\r\n\r\nx\r\n", to: []mail.MailboxID{look}}
+	empty := message{id: "b", to: []mail.MailboxID{look}}
+	odd := message{id: "c", content: "\x00\xff .\r\n", to: []mail.MailboxID{look}}
 	for _, m := range []message{first, empty, odd} {
 		f.must(f.deliver(m))
 	}
@@ -31,7 +32,7 @@ func testDeliverLong(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	var all []message
 	for _, n := range []int{chunk - 1, chunk, chunk + 1, 2 * chunk, 5*chunk + 17} {
-		m := message{id: fmt.Sprint("long", n), content: strings.Repeat("0123456789abcdef", n/16+1)[:n], to: []directory.MailboxID{look}}
+		m := message{id: fmt.Sprint("long", n), content: strings.Repeat("0123456789abcdef", n/16+1)[:n], to: []mail.MailboxID{look}}
 		f.must(f.deliver(m))
 		all = append(all, m)
 	}
@@ -49,12 +50,12 @@ func testDeliverMany(t *testing.T, f *fixture) {
 	}
 }
 
-func misfits(err error) map[directory.MailboxID]storage.MisfitReason {
+func misfits(err error) map[mail.MailboxID]storage.MisfitReason {
 	var e *storage.MisfitError
 	if !errors.As(err, &e) {
 		return nil
 	}
-	found := map[directory.MailboxID]storage.MisfitReason{}
+	found := map[mail.MailboxID]storage.MisfitReason{}
 	for _, m := range e.Misfits {
 		found[m.Mailbox] = m.Reason
 	}
@@ -65,7 +66,7 @@ func testAllOrNone(t *testing.T, f *fixture) {
 	roomy := f.mailbox("a@me.com", inherit)
 	small := f.mailbox("b@me.com", quota.Limit{Octets: 10, Messages: quota.Inherit})
 	last := f.mailbox("c@me.com", inherit)
-	m := message{id: "a", content: "0123456789", to: []directory.MailboxID{roomy, small, last}}
+	m := message{id: "a", content: "0123456789", to: []mail.MailboxID{roomy, small, last}}
 	got := misfits(f.deliver(m))
 	if len(got) != 1 || got[small] != storage.MisfitTooLarge {
 		t.Fatalf("misfits %v, want %d too large alone", got, small)
@@ -73,7 +74,7 @@ func testAllOrNone(t *testing.T, f *fixture) {
 	for _, id := range m.to {
 		f.wantDrop(id)
 	}
-	m.to = []directory.MailboxID{roomy, last}
+	m.to = []mail.MailboxID{roomy, last}
 	f.must(f.deliver(m))
 	f.wantDrop(roomy, m)
 	f.wantDrop(last, m)
@@ -83,7 +84,7 @@ func testLimits(t *testing.T, f *fixture) {
 	m := message{id: "a", content: strings.Repeat("x", 100)}
 	size := int64(len(m.text(1)))
 	exact := f.mailbox("exact@me.com", quota.Limit{Octets: 2 * size, Messages: 0}) // id 1
-	m.to = []directory.MailboxID{exact}
+	m.to = []mail.MailboxID{exact}
 	second := m
 	second.id = "b"
 	f.must(f.deliver(m))
@@ -95,7 +96,7 @@ func testLimits(t *testing.T, f *fixture) {
 	f.wantDrop(exact, m, second)
 
 	counted := f.mailbox("counted@me.com", quota.Limit{Octets: 0, Messages: 1})
-	m.to, third.to = []directory.MailboxID{counted}, []directory.MailboxID{counted}
+	m.to, third.to = []mail.MailboxID{counted}, []mail.MailboxID{counted}
 	f.must(f.deliver(m))
 	if got := misfits(f.deliver(third)); got[counted] != storage.MisfitFull {
 		t.Fatalf("a second message: %v, want full", got)
@@ -111,7 +112,7 @@ func testLimits(t *testing.T, f *fixture) {
 
 func testLimitsInherit(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
-	m := message{id: "a", content: "x", to: []directory.MailboxID{look}}
+	m := message{id: "a", content: "x", to: []mail.MailboxID{look}}
 	if got := misfits(f.deliverLimit(m, quota.Limit{Octets: 5})); got[look] != storage.MisfitTooLarge {
 		t.Fatalf("the server's limit: %v", got)
 	}
@@ -147,7 +148,7 @@ func testLimitRace(t *testing.T, f *fixture) {
 	results := make(chan error, senders)
 	for i := range senders {
 		group.Go(func() {
-			results <- f.deliver(message{id: fmt.Sprint("m", i), content: "x", to: []directory.MailboxID{other, look}})
+			results <- f.deliver(message{id: fmt.Sprint("m", i), content: "x", to: []mail.MailboxID{other, look}})
 		})
 	}
 	group.Wait()
@@ -174,7 +175,7 @@ func testMailboxStates(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	f.must(f.SetMailbox(background, directory.Mailbox{Address: address("off@me.com"), Limit: inherit}))
-	got := misfits(f.deliver(message{id: "a", to: []directory.MailboxID{gone, off}}))
+	got := misfits(f.deliver(message{id: "a", to: []mail.MailboxID{gone, off}}))
 	if got[gone] != storage.MisfitGone || got[off] != storage.MisfitDisabled || len(got) != 2 {
 		t.Fatalf("misfits %v", got)
 	}
@@ -187,7 +188,7 @@ func testCancelledContext(t *testing.T, f *fixture) {
 	// Whatever the race between the commit and the context, the answer is true.
 	var want []message
 	for i := range 50 {
-		m := message{id: fmt.Sprint("m", i), content: "x", to: []directory.MailboxID{look}}
+		m := message{id: fmt.Sprint("m", i), content: "x", to: []mail.MailboxID{look}}
 		b, err := f.NewBody(background, 1)
 		f.must(err)
 		b.Write([]byte(m.content))

@@ -6,16 +6,16 @@ import (
 	"strings"
 	"testing"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
-func (f *fixture) fill(id directory.MailboxID, n int) []message {
+func (f *fixture) fill(id mail.MailboxID, n int) []message {
 	f.t.Helper()
 	var all []message
 	for i := range n {
-		m := message{id: fmt.Sprintf("m%d", i), content: strings.Repeat("x", i), to: []directory.MailboxID{id}}
+		m := message{id: fmt.Sprintf("m%d", i), content: strings.Repeat("x", i), to: []mail.MailboxID{id}}
 		f.must(f.deliver(m))
 		all = append(all, m)
 	}
@@ -27,7 +27,7 @@ func testSnapshot(t *testing.T, f *fixture) {
 	all := f.fill(look, 3)
 	early, err := f.OpenMaildrop(background, look)
 	f.must(err)
-	late := message{id: "late", to: []directory.MailboxID{look}}
+	late := message{id: "late", to: []mail.MailboxID{look}}
 	f.must(f.deliver(late))
 	entries, err := early.Entries(background)
 	f.must(err)
@@ -39,7 +39,7 @@ func testSnapshot(t *testing.T, f *fixture) {
 	}
 	f.wantDrop(look, late)
 	_ = all
-	if _, err := f.OpenMaildrop(background, look+999); !errors.Is(err, directory.ErrNotFound) {
+	if _, err := f.OpenMaildrop(background, look+999); !errors.Is(err, storage.ErrNoMaildrop) {
 		t.Fatalf("an unknown maildrop: %v", err)
 	}
 }
@@ -75,7 +75,7 @@ func testExpunge(t *testing.T, f *fixture) {
 
 func testExpungeShared(t *testing.T, f *fixture) {
 	a, b := f.mailbox("a@me.com", inherit), f.mailbox("b@me.com", inherit)
-	m := message{id: "m", content: strings.Repeat("y", 2*chunk), to: []directory.MailboxID{a, b}}
+	m := message{id: "m", content: strings.Repeat("y", 2*chunk), to: []mail.MailboxID{a, b}}
 	f.must(f.deliver(m))
 	for i, id := range m.to {
 		d, entries := f.openDrop(id)
@@ -92,7 +92,7 @@ func testExpungeShared(t *testing.T, f *fixture) {
 
 func testGoneMessages(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
-	long := message{id: "long", content: strings.Repeat("z", 3*chunk), to: []directory.MailboxID{look}}
+	long := message{id: "long", content: strings.Repeat("z", 3*chunk), to: []mail.MailboxID{look}}
 	f.must(f.deliver(long))
 	f.fill(look, 2)
 	mine, entries := f.openDrop(look)
@@ -115,7 +115,7 @@ func testGoneMessages(t *testing.T, f *fixture) {
 		t.Fatalf("a message removed while it is read ends with %v", err)
 	}
 	// What takes the place of the removed one is not mistaken for it.
-	f.must(f.deliver(message{id: "next", content: strings.Repeat("w", 3*chunk), to: []directory.MailboxID{look}}))
+	f.must(f.deliver(message{id: "next", content: strings.Repeat("w", 3*chunk), to: []mail.MailboxID{look}}))
 	if _, err := mine.Message(background, entries[0]); !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a removed message opens: %v", err)
 	}
@@ -140,7 +140,7 @@ func testReopen(t *testing.T, f *fixture) {
 		t.Fatalf("entries %v became %v", before[:2], after)
 	}
 	// A sequence is not given twice, though its message is gone.
-	f.must(f.deliver(message{id: "new", to: []directory.MailboxID{look}}))
+	f.must(f.deliver(message{id: "new", to: []mail.MailboxID{look}}))
 	_, after = f.openDrop(look)
 	if after[2].Sequence <= before[2].Sequence {
 		t.Fatalf("sequence %d after %d was given", after[2].Sequence, before[2].Sequence)
@@ -150,14 +150,14 @@ func testReopen(t *testing.T, f *fixture) {
 func testRemoveMailbox(t *testing.T, f *fixture) {
 	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)
 	f.fill(look, 300)
-	m := message{id: "both", content: "x", to: []directory.MailboxID{look, other}}
+	m := message{id: "both", content: "x", to: []mail.MailboxID{look, other}}
 	f.must(f.deliver(m))
 	removed, err := f.RemoveMailbox(background, address("look@me.com"))
 	f.must(err)
 	if removed.Messages != 301 {
 		t.Fatalf("removed %+v", removed)
 	}
-	if _, err := f.OpenMaildrop(background, look); !errors.Is(err, directory.ErrNotFound) {
+	if _, err := f.OpenMaildrop(background, look); !errors.Is(err, storage.ErrNoMaildrop) {
 		t.Fatalf("the maildrop of a removed mailbox opens: %v", err)
 	}
 	f.recount()

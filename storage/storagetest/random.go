@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -19,14 +19,14 @@ func testRandom(t *testing.T, f *fixture) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
 	const boxes, limit = 4, 600 << 10
-	model := map[directory.MailboxID][]message{}
-	var ids []directory.MailboxID
+	model := map[mail.MailboxID][]message{}
+	var ids []mail.MailboxID
 	for i := range boxes {
 		id := f.mailbox(fmt.Sprintf("u%d@me.com", i), quota.Limit{Octets: limit, Messages: 12})
 		ids = append(ids, id)
 		model[id] = nil
 	}
-	fits := func(id directory.MailboxID, m message) bool {
+	fits := func(id mail.MailboxID, m message) bool {
 		octets := len(m.text(id))
 		for _, held := range model[id] {
 			octets += len(held.text(id))

@@ -119,7 +119,7 @@ func (f *fixture) domain(name string) {
 }
 
 // mailbox adds a mailbox, and its domain if need be.
-func (f *fixture) mailbox(name string, limit quota.Limit) directory.MailboxID {
+func (f *fixture) mailbox(name string, limit quota.Limit) mail.MailboxID {
 	f.t.Helper()
 	a := address(name)
 	if _, err := f.Domain(background, a.Domain); errors.Is(err, directory.ErrNotFound) {
@@ -134,17 +134,17 @@ func (f *fixture) mailbox(name string, limit quota.Limit) directory.MailboxID {
 type message struct {
 	id      string
 	content string
-	to      []directory.MailboxID
+	to      []mail.MailboxID
 }
 
 const prefix = "Return-Path: <a@b.example>\r\n"
 
-func own(id directory.MailboxID) string {
+func own(id mail.MailboxID) string {
 	return "Delivered-To: " + strings.Repeat("x", 1+int(id)%7) + "@me.com\r\n"
 }
 
 // text is the message as a recipient reads it.
-func (m message) text(to directory.MailboxID) string { return prefix + own(to) + m.content }
+func (m message) text(to mail.MailboxID) string { return prefix + own(to) + m.content }
 
 func (f *fixture) deliver(m message) error { return f.deliverLimit(m, quota.Limit{}) }
 
@@ -164,7 +164,7 @@ func (f *fixture) deliverLimit(m message, server quota.Limit) error {
 	return f.Deliver(background, d, server)
 }
 
-func (f *fixture) openDrop(id directory.MailboxID) (storage.Maildrop, []storage.Entry) {
+func (f *fixture) openDrop(id mail.MailboxID) (storage.Maildrop, []storage.Entry) {
 	f.t.Helper()
 	d, err := f.OpenMaildrop(background, id)
 	f.must(err)
@@ -196,7 +196,7 @@ func (f *fixture) read(d storage.Maildrop, e storage.Entry) (string, error) {
 // wantDrop compares a maildrop with what should be in it, in order, to the
 // octet; the snapshot's usage, the entries' sizes and the directory's usage
 // must agree.
-func (f *fixture) wantDrop(id directory.MailboxID, want ...message) {
+func (f *fixture) wantDrop(id mail.MailboxID, want ...message) {
 	f.t.Helper()
 	opened, err := f.OpenMaildrop(background, id)
 	f.must(err)
