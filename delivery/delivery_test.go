@@ -163,15 +163,16 @@ func TestChangesBeforeTheCommit(t *testing.T) {
 					want = SomeFull
 				}
 			}
-			box := directory.Mailbox{Address: address(name), Enabled: change != "disabled", Limit: inherit}
-			if change == "lowered" {
-				box.Limit.Octets = 1
-			}
 			if change == "removed" {
 				_, err := w.store.RemoveMailbox(background, address(name))
 				w.must(err)
 			} else {
-				w.must(w.store.SetMailbox(background, box))
+				w.must(w.store.ChangeMailbox(background, address(name), func(m *directory.Mailbox) {
+					m.Enabled = change != "disabled"
+					if change == "lowered" {
+						m.Limit.Octets = 1
+					}
+				}))
 			}
 			_, err := tr.Deliver(background, strings.NewReader("x\r\n"))
 			w.wantReason(err, want)

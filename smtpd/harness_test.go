@@ -60,7 +60,7 @@ func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
 	w.mailbox("full@me.com", quota.Limit{Octets: quota.Inherit, Messages: 1})
 	w.mailbox("look@xn--bcher-kva.example", noLimit)
 	w.mailbox("off@me.com", noLimit)
-	must(t, store.SetMailbox(background, directory.Mailbox{Address: address("off@me.com"), Limit: noLimit}))
+	must(t, store.ChangeMailbox(background, address("off@me.com"), func(m *directory.Mailbox) { m.Enabled = false }))
 	w.alias("all@me.com", "look@me.com", "small@me.com")
 	w.alias("tofull@me.com", "look@me.com", "full@me.com")
 	must(t, store.AddAlias(background, directory.Alias{Address: mail.Address{Domain: "catch.example"}, Targets: []mail.Address{address("look@me.com")}}))

@@ -3,9 +3,9 @@
 // typed, changes the directory and the store through their contracts, and
 // answers with values, or with one sentence that says what to do next.
 //
-// Each change is durable and counts at once, also in a running server. A change
-// that reads first and then writes is two transactions: of two commands that
-// change the same row at the same moment the later one wins.
+// Each change is durable and counts at once, also in a running server. What is
+// asked first, to give better advice, may have changed by then: the directory
+// itself decides, in one transaction.
 package admin
 
 import (

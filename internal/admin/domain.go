@@ -44,11 +44,6 @@ func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange)
 	case err != nil:
 		return Domain{}, fmt.Errorf("add domain %s: %w", name, err)
 	}
-	if !d.Postmaster.IsZero() {
-		if err := a.Directory.SetDomain(ctx, d); err != nil {
-			return Domain{}, fmt.Errorf("set the postmaster of %s: %w", name, err)
-		}
-	}
 	return a.Domain(ctx, name)
 }
 
@@ -85,13 +80,19 @@ func (a *Admin) SetDomain(ctx context.Context, name string, change DomainChange)
 		return Domain{}, err
 	}
 	d := before.Domain
-	d.Limit = change.Limit.apply(d.Limit)
+	var postmaster mail.Address
 	if change.Postmaster != nil {
-		if d.Postmaster, err = a.postmaster(ctx, d.Name, *change.Postmaster); err != nil {
+		if postmaster, err = a.postmaster(ctx, d.Name, *change.Postmaster); err != nil {
 			return Domain{}, err
 		}
 	}
-	if err := a.Directory.SetDomain(ctx, d); err != nil {
+	err = a.Directory.ChangeDomain(ctx, d.Name, func(d *directory.Domain) {
+		d.Limit = change.Limit.apply(d.Limit)
+		if change.Postmaster != nil {
+			d.Postmaster = postmaster
+		}
+	})
+	if err != nil {
 		return Domain{}, fmt.Errorf("change domain %s: %w", d.Name, err)
 	}
 	return a.Domain(ctx, d.Name)

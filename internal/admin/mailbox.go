@@ -104,44 +104,40 @@ func (a *Admin) Mailboxes(ctx context.Context, domain string) ([]directory.Mailb
 // SetLimit changes the limit of a mailbox. A limit below what the mailbox holds
 // keeps the mail and refuses more.
 func (a *Admin) SetLimit(ctx context.Context, text string, limit LimitChange) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) error {
-		m.Limit = limit.apply(m.Limit)
-		return nil
-	})
+	return a.change(ctx, text, func(m *directory.Mailbox) { m.Limit = limit.apply(m.Limit) })
 }
 
 // SetSecret replaces the password of a mailbox.
 func (a *Admin) SetSecret(ctx context.Context, text string, secret Secret) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) (err error) {
-		m.Hash, err = secret.hash()
-		return err
-	})
+	hash, err := secret.hash()
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	return a.change(ctx, text, func(m *directory.Mailbox) { m.Hash = hash })
 }
 
 // Enable lets a mailbox receive mail and log in.
 func (a *Admin) Enable(ctx context.Context, text string) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) error {
-		m.Enabled = true
-		return nil
-	})
+	return a.change(ctx, text, func(m *directory.Mailbox) { m.Enabled = true })
 }
 
 // Disable refuses logins and new mail, and keeps the mail that is there. The
 // mailbox that serves as a domain's postmaster cannot be disabled: RFC 5321
 // section 4.5.1 wants that address to receive mail.
 func (a *Admin) Disable(ctx context.Context, text string) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) error {
-		domain, err := a.servedBy(ctx, m.Address)
-		if err != nil {
-			return err
-		}
-		if domain != "" {
-			return advise(directory.ErrInUse, "%s receives the mail for postmaster@%s: choose another mailbox first with: mailsrv domain set %s --postmaster ADDRESS",
-				m.Address, domain, domain)
-		}
-		m.Enabled = false
-		return nil
-	})
+	m, err := a.mailbox(ctx, text)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	domain, err := a.servedBy(ctx, m.Address)
+	if err != nil {
+		return directory.Mailbox{}, err
+	}
+	if domain != "" {
+		return directory.Mailbox{}, advise(directory.ErrInUse, "%s receives the mail for postmaster@%s: choose another mailbox first with: mailsrv domain set %s --postmaster ADDRESS",
+			m.Address, domain, domain)
+	}
+	return a.change(ctx, text, func(m *directory.Mailbox) { m.Enabled = false })
 }
 
 // servedBy returns a domain whose postmaster address is, or "".
@@ -166,15 +162,12 @@ func (a *Admin) servedBy(ctx context.Context, address mail.Address) (string, err
 	return "", nil
 }
 
-func (a *Admin) change(ctx context.Context, text string, edit func(*directory.Mailbox) error) (directory.Mailbox, error) {
+func (a *Admin) change(ctx context.Context, text string, edit func(*directory.Mailbox)) (directory.Mailbox, error) {
 	m, err := a.mailbox(ctx, text)
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
-	if err := edit(&m); err != nil {
-		return directory.Mailbox{}, err
-	}
-	if err := a.Directory.SetMailbox(ctx, m); err != nil {
+	if err := a.Directory.ChangeMailbox(ctx, m.Address, edit); err != nil {
 		return directory.Mailbox{}, fmt.Errorf("change mailbox %s: %w", m.Address, err)
 	}
 	return a.mailbox(ctx, text)

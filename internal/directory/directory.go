@@ -87,11 +87,12 @@ type Reader interface {
 type Directory interface {
 	Reader
 
-	// AddDomain: ErrExists.
+	// AddDomain: ErrExists; ErrNotFound for a postmaster that is no mailbox here.
 	AddDomain(ctx context.Context, d Domain) error
-	// SetDomain replaces the postmaster and the limit of the domain d.Name:
-	// ErrNotFound for the domain, or for a postmaster that is no mailbox here.
-	SetDomain(ctx context.Context, d Domain) error
+	// ChangeDomain lets change edit the postmaster and the limit of a domain as
+	// they stand at that moment; it may be called twice. ErrNotFound for the
+	// domain, or for a postmaster that is no mailbox here.
+	ChangeDomain(ctx context.Context, name string, change func(*Domain)) error
 	// RemoveDomain: ErrNotFound; ErrInUse while it has mailboxes or aliases, or
 	// aliases of other domains name it.
 	RemoveDomain(ctx context.Context, name string) error
@@ -99,9 +100,10 @@ type Directory interface {
 	// AddMailbox takes Address, Enabled, Hash and Limit: ErrNotFound for its
 	// domain, ErrExists for a mailbox or alias of the address.
 	AddMailbox(ctx context.Context, m Mailbox) (mail.MailboxID, error)
-	// SetMailbox replaces Enabled, Hash and Limit of the mailbox m.Address,
-	// keeping its maildrop: ErrNotFound.
-	SetMailbox(ctx context.Context, m Mailbox) error
+	// ChangeMailbox lets change edit Enabled, Hash and Limit of a mailbox as they
+	// stand at that moment; it may be called twice. The maildrop stays.
+	// ErrNotFound.
+	ChangeMailbox(ctx context.Context, a mail.Address, change func(*Mailbox)) error
 	// SetHash replaces one password hash if it still is old, so that a rehash
 	// at login never undoes a change of the password. No error if it is not.
 	SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error

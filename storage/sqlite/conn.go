@@ -191,3 +191,9 @@ func is(err error, code sqlite3.ErrNo) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && e.Code == code
 }
+
+// Version is SQLite's version.
+func Version() string {
+	version, _, _ := sqlite3.Version()
+	return version
+}

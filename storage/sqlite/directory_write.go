@@ -25,39 +25,50 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 			refuse(fmt.Errorf("domain %s %w", d.Name, directory.ErrExists))
 			return nil
 		}
-		_, _, err = c.exec("INSERT INTO domain (name, limit_octets, limit_messages, created) VALUES (?, ?, ?, ?)",
-			d.Name, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages), time.Now().Unix())
+		postmaster, ok, err := postmasterValue(c, d.Postmaster, refuse)
+		if err != nil || !ok {
+			return err
+		}
+		_, _, err = c.exec("INSERT INTO domain (name, postmaster, limit_octets, limit_messages, created) VALUES (?, ?, ?, ?, ?)",
+			d.Name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages), time.Now().Unix())
 		return err
 	})
 }
 
-// SetDomain implements directory.Directory.
-func (s *Store) SetDomain(ctx context.Context, d directory.Domain) error {
+// ChangeDomain implements directory.Directory.
+func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*directory.Domain)) error {
 	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
-		id, err := domainID(c, d.Name)
+		row, err := c.first(domainQuery+" WHERE d.name = ?", name)
 		if err != nil {
 			return err
 		}
-		if id == 0 {
-			refuse(fmt.Errorf("domain %s %w", d.Name, directory.ErrNotFound))
+		if row == nil {
+			refuse(fmt.Errorf("domain %s %w", name, directory.ErrNotFound))
 			return nil
 		}
-		var postmaster driver.Value
-		if !d.Postmaster.IsZero() {
-			m, err := mailboxID(c, d.Postmaster)
-			if err != nil {
-				return err
-			}
-			if m == 0 {
-				refuse(fmt.Errorf("mailbox %s %w", d.Postmaster, directory.ErrNotFound))
-				return nil
-			}
-			postmaster = m
+		d := scanDomain(row)
+		change(&d)
+		postmaster, ok, err := postmasterValue(c, d.Postmaster, refuse)
+		if err != nil || !ok {
+			return err
 		}
-		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4 WHERE id = ?1",
-			id, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages))
+		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4 WHERE name = ?1",
+			name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages))
 		return err
 	})
+}
+
+// postmasterValue is what to store for a postmaster; not ok when it was refused
+// for being no mailbox.
+func postmasterValue(c *conn, a mail.Address, refuse func(error)) (value driver.Value, ok bool, err error) {
+	if a.IsZero() {
+		return nil, true, nil
+	}
+	id, err := mailboxID(c, a)
+	if err == nil && id == 0 {
+		refuse(fmt.Errorf("mailbox %s %w", a, directory.ErrNotFound))
+	}
+	return id, id != 0, err
 }
 
 // RemoveDomain implements directory.Directory.
@@ -137,17 +148,21 @@ func freeAddress(c *conn, a mail.Address, refuse func(error)) (int64, error) {
 	return domain, nil
 }
 
-// SetMailbox implements directory.Directory.
-func (s *Store) SetMailbox(ctx context.Context, m directory.Mailbox) error {
+// ChangeMailbox implements directory.Directory.
+func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
 	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
-		id, err := mailboxID(c, m.Address)
+		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
+JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
 		if err != nil {
 			return err
 		}
-		if id == 0 {
-			refuse(fmt.Errorf("mailbox %s %w", m.Address, directory.ErrNotFound))
+		if row == nil {
+			refuse(fmt.Errorf("mailbox %s %w", a, directory.ErrNotFound))
 			return nil
 		}
+		m := scanMailbox(row)
+		id := int64(m.ID)
+		change(&m)
 		_, _, err = c.exec("UPDATE mailbox SET enabled = ?2, hash = ?3, limit_octets = ?4, limit_messages = ?5 WHERE id = ?1",
 			id, boolValue(m.Enabled), m.Hash, limitValue(m.Limit.Octets), limitValue(m.Limit.Messages))
 		return err

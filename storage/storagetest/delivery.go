@@ -116,21 +116,20 @@ func testLimitsInherit(t *testing.T, f *fixture) {
 	if got := misfits(f.deliverLimit(m, quota.Limit{Octets: 5})); got[look] != storage.MisfitTooLarge {
 		t.Fatalf("the server's limit: %v", got)
 	}
-	f.must(f.SetDomain(background, directory.Domain{Name: "me.com", Limit: quota.Limit{Octets: 1000, Messages: 1}}))
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Limit = quota.Limit{Octets: 1000, Messages: 1} }))
 	f.must(f.deliverLimit(m, quota.Limit{Octets: 5}))
 	m.id = "b"
 	if got := misfits(f.deliver(m)); got[look] != storage.MisfitFull {
 		t.Fatalf("the domain's limit: %v", got)
 	}
-	set := directory.Mailbox{Address: address("look@me.com"), Enabled: true, Limit: quota.Limit{Octets: 0, Messages: 0}}
-	f.must(f.SetMailbox(background, set))
+	f.limit("look@me.com", quota.Limit{Octets: 0, Messages: 0})
 	f.must(f.deliverLimit(m, quota.Limit{Octets: 5, Messages: 1}))
 	// Lowering a limit keeps the mail and refuses more.
-	set.Limit = quota.Limit{Octets: 1, Messages: 1}
-	f.must(f.SetMailbox(background, set))
+	lowered := quota.Limit{Octets: 1, Messages: 1}
+	f.limit("look@me.com", lowered)
 	found, err := f.Lookup(background, address("look@me.com"))
 	f.must(err)
-	if found.Mailbox.Usage.Messages != 2 || found.Mailbox.Effective != set.Limit {
+	if found.Mailbox.Usage.Messages != 2 || found.Mailbox.Effective != lowered {
 		t.Fatalf("after lowering: %+v", found.Mailbox)
 	}
 	m.id = "c"
@@ -174,7 +173,7 @@ func testMailboxStates(t *testing.T, f *fixture) {
 	if _, err := f.RemoveMailbox(background, address("gone@me.com")); err != nil {
 		t.Fatal(err)
 	}
-	f.must(f.SetMailbox(background, directory.Mailbox{Address: address("off@me.com"), Limit: inherit}))
+	f.must(f.ChangeMailbox(background, address("off@me.com"), func(m *directory.Mailbox) { m.Enabled = false }))
 	got := misfits(f.deliver(message{id: "a", to: []mail.MailboxID{gone, off}}))
 	if got[gone] != storage.MisfitGone || got[off] != storage.MisfitDisabled || len(got) != 2 {
 		t.Fatalf("misfits %v", got)

@@ -21,7 +21,7 @@ func testDomains(t *testing.T, f *fixture) {
 	}
 	_, err = f.Domain(background, "b.example")
 	f.wantError(err, directory.ErrNotFound)
-	f.wantError(f.SetDomain(background, directory.Domain{Name: "b.example"}), directory.ErrNotFound)
+	f.wantError(f.ChangeDomain(background, "b.example", func(*directory.Domain) {}), directory.ErrNotFound)
 	f.wantError(f.RemoveDomain(background, "b.example"), directory.ErrNotFound)
 
 	f.mailbox("look@me.com", inherit)
@@ -46,7 +46,7 @@ func testMailboxes(t *testing.T, f *fixture) {
 	f.wantError(err, directory.ErrExists)
 	_, err = f.AddMailbox(background, directory.Mailbox{Address: address("look@other.example")})
 	f.wantError(err, directory.ErrNotFound)
-	f.wantError(f.SetMailbox(background, directory.Mailbox{Address: address("no@me.com")}), directory.ErrNotFound)
+	f.wantError(f.ChangeMailbox(background, address("no@me.com"), func(*directory.Mailbox) {}), directory.ErrNotFound)
 	_, err = f.RemoveMailbox(background, address("no@me.com"))
 	f.wantError(err, directory.ErrNotFound)
 
@@ -126,7 +126,7 @@ func testPostmaster(t *testing.T, f *fixture) {
 	f.mailbox("chief@other.example", quota.Limit{Octets: 3, Messages: 3})
 	for _, c := range []struct{ set, want string }{{"", "first@me.com"}, {"chief@other.example", "chief@other.example"}, {"second@me.com", "second@me.com"}} {
 		if c.set != "" {
-			f.must(f.SetDomain(background, directory.Domain{Name: "me.com", Postmaster: address(c.set), Limit: inherit}))
+			f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Postmaster = address(c.set) }))
 		}
 		m, err := f.Postmaster(background, "me.com")
 		f.must(err)
@@ -134,7 +134,14 @@ func testPostmaster(t *testing.T, f *fixture) {
 			t.Fatalf("postmaster %s, want %s", m.Address, c.want)
 		}
 	}
-	f.wantError(f.SetDomain(background, directory.Domain{Name: "me.com", Postmaster: address("no@me.com")}), directory.ErrNotFound)
+	f.wantError(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Postmaster = address("no@me.com") }), directory.ErrNotFound)
+	f.must(f.AddDomain(background, directory.Domain{Name: "late.example", Postmaster: address("first@me.com"), Limit: inherit}))
+	m, err := f.Postmaster(background, "late.example")
+	f.must(err)
+	if m.Address != address("first@me.com") {
+		t.Fatalf("postmaster %s of late.example", m.Address)
+	}
+	f.wantError(f.AddDomain(background, directory.Domain{Name: "no.example", Postmaster: address("no@me.com")}), directory.ErrNotFound)
 	_, err = f.RemoveMailbox(background, address("second@me.com"))
 	f.wantError(err, directory.ErrInUse)
 	d, err := f.Domain(background, "me.com")

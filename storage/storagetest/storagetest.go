@@ -130,6 +130,11 @@ func (f *fixture) mailbox(name string, limit quota.Limit) mail.MailboxID {
 	return id
 }
 
+func (f *fixture) limit(name string, l quota.Limit) {
+	f.t.Helper()
+	f.must(f.ChangeMailbox(background, address(name), func(m *directory.Mailbox) { m.Limit = l }))
+}
+
 // message is what the suite delivers: content under an id, to mailboxes.
 type message struct {
 	id      string
