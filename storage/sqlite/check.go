@@ -176,10 +176,10 @@ func checkSums(ctx context.Context, c *conn, count func(string)) error {
 			return nil
 		}, body)
 	}
-	err := c.each("SELECT id, prefix, data, crc FROM body WHERE id NOT IN (SELECT body FROM transfer)", func(row []driver.Value) error {
+	err := c.each("SELECT id, prefix, data, crc, octets, chunks FROM body WHERE id NOT IN (SELECT body FROM transfer)", func(row []driver.Value) error {
 		data, _ := row[2].([]byte)
 		sum := crc32.Update(crc32.Checksum([]byte(row[1].(string)), castagnoli), castagnoli, data)
-		if int64(sum) != row[3].(int64) {
+		if int64(sum) != row[3].(int64) || row[5].(int64) == 0 && row[4].(int64) != int64(len(data)) {
 			return bad("body", row[0].(int64), row[0].(int64))
 		}
 		return ctx.Err()

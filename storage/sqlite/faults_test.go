@@ -1,0 +1,460 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+var (
+	background = context.Background()
+	inherit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+)
+
+// house is a store with the mailbox look@me.com.
+type house struct {
+	*Store
+	t    *testing.T
+	dir  string
+	look mail.MailboxID
+}
+
+func newHouse(t *testing.T, o Options) *house {
+	t.Helper()
+	h := &house{t: t, dir: t.TempDir()}
+	h.open(o)
+	t.Cleanup(func() {
+		if h.Store != nil {
+			h.Close()
+		}
+	})
+	h.must(h.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}))
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "look", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	h.must(err)
+	h.look = id
+	return h
+}
+
+func (h *house) open(o Options) {
+	h.t.Helper()
+	s, err := Open(background, h.dir, o)
+	h.must(err)
+	h.Store = s
+}
+
+func (h *house) must(err error) {
+	h.t.Helper()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *house) deliver(id, content string) error {
+	b, err := h.NewBody(background, int64(len(content)))
+	if err != nil {
+		return err
+	}
+	defer b.Discard()
+	if _, err := b.Write([]byte(content)); err != nil {
+		return err
+	}
+	return h.Deliver(background, &storage.Delivery{ID: id, Body: b, To: []storage.Recipient{{Mailbox: h.look}}}, quota.Limit{})
+}
+
+func (h *house) entries() (storage.Maildrop, []storage.Entry) {
+	h.t.Helper()
+	d, err := h.OpenMaildrop(background, h.look)
+	h.must(err)
+	e, err := d.Entries(background)
+	h.must(err)
+	return d, e
+}
+
+// tamper runs a statement behind the store's back.
+func (h *house) tamper(statement string) {
+	h.t.Helper()
+	c, err := openConn(h.path, 100)
+	h.must(err)
+	defer c.Close()
+	h.must(c.script("PRAGMA foreign_keys = OFF"))
+	h.must(c.script(statement))
+}
+
+func (h *house) findings(repair bool) (found []string, remaining int) {
+	h.t.Helper()
+	remaining, err := h.Check(background, repair, func(s string) { found = append(found, s) })
+	h.must(err)
+	return found, remaining
+}
+
+// Every kind of drift is found, and what can be mended is.
+func TestCheckFindsAndMends(t *testing.T) {
+	cases := map[string]struct {
+		tamper string
+		find   string
+		stays  bool
+	}{
+		"octets":          {"UPDATE maildrop SET octets = octets + 1", "counts", false},
+		"messages":        {"UPDATE maildrop SET messages = 0", "counts", false},
+		"sequence":        {"UPDATE maildrop SET last = 1", "gave sequence 1", false},
+		"size":            {"UPDATE entry SET octets = octets + 5 WHERE sequence = 1", "its size is", false},
+		"body removed":    {"DELETE FROM body WHERE id = 1", "its body is missing", false},
+		"no maildrop":     {"DELETE FROM maildrop", "has no maildrop", false},
+		"stray maildrop":  {"INSERT INTO maildrop (id) VALUES (77)", "has no mailbox", false},
+		"stray entry":     {"UPDATE entry SET maildrop = 99 WHERE sequence = 1", "the mailbox does not exist", false},
+		"stray body":      {"INSERT INTO body (octets, chunks, crc, prefix, data) VALUES (0, 0, 0, '', x'')", "belongs to no message", false},
+		"stray chunk":     {"INSERT INTO chunk (id, crc, data) VALUES (99 << 16, 0, x'')", "belongs to no body", false},
+		"needed doomed":   {"INSERT INTO doomed (body) VALUES (1)", "is needed", false},
+		"share count":     {"INSERT INTO share (body, refs) VALUES (1, 5)", "counts 5 entries", false},
+		"share missing":   {"UPDATE entry SET shared = 1 WHERE sequence = 1", "is not counted", false},
+		"content":         {"UPDATE body SET data = CAST('y' || substr(data, 2) AS BLOB) WHERE id = 1", "is damaged (look@me.com m0)", true},
+		"content length":  {"UPDATE body SET octets = octets + 1 WHERE id = 1; UPDATE entry SET octets = octets + 1 WHERE body = 1; UPDATE maildrop SET octets = octets + 1", "is damaged", true},
+		"chunk content":   {"UPDATE chunk SET data = CAST('y' || substr(data, 2) AS BLOB)", "is damaged (look@me.com long)", true},
+		"chunk missing":   {"DELETE FROM chunk WHERE id & 65535 = 1", "is damaged (look@me.com long)", true},
+		"same UIDL":       {"UPDATE entry SET uidl = 'm0'", "3 times", true},
+		"alias target":    {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'a'); INSERT INTO target (alias, local, domain) VALUES (1, 'no', 'me.com')", "does not exist", true},
+		"mailbox + alias": {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'look')", "both a mailbox and an alias", true},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Exclusive: true})
+			h.must(h.deliver("m0", "xxx"))
+			h.must(h.deliver("m1", "xxx"))
+			h.must(h.deliver("long", strings.Repeat("x", 600<<10)))
+			if found, n := h.findings(false); n > 0 {
+				t.Fatalf("before: %q", found)
+			}
+			h.tamper(c.tamper)
+			found, n := h.findings(false)
+			if n == 0 || !strings.Contains(strings.Join(found, "\n"), c.find) {
+				t.Fatalf("found %d: %q, want %q", n, found, c.find)
+			}
+			found, n = h.findings(true)
+			if c.stays != (n > 0) {
+				t.Fatalf("%d remain: %q", n, found)
+			}
+			if again, n := h.findings(false); c.stays != (n > 0) {
+				t.Fatalf("%d remain after: %q", n, again)
+			}
+		})
+	}
+}
+
+func TestRepairNeedsTheStoreToItself(t *testing.T) {
+	h := newHouse(t, Options{})
+	if _, err := h.Check(background, true, func(string) {}); err == nil {
+		t.Error("a repair without the lock was begun")
+	}
+}
+
+// A damaged body is refused before a single octet of it is given.
+func TestDamagedMessage(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("small", "xxx"))
+	h.must(h.deliver("long", strings.Repeat("x", 600<<10)))
+	h.tamper("UPDATE body SET data = x'7a7a7a' WHERE id = 1; UPDATE chunk SET data = x'7a' WHERE id & 65535 = 1")
+	d, e := h.entries()
+	if _, err := d.Message(background, e[0]); !errors.Is(err, storage.ErrDamaged) {
+		t.Errorf("small: %v", err)
+	}
+	m, err := d.Message(background, e[1])
+	h.must(err)
+	defer m.Close()
+	octets := 0
+	for err == nil {
+		var piece []byte
+		piece, err = m.Next(background)
+		octets += len(piece)
+	}
+	if !errors.Is(err, storage.ErrDamaged) || octets != 256<<10 {
+		t.Errorf("long: %v after %d octets", err, octets)
+	}
+}
+
+func TestOneServerPerDirectory(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	for _, o := range []Options{{Server: true}, {Exclusive: true}} {
+		if _, err := Open(background, h.dir, o); !errors.Is(err, ErrLocked) {
+			t.Errorf("%+v: %v", o, err)
+		}
+	}
+	h.must(h.Close())
+	h.open(Options{Server: true})
+}
+
+func TestMigrations(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.db")
+	open := func() *conn {
+		c, err := openConn(path, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	const first = "CREATE TABLE one (a INTEGER); CREATE TABLE two (b INTEGER)"
+	steps := []string{"CREATE TABLE two (b INTEGER)"}
+	version := func(want int64) {
+		t.Helper()
+		if got, err := open().number("PRAGMA user_version"); got != want || err != nil {
+			t.Fatalf("version %d, %v; want %d", got, err, want)
+		}
+	}
+	if err := migrate(open(), "CREATE TABLE one (a INTEGER)", nil); err != nil {
+		t.Fatal(err)
+	}
+	version(1)
+	broken := []string{"CREATE TABLE two (b INTEGER); CREATE TABLE one (a INTEGER)"}
+	if err := migrate(open(), first, broken); err == nil || !strings.Contains(err.Error(), "upgrade from schema 1 to 2") {
+		t.Fatalf("a broken step: %v", err)
+	}
+	version(1)
+	if err := migrate(open(), first, steps); err != nil {
+		t.Fatal(err)
+	}
+	version(2)
+	if _, err := open().number("SELECT b FROM two"); err != nil {
+		t.Fatal(err)
+	}
+	if err := migrate(open(), first, nil); !errors.Is(err, ErrNewer) {
+		t.Fatalf("a newer schema: %v", err)
+	}
+}
+
+func TestForeignDatabaseIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	c, err := openConn(filepath.Join(dir, "mailsrv.db"), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.script("CREATE TABLE theirs (x INTEGER)"); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if _, err := Open(background, dir, Options{}); err == nil || !strings.Contains(err.Error(), "another program's") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+func TestFilesArePrivate(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "data")
+	s, err := Open(background, dir, Options{Server: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	want := map[string]os.FileMode{".": 0o700, "mailsrv.db": 0o600, "mailsrv.db-wal": 0o600, "mailsrv.db-shm": 0o600, "lock": 0o600}
+	for name, mode := range want {
+		info, err := os.Stat(filepath.Join(dir, name))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, mode)
+		}
+	}
+}
+
+// A command line that holds the database does not lose a delivery, it delays
+// it; one that holds it for a client's whole patience makes it come again.
+func TestBusyDatabase(t *testing.T) {
+	h := newHouse(t, Options{})
+	other, err := openConn(h.path, 100)
+	h.must(err)
+	defer other.Close()
+	h.must(other.script("BEGIN IMMEDIATE"))
+	done := make(chan error, 1)
+	go func() { done <- h.deliver("waits", "x") }()
+	ctx, cancel := context.WithTimeout(background, 50*time.Millisecond)
+	defer cancel()
+	err = h.AddDomain(ctx, directory.Domain{Name: "late.example"})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a change whose context ended: %v", err)
+	}
+	h.must(other.script("COMMIT"))
+	h.must(<-done)
+	if _, e := h.entries(); len(e) != 1 {
+		t.Errorf("%d messages", len(e))
+	}
+	if _, err := h.Domain(background, "late.example"); !errors.Is(err, directory.ErrNotFound) {
+		t.Errorf("what was withdrawn was committed: %v", err)
+	}
+}
+
+// One job that fails must not harm those in its batch.
+func TestBadJobAmongGood(t *testing.T) {
+	h := newHouse(t, Options{})
+	other, err := openConn(h.path, 100)
+	h.must(err)
+	defer other.Close()
+	h.must(other.script("BEGIN IMMEDIATE")) // so that all gather in one batch
+	const good = 10
+	var group sync.WaitGroup
+	errs := make(chan error, good)
+	for i := range good {
+		group.Go(func() { errs <- h.deliver(fmt.Sprint("m", i), "x") })
+	}
+	bad := make(chan error, 1)
+	group.Go(func() {
+		bad <- h.writer.do(background, &job{apply: func(c *conn) error {
+			_, _, err := c.exec("INSERT INTO domain (id) VALUES ('not a number')")
+			return err
+		}})
+	})
+	h.must(other.script("COMMIT"))
+	group.Wait()
+	for range good {
+		h.must(<-errs)
+	}
+	if err := <-bad; err == nil {
+		t.Error("the bad one was told that it is done")
+	}
+	if _, e := h.entries(); len(e) != good {
+		t.Errorf("%d messages, want %d", len(e), good)
+	}
+}
+
+// Three failures of the disk in a minute end the writing; reading goes on.
+func TestReadOnlyAfterDiskFailures(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.must(h.deliver("before", "x"))
+	disk := ioError()
+	for range 3 {
+		if err := h.writer.do(background, &job{apply: func(*conn) error { return disk }}); err == nil {
+			t.Fatal("a failure was hidden")
+		}
+	}
+	if err := h.deliver("after", "x"); !errors.Is(err, storage.ErrReadOnly) {
+		t.Errorf("deliver: %v", err)
+	}
+	if err := h.Space(); !errors.Is(err, storage.ErrReadOnly) {
+		t.Errorf("space: %v", err)
+	}
+	if _, e := h.entries(); len(e) != 1 {
+		t.Errorf("%d messages", len(e))
+	}
+}
+
+// Freed pages are used again, and what was staged is swept at the next start.
+func TestUpkeep(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	for i := range 200 {
+		h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("x", 3000)))
+	}
+	h.must(h.deliver("long", strings.Repeat("x", 3<<20)))
+	d, e := h.entries()
+	_, err := d.Expunge(background, e)
+	h.must(err)
+	h.wait("doomed bodies to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
+	if n := h.count("SELECT count(*) FROM chunk") + h.count("SELECT count(*) FROM doomed"); n != 0 {
+		t.Errorf("%d rows are left", n)
+	}
+	if free := h.count("PRAGMA freelist_count"); free < 800 {
+		t.Errorf("%d free pages", free)
+	}
+
+	b, err := h.NewBody(background, 0)
+	h.must(err)
+	_, err = b.Write(make([]byte, 600<<10))
+	h.must(err)
+	if n := h.count("SELECT count(*) FROM transfer"); n != 1 || h.staged.Load() != 512<<10 {
+		t.Errorf("%d transfers, %d octets staged", n, h.staged.Load())
+	}
+	h.must(h.Close()) // as a crash would: nobody discards the body
+	h.open(Options{Server: true})
+	h.wait("the transfer to be swept", func() bool {
+		return h.count("SELECT count(*) FROM transfer")+h.count("SELECT count(*) FROM body")+h.count("SELECT count(*) FROM chunk") == 0
+	})
+}
+
+func TestStagedTotal(t *testing.T) {
+	h := newHouse(t, Options{MaxStaged: 1 << 20})
+	b, err := h.NewBody(background, 0)
+	h.must(err)
+	if _, err = b.Write(make([]byte, 3<<20)); !errors.Is(err, storage.ErrStagedFull) {
+		t.Fatalf("got %v", err)
+	}
+	b.Discard()
+	h.must(h.deliver("fits", strings.Repeat("x", 1<<20)))
+	if n := h.staged.Load(); n != 0 {
+		t.Errorf("%d octets staged by nobody", n)
+	}
+}
+
+func TestSpace(t *testing.T) {
+	h := newHouse(t, Options{Server: true, MinFree: 1 << 62})
+	if err := h.Space(); !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("got %v", err)
+	}
+	h.space.minFree = 1
+	h.space.recheck()
+	h.must(h.Space())
+}
+
+// The reserve is laid out while there is room, given up once, and laid out
+// again.
+func TestReserve(t *testing.T) {
+	h := newHouse(t, Options{Server: true, MinFree: 4 << 20})
+	info, err := os.Stat(filepath.Join(h.dir, "reserve"))
+	h.must(err)
+	if info.Size() != 1<<20 {
+		t.Errorf("%d octets, want a quarter of min_free", info.Size())
+	}
+	if !h.space.useReserve() || h.space.useReserve() {
+		t.Error("the reserve is given up once")
+	}
+	h.space.recheck()
+	h.must(h.Space())
+	if _, err := os.Stat(filepath.Join(h.dir, "reserve")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSettingsAreAsserted(t *testing.T) {
+	c, err := openConn(filepath.Join(t.TempDir(), "s.db"), 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, s := range settings {
+		err := c.each("PRAGMA "+s.name, func(row []driver.Value) error {
+			if row[0] != s.want {
+				return fmt.Errorf("%s is %v, want %v", s.name, row[0], s.want)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	// In memory there is no WAL: the assertion must fail.
+	if _, err := openConn(":memory:", 100); err == nil {
+		t.Error("a database without WAL was opened")
+	}
+}
+
+func (h *house) count(query string) (n int64) {
+	h.t.Helper()
+	h.must(h.readers.use(background, func(c *conn) (err error) { n, err = c.number(query); return err }))
+	return n
+}
+
+func (h *house) wait(what string, until func() bool) {
+	h.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !until(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
