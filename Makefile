@@ -20,6 +20,7 @@ build:
 	$(GO) build -o mailsrv ./cmd/mailsrv
 
 run: build
+	@deploy/setup run
 	@deploy/run
 
 test:
