@@ -39,8 +39,9 @@ var settings = []setting{
 	{"wal_autocheckpoint", "4000", int64(4000)},
 }
 
-// pageSize suits messages of a few KiB; it counts for new databases only.
-const pageSize = 4096
+// pageSize holds a common message without an overflow page; it counts for new
+// databases only.
+const pageSize = 8192
 
 // openConn opens the database file at path with a page cache of so many KiB.
 func openConn(path string, cacheKiB int) (*conn, error) {

@@ -15,8 +15,6 @@ import (
 const mailboxColumns = `m.id, m.local, d.name, m.enabled, m.hash, m.created,
     m.limit_octets, m.limit_messages, d.limit_octets, d.limit_messages, p.octets, p.messages`
 
-const mailboxCount = 12 // of mailboxColumns
-
 // limitOf reads two columns of which NULL inherits.
 func limitOf(octets, messages driver.Value) quota.Limit {
 	l := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
@@ -52,34 +50,52 @@ func scanMailbox(row []driver.Value) directory.Mailbox {
 	return m
 }
 
-// Lookup implements directory.Reader.
+// Lookup implements directory.Reader. Every RCPT and every login asks it: two
+// narrow queries cost a tenth of one that joins.
 func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, error) {
 	var match directory.Match
 	err := s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first(`SELECT `+mailboxColumns+`, a.id
-FROM domain d LEFT JOIN mailbox m ON m.domain = d.id AND m.local = ?2
-LEFT JOIN maildrop p ON p.id = m.id
-LEFT JOIN alias a ON a.domain = d.id AND a.local = ?2
-WHERE d.name = ?1`, a.Domain, a.Local)
+		row, err := c.first("SELECT id, limit_octets, limit_messages FROM domain WHERE name = ?", a.Domain)
 		if err != nil || row == nil {
 			return err
 		}
 		match.Hosted = true
-		if row[0] != nil {
-			m := scanMailbox(row)
-			match.Mailbox = &m
-			return nil
+		domain, limit := row[0].(int64), limitOf(row[1], row[2])
+		if match.Mailbox, err = lookupMailbox(c, a, domain, limit); err != nil || match.Mailbox != nil {
+			return err
 		}
-		if row[mailboxCount] == nil {
-			return nil
+		alias, err := c.number("SELECT id FROM alias WHERE domain = ? AND local = ?", domain, a.Local)
+		if err != nil || alias == 0 {
+			return err
 		}
-		targets, err := targetsOf(c, row[mailboxCount].(int64))
+		targets, err := targetsOf(c, alias)
 		if len(targets) > 0 {
 			match.Alias = &directory.Alias{Address: a, Targets: targets}
 		}
 		return err
 	})
 	return match, err
+}
+
+func lookupMailbox(c *conn, a mail.Address, domain int64, limit quota.Limit) (*directory.Mailbox, error) {
+	row, err := c.first(`SELECT m.id, m.enabled, m.hash, m.created, m.limit_octets, m.limit_messages,
+    (SELECT octets FROM maildrop WHERE id = m.id), (SELECT messages FROM maildrop WHERE id = m.id)
+FROM mailbox m WHERE m.domain = ? AND m.local = ?`, domain, a.Local)
+	if err != nil || row == nil {
+		return nil, err
+	}
+	m := &directory.Mailbox{
+		ID:      mail.MailboxID(row[0].(int64)),
+		Address: a,
+		Enabled: row[1].(int64) != 0,
+		Hash:    row[2].(string),
+		Created: time.Unix(row[3].(int64), 0),
+		Limit:   limitOf(row[4], row[5]),
+	}
+	m.Effective = m.Limit.Or(limit)
+	m.Usage.Octets, _ = row[6].(int64)
+	m.Usage.Messages, _ = row[7].(int64)
+	return m, nil
 }
 
 func targetsOf(c *conn, alias int64) ([]mail.Address, error) {

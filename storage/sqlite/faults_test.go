@@ -457,4 +457,3 @@ func (h *house) wait(what string, until func() bool) {
 		}
 	}
 }
-

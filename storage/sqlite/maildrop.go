@@ -91,6 +91,7 @@ func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Messag
 
 // message reads one message, a row's content at a time. Every read asks for
 // the entry again: once it is gone, so may be its body, and the id be another's.
+// Subqueries rather than joins: see roomQuery.
 type message struct {
 	store    *Store
 	maildrop int64
@@ -105,8 +106,9 @@ type message struct {
 func (m *message) open(ctx context.Context) error {
 	err := m.store.readers.use(ctx, func(c *conn) error {
 		row, err := c.first(`
-SELECT e.own, b.prefix, b.crc, b.chunks, b.data FROM entry e LEFT JOIN body b ON b.id = e.body
-WHERE e.maildrop = ? AND e.sequence = ?`, m.maildrop, m.sequence)
+SELECT e.own, (SELECT prefix FROM body WHERE id = e.body), (SELECT crc FROM body WHERE id = e.body),
+    (SELECT chunks FROM body WHERE id = e.body), (SELECT data FROM body WHERE id = e.body)
+FROM entry e WHERE e.maildrop = ? AND e.sequence = ?`, m.maildrop, m.sequence)
 		switch {
 		case err != nil:
 			return damaged(err)
@@ -135,8 +137,8 @@ WHERE e.maildrop = ? AND e.sequence = ?`, m.maildrop, m.sequence)
 func (m *message) chunk(ctx context.Context) (data []byte, err error) {
 	err = m.store.readers.use(ctx, func(c *conn) error {
 		row, err := c.first(`
-SELECT c.data, c.crc FROM entry e LEFT JOIN chunk c ON c.id = (e.body << 16 | ?3)
-WHERE e.maildrop = ?1 AND e.sequence = ?2`, m.maildrop, m.sequence, m.number)
+SELECT (SELECT data FROM chunk WHERE id = (e.body << 16 | ?3)), (SELECT crc FROM chunk WHERE id = (e.body << 16 | ?3))
+FROM entry e WHERE e.maildrop = ?1 AND e.sequence = ?2`, m.maildrop, m.sequence, m.number)
 		switch {
 		case err != nil:
 			return damaged(err)
