@@ -1,9 +1,10 @@
 package pop3d
 
 import (
-	"mailsrv/internal/mail"
 	"sync"
 	"time"
+
+	"mailsrv/internal/mail"
 )
 
 // locks are the maildrops that sessions hold: one session each (RFC 1939
