@@ -99,7 +99,11 @@ func (s *space) free() (int64, error) {
 	free := int64(fs.Bavail) * fs.Bsize
 	err := s.readers.use(context.Background(), func(c *conn) error {
 		pages, err := c.number("PRAGMA freelist_count")
-		free += pages * pageSize
+		if err != nil {
+			return err
+		}
+		size, err := c.number("PRAGMA page_size")
+		free += pages * size
 		return err
 	})
 	return free, err
