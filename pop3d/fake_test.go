@@ -104,8 +104,8 @@ func (d *maildrop) Message(_ context.Context, e storage.Entry) (storage.Message,
 	return &reader{store: d.store, message: m}, nil
 }
 
-func (d *maildrop) Expunge(_ context.Context, entries []storage.Entry) (removed quota.Usage, err error) {
-	d.store.called("Expunge")
+func (d *maildrop) Update(_ context.Context, entries, _ []storage.Entry) (removed quota.Usage, err error) {
+	d.store.called("Update")
 	d.store.mu.Lock()
 	defer d.store.mu.Unlock()
 	if d.store.expungeErr != nil {

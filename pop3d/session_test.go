@@ -47,7 +47,7 @@ func TestQuitExpungesAllMarksInOneCall(t *testing.T) {
 	if left := s.store.left(alice); !slices.Equal(left, []string{"two"}) {
 		t.Errorf("left %v", left)
 	}
-	if got := strings.Join(s.store.calls, " "); got != "OpenMaildrop Entries Expunge" {
+	if got := strings.Join(s.store.calls, " "); got != "OpenMaildrop Entries Update" {
 		t.Errorf("calls: %s", got)
 	}
 }

@@ -37,7 +37,7 @@ func (s *session) expunge() error {
 			marked = append(marked, e)
 		}
 	}
-	removed, err := s.maildrop.Expunge(s.server.ctx, marked)
+	removed, err := s.maildrop.Update(s.server.ctx, marked, nil)
 	if err != nil {
 		return err
 	}

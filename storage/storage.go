@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
@@ -119,6 +120,16 @@ type Store interface {
 	// Space returns ErrNoSpace or ErrReadOnly when no mail should be accepted.
 	Space() error
 
+	// Undelete appends what was deleted from a maildrop since that time as new
+	// mail, each under a fresh id from newID, in the order of deletion and as far
+	// as the quota allows. It returns what came back and what is still aside.
+	Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error)
+
+	// Expire removes what each mailbox's Retention says is due at now: messages
+	// retrieved long enough ago, which it reports, and deleted ones that can no
+	// longer be brought back.
+	Expire(ctx context.Context, now time.Time, report func(id mail.MailboxID, e Entry)) error
+
 	// OpenMaildrop takes the snapshot that a session works on: what had been
 	// committed by then. It locks nothing. ErrNoMaildrop.
 	OpenMaildrop(ctx context.Context, id mail.MailboxID) (Maildrop, error)
@@ -140,9 +151,11 @@ type Maildrop interface {
 	// ErrDamaged.
 	Message(ctx context.Context, e Entry) (Message, error)
 
-	// Expunge removes these messages in one transaction; those gone already
-	// are let pass. It returns what was removed.
-	Expunge(ctx context.Context, entries []Entry) (quota.Usage, error)
+	// Update removes the expunged messages and notes that others were
+	// retrieved, in one transaction; those gone already are let pass. It returns
+	// what was removed. What the mailbox's Retention lets be undone is kept
+	// aside, outside the usage.
+	Update(ctx context.Context, expunged, retrieved []Entry) (quota.Usage, error)
 }
 
 // Entry is one message in one maildrop.

@@ -126,7 +126,7 @@ func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quot
 	for len(entries) > 0 && err == nil {
 		var part quota.Usage
 		n := min(perTransaction, len(entries))
-		part, err = drop.Expunge(ctx, entries[:n])
+		part, err = drop.Update(ctx, entries[:n], nil)
 		removed = removed.Add(part)
 		entries = entries[n:]
 	}

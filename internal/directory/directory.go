@@ -22,6 +22,7 @@ type Domain struct {
 	Name       string
 	Postmaster mail.Address // zero: the domain's first mailbox serves
 	Limit      quota.Limit  // may inherit the server's
+	Retention  Retention    // what its mailboxes inherit
 	Created    time.Time
 }
 
@@ -36,7 +37,11 @@ type Mailbox struct {
 	// comes from the server's configuration.
 	Effective quota.Limit
 	Usage     quota.Usage
-	Created   time.Time
+	// Retention is its own; in EffectiveRetention the domain's is filled in, and
+	// 0 means off.
+	Retention          Retention
+	EffectiveRetention Retention
+	Created            time.Time
 }
 
 // Alias is an address that stands for others. Local "" is the domain's
@@ -74,6 +79,10 @@ type Reader interface {
 	// has no mailbox.
 	Postmaster(ctx context.Context, domain string) (Mailbox, error)
 
+	// Expiries returns the different values of Retention.Retrieved that count for
+	// some mailbox, 0 among them where one never expires.
+	Expiries(ctx context.Context) ([]time.Duration, error)
+
 	Domain(ctx context.Context, name string) (Domain, error)
 	Domains(ctx context.Context) ([]Domain, error)
 	// Mailboxes lists a domain's mailboxes by address; "" lists all.
@@ -89,19 +98,19 @@ type Directory interface {
 
 	// AddDomain: ErrExists; ErrNotFound for a postmaster that is no mailbox here.
 	AddDomain(ctx context.Context, d Domain) error
-	// ChangeDomain lets change edit the postmaster and the limit of a domain as
-	// they stand at that moment; it may be called twice. ErrNotFound for the
+	// ChangeDomain lets change edit the postmaster, the limit and the retention
+	// of a domain as they stand at that moment; it may be called twice. ErrNotFound for the
 	// domain, or for a postmaster that is no mailbox here.
 	ChangeDomain(ctx context.Context, name string, change func(*Domain)) error
 	// RemoveDomain: ErrNotFound; ErrInUse while it has mailboxes or aliases, or
 	// aliases of other domains name it.
 	RemoveDomain(ctx context.Context, name string) error
 
-	// AddMailbox takes Address, Enabled, Hash and Limit: ErrNotFound for its
+	// AddMailbox takes Address, Enabled, Hash, Limit and Retention: ErrNotFound for its
 	// domain, ErrExists for a mailbox or alias of the address.
 	AddMailbox(ctx context.Context, m Mailbox) (mail.MailboxID, error)
-	// ChangeMailbox lets change edit Enabled, Hash and Limit of a mailbox as they
-	// stand at that moment; it may be called twice. The maildrop stays.
+	// ChangeMailbox lets change edit Enabled, Hash, Limit and Retention of a
+	// mailbox as they stand at that moment; it may be called twice. The maildrop stays.
 	// ErrNotFound.
 	ChangeMailbox(ctx context.Context, a mail.Address, change func(*Mailbox)) error
 	// SetHash replaces one password hash if it still is old, so that a rehash

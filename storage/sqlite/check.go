@@ -17,6 +17,12 @@ type rule struct {
 	advice string
 }
 
+// needed are the bodies that some row needs, shared those counted in share.
+const (
+	needed = "(SELECT body FROM entry UNION ALL SELECT body FROM removed)"
+	shared = "(SELECT body FROM entry WHERE shared = 1 UNION ALL SELECT body FROM removed WHERE shared = 1)"
+)
+
 // rules are checked in this order, so that an earlier mend can feed a later.
 var rules = []rule{
 	{ // doomed, transfer and orphan are waiting, not drift
@@ -52,20 +58,20 @@ var rules = []rule{
 		advice: "remove all but one with mailsrv maildrop purge",
 	},
 	{
-		query: `SELECT 'body ' || s.body || ' counts ' || s.refs || ' entries, has ' || (SELECT count(*) FROM entry e WHERE e.body = s.body AND e.shared = 1) FROM share s LEFT JOIN (SELECT body, count(*) AS n FROM entry WHERE shared = 1 GROUP BY body) e ON e.body = s.body WHERE s.refs <> coalesce(e.n, 0)`,
-		mend:  `UPDATE share SET refs = (SELECT count(*) FROM entry e WHERE e.body = share.body AND e.shared = 1); DELETE FROM share WHERE refs = 0`,
+		query: `SELECT 'body ' || s.body || ' counts ' || s.refs || ' entries, has ' || coalesce(n.n, 0) FROM share s LEFT JOIN (SELECT body, count(*) AS n FROM ` + shared + ` GROUP BY body) n ON n.body = s.body WHERE s.refs <> coalesce(n.n, 0)`,
+		mend:  `UPDATE share SET refs = (SELECT count(*) FROM ` + shared + ` n WHERE n.body = share.body); DELETE FROM share WHERE refs = 0`,
 	},
 	{
-		query: `SELECT 'shared body ' || body || ' is not counted' FROM (SELECT body FROM entry WHERE shared = 1 GROUP BY body) WHERE body NOT IN (SELECT body FROM share)`,
-		mend:  `INSERT INTO share (body, refs) SELECT body, count(*) FROM entry WHERE shared = 1 AND body NOT IN (SELECT body FROM share) GROUP BY body`,
+		query: `SELECT 'shared body ' || body || ' is not counted' FROM (SELECT body FROM ` + shared + ` GROUP BY body) WHERE body NOT IN (SELECT body FROM share)`,
+		mend:  `INSERT INTO share (body, refs) SELECT body, count(*) FROM ` + shared + ` WHERE body NOT IN (SELECT body FROM share) GROUP BY body`,
 	},
 	{
-		query: `SELECT 'body ' || body || ' waits to be freed but is needed' FROM doomed WHERE body IN (SELECT body FROM entry)`,
-		mend:  `DELETE FROM doomed WHERE body IN (SELECT body FROM entry)`,
+		query: `SELECT 'body ' || body || ' waits to be freed but is needed' FROM doomed WHERE body IN ` + needed,
+		mend:  `DELETE FROM doomed WHERE body IN ` + needed,
 	},
 	{
-		query: `SELECT 'body ' || id || ' belongs to no message' FROM body WHERE id NOT IN (SELECT body FROM entry) AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
-		mend:  `INSERT INTO doomed (body) SELECT id FROM body WHERE id NOT IN (SELECT body FROM entry) AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
+		query: `SELECT 'body ' || id || ' belongs to no message' FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
+		mend:  `INSERT INTO doomed (body) SELECT id FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
 	},
 	{
 		query: `SELECT 'chunk ' || id || ' belongs to no body' FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body)`,

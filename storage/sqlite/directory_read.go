@@ -13,7 +13,8 @@ import (
 // mailboxColumns are what scanMailbox reads; m is the mailbox, d its domain, p
 // its maildrop.
 const mailboxColumns = `m.id, m.local, d.name, m.enabled, m.hash, m.created,
-    m.limit_octets, m.limit_messages, d.limit_octets, d.limit_messages, p.octets, p.messages`
+    m.limit_octets, m.limit_messages, d.limit_octets, d.limit_messages, p.octets, p.messages,
+    m.keep_retrieved, m.keep_deleted, d.keep_retrieved, d.keep_deleted`
 
 // limitOf reads two columns of which NULL inherits.
 func limitOf(octets, messages driver.Value) quota.Limit {
@@ -25,6 +26,30 @@ func limitOf(octets, messages driver.Value) quota.Limit {
 		l.Messages = n
 	}
 	return l
+}
+
+// retentionOf reads two columns of seconds: NULL is not set, 0 is off.
+func retentionOf(retrieved, deleted driver.Value) directory.Retention {
+	return directory.Retention{Retrieved: keepOf(retrieved), Deleted: keepOf(deleted)}
+}
+
+func keepOf(column driver.Value) time.Duration {
+	switch seconds, set := column.(int64); {
+	case !set:
+		return 0
+	case seconds == 0:
+		return directory.RetentionOff
+	default:
+		return time.Duration(seconds) * time.Second
+	}
+}
+
+// keepValue is the reverse of keepOf.
+func keepValue(d time.Duration) driver.Value {
+	if d == 0 {
+		return nil
+	}
+	return int64(max(d, 0) / time.Second)
 }
 
 // limitValue is the reverse of limitOf, for one column.
@@ -47,6 +72,8 @@ func scanMailbox(row []driver.Value) directory.Mailbox {
 	m.Effective = m.Limit.Or(limitOf(row[8], row[9]))
 	m.Usage.Octets, _ = row[10].(int64)
 	m.Usage.Messages, _ = row[11].(int64)
+	m.Retention = retentionOf(row[12], row[13])
+	m.EffectiveRetention = m.Retention.Effective(retentionOf(row[14], row[15]))
 	return m
 }
 
@@ -55,14 +82,19 @@ func scanMailbox(row []driver.Value) directory.Mailbox {
 func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, error) {
 	var match directory.Match
 	err := s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first("SELECT id, limit_octets, limit_messages FROM domain WHERE name = ?", a.Domain)
+		row, err := c.first("SELECT id, limit_octets, limit_messages, keep_retrieved, keep_deleted FROM domain WHERE name = ?", a.Domain)
 		if err != nil || row == nil {
 			return err
 		}
 		match.Hosted = true
-		domain, limit := row[0].(int64), limitOf(row[1], row[2])
-		if match.Mailbox, err = lookupMailbox(c, a, domain, limit); err != nil || match.Mailbox != nil {
+		domain, limit, retention := row[0].(int64), limitOf(row[1], row[2]), retentionOf(row[3], row[4])
+		if match.Mailbox, err = lookupMailbox(c, a, domain); err != nil {
 			return err
+		}
+		if m := match.Mailbox; m != nil {
+			m.Effective = m.Limit.Or(limit)
+			m.EffectiveRetention = m.Retention.Effective(retention)
+			return nil
 		}
 		alias, err := c.number("SELECT id FROM alias WHERE domain = ? AND local = ?", domain, a.Local)
 		if err != nil || alias == 0 {
@@ -77,9 +109,11 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 	return match, err
 }
 
-func lookupMailbox(c *conn, a mail.Address, domain int64, limit quota.Limit) (*directory.Mailbox, error) {
+// lookupMailbox leaves what comes from the domain to the caller.
+func lookupMailbox(c *conn, a mail.Address, domain int64) (*directory.Mailbox, error) {
 	row, err := c.first(`SELECT m.id, m.enabled, m.hash, m.created, m.limit_octets, m.limit_messages,
-    (SELECT octets FROM maildrop WHERE id = m.id), (SELECT messages FROM maildrop WHERE id = m.id)
+    (SELECT octets FROM maildrop WHERE id = m.id), (SELECT messages FROM maildrop WHERE id = m.id),
+    m.keep_retrieved, m.keep_deleted
 FROM mailbox m WHERE m.domain = ? AND m.local = ?`, domain, a.Local)
 	if err != nil || row == nil {
 		return nil, err
@@ -91,8 +125,9 @@ FROM mailbox m WHERE m.domain = ? AND m.local = ?`, domain, a.Local)
 		Hash:    row[2].(string),
 		Created: time.Unix(row[3].(int64), 0),
 		Limit:   limitOf(row[4], row[5]),
+
+		Retention: retentionOf(row[8], row[9]),
 	}
-	m.Effective = m.Limit.Or(limit)
 	m.Usage.Octets, _ = row[6].(int64)
 	m.Usage.Messages, _ = row[7].(int64)
 	return m, nil
@@ -128,7 +163,8 @@ WHERE asked.name = ?`, domain)
 	return m, err
 }
 
-const domainQuery = `SELECT d.name, m.local, h.name, d.limit_octets, d.limit_messages, d.created
+const domainQuery = `SELECT d.name, m.local, h.name, d.limit_octets, d.limit_messages, d.created,
+    d.keep_retrieved, d.keep_deleted
 FROM domain d LEFT JOIN mailbox m ON m.id = d.postmaster LEFT JOIN domain h ON h.id = m.domain`
 
 func scanDomain(row []driver.Value) directory.Domain {
@@ -136,10 +172,22 @@ func scanDomain(row []driver.Value) directory.Domain {
 		Name:    row[0].(string),
 		Limit:   limitOf(row[3], row[4]),
 		Created: time.Unix(row[5].(int64), 0),
+
+		Retention: retentionOf(row[6], row[7]),
 	}
 	d.Postmaster.Local, _ = row[1].(string)
 	d.Postmaster.Domain, _ = row[2].(string)
 	return d
+}
+
+// Expiries implements directory.Reader. What a domain sets counts as some
+// mailbox's, whether or not one inherits it: few domains are read for that, not
+// every mailbox.
+func (s *Store) Expiries(ctx context.Context) ([]time.Duration, error) {
+	return collect(ctx, &s.readers, func(row []driver.Value) time.Duration {
+		return max(keepOf(row[0]), 0)
+	}, `SELECT coalesce(keep_retrieved, 0) FROM domain
+UNION SELECT keep_retrieved FROM mailbox WHERE keep_retrieved IS NOT NULL`)
 }
 
 // Domain implements directory.Reader.

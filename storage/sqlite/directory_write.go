@@ -29,8 +29,9 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 		if err != nil || !ok {
 			return err
 		}
-		_, _, err = c.exec("INSERT INTO domain (name, postmaster, limit_octets, limit_messages, created) VALUES (?, ?, ?, ?, ?)",
-			d.Name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages), time.Now().Unix())
+		_, _, err = c.exec(`INSERT INTO domain (name, postmaster, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
+VALUES (?, ?, ?, ?, ?, ?, ?)`, d.Name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages),
+			keepValue(d.Retention.Retrieved), keepValue(d.Retention.Deleted), time.Now().Unix())
 		return err
 	})
 }
@@ -52,8 +53,10 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		if err != nil || !ok {
 			return err
 		}
-		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4 WHERE name = ?1",
-			name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages))
+		_, _, err = c.exec(`UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4,
+    keep_retrieved = ?5, keep_deleted = ?6 WHERE name = ?1`,
+			name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages),
+			keepValue(d.Retention.Retrieved), keepValue(d.Retention.Deleted))
 		return err
 	})
 }
@@ -107,9 +110,10 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.Mailb
 		if err != nil || domain == 0 {
 			return err
 		}
-		_, id, err = c.exec(`INSERT INTO mailbox (domain, local, enabled, hash, limit_octets, limit_messages, created)
-VALUES (?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.Hash,
-			limitValue(m.Limit.Octets), limitValue(m.Limit.Messages), time.Now().Unix())
+		_, id, err = c.exec(`INSERT INTO mailbox (domain, local, enabled, hash, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.Hash,
+			limitValue(m.Limit.Octets), limitValue(m.Limit.Messages),
+			keepValue(m.Retention.Retrieved), keepValue(m.Retention.Deleted), time.Now().Unix())
 		if err != nil {
 			return err
 		}
@@ -163,8 +167,10 @@ JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Lo
 		m := scanMailbox(row)
 		id := int64(m.ID)
 		change(&m)
-		_, _, err = c.exec("UPDATE mailbox SET enabled = ?2, hash = ?3, limit_octets = ?4, limit_messages = ?5 WHERE id = ?1",
-			id, boolValue(m.Enabled), m.Hash, limitValue(m.Limit.Octets), limitValue(m.Limit.Messages))
+		_, _, err = c.exec(`UPDATE mailbox SET enabled = ?2, hash = ?3, limit_octets = ?4, limit_messages = ?5,
+    keep_retrieved = ?6, keep_deleted = ?7 WHERE id = ?1`,
+			id, boolValue(m.Enabled), m.Hash, limitValue(m.Limit.Octets), limitValue(m.Limit.Messages),
+			keepValue(m.Retention.Retrieved), keepValue(m.Retention.Deleted))
 		return err
 	})
 }

@@ -3,34 +3,57 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"time"
 
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
-// Expunge implements storage.Maildrop.
-func (m *maildrop) Expunge(ctx context.Context, entries []storage.Entry) (quota.Usage, error) {
-	if len(entries) == 0 {
+// Update implements storage.Maildrop.
+func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Entry) (quota.Usage, error) {
+	if len(expunged)+len(retrieved) == 0 {
 		return quota.Usage{}, nil
 	}
-	ranges, err := m.ranges(ctx, entries)
+	gone, err := m.ranges(ctx, expunged)
+	if err != nil {
+		return quota.Usage{}, err
+	}
+	seen, err := m.ranges(ctx, retrieved)
 	if err != nil {
 		return quota.Usage{}, err
 	}
 	var removed quota.Usage
 	j := &job{frees: true}
 	j.apply = func(c *conn) error {
+		now := time.Now()
 		removed = quota.Usage{}
-		for _, r := range ranges {
-			u, err := expungeRange(c, m.id, r[0], r[1])
+		for _, r := range seen {
+			_, _, err := c.exec("UPDATE entry SET retrieved = ?4 WHERE maildrop = ?1 AND sequence BETWEEN ?2 AND ?3 AND retrieved IS NULL",
+				m.id, r[0], r[1], now.Unix())
+			if err != nil {
+				return err
+			}
+		}
+		if len(gone) == 0 {
+			return nil
+		}
+		keep, err := keepDeleted(c, m.id)
+		if err != nil {
+			return err
+		}
+		for _, r := range gone {
+			if keep > 0 {
+				if err := putAside(c, m.id, r, now, keep); err != nil {
+					return err
+				}
+			}
+			u, err := expungeRange(c, m.id, r[0], r[1], keep > 0)
 			if err != nil {
 				return err
 			}
 			removed = removed.Add(u)
 		}
-		_, _, err := c.exec("UPDATE maildrop SET octets = octets - ?2, messages = messages - ?3 WHERE id = ?1",
-			m.id, removed.Octets, removed.Messages)
-		return err
+		return uncount(c, m.id, removed)
 	}
 	if err := m.store.writer.do(ctx, j); err != nil {
 		return quota.Usage{}, err
@@ -39,10 +62,37 @@ func (m *maildrop) Expunge(ctx context.Context, entries []storage.Entry) (quota.
 	return removed, nil
 }
 
+// keepDeleted is how long what is deleted from a maildrop is kept aside.
+func keepDeleted(c *conn, maildrop int64) (time.Duration, error) {
+	seconds, err := c.number(`SELECT coalesce(keep_deleted, (SELECT keep_deleted FROM domain WHERE id = m.domain), 0)
+FROM mailbox m WHERE id = ?`, maildrop)
+	return time.Duration(seconds) * time.Second, err
+}
+
+// putAside copies the entries of a run of sequences to where Undelete finds
+// them; they take their bodies along.
+func putAside(c *conn, maildrop int64, r [2]int64, now time.Time, keep time.Duration) error {
+	_, _, err := c.exec(`INSERT INTO removed (maildrop, octets, body, shared, own, at, until)
+SELECT maildrop, octets, body, shared, own, ?4, ?5 FROM entry
+WHERE maildrop = ?1 AND sequence BETWEEN ?2 AND ?3 ORDER BY sequence`,
+		maildrop, r[0], r[1], now.Unix(), now.Add(keep).Unix())
+	return err
+}
+
+// uncount takes what was removed out of a maildrop's counters.
+func uncount(c *conn, maildrop int64, removed quota.Usage) error {
+	_, _, err := c.exec("UPDATE maildrop SET octets = octets - ?2, messages = messages - ?3 WHERE id = ?1",
+		maildrop, removed.Octets, removed.Messages)
+	return err
+}
+
 // ranges turns messages into runs of sequences that hold nothing else: between
 // two neighbours of the snapshot no other message can be. Deleting all that
 // was fetched is then one range.
 func (m *maildrop) ranges(ctx context.Context, marked []storage.Entry) ([][2]int64, error) {
+	if len(marked) == 0 {
+		return nil, nil
+	}
 	all, err := m.Entries(ctx)
 	if err != nil {
 		return nil, err
@@ -68,33 +118,43 @@ func (m *maildrop) ranges(ctx context.Context, marked []storage.Entry) ([][2]int
 }
 
 // expungeRange removes the entries of a run of sequences and dooms the bodies
-// that nobody else needs. The caller adjusts the counters.
-func expungeRange(c *conn, maildrop, from, to int64) (quota.Usage, error) {
-	var shared []int64
-	row, err := c.first("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0) FROM entry WHERE maildrop = ? AND sequence BETWEEN ? AND ?",
-		maildrop, from, to)
+// that nobody else needs, unless they are kept. The caller adjusts the counters.
+func expungeRange(c *conn, maildrop, from, to int64, keepBodies bool) (quota.Usage, error) {
+	const where = " FROM entry WHERE maildrop = ? AND sequence BETWEEN ? AND ?"
+	row, err := c.first("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, maildrop, from, to)
 	if err != nil {
 		return quota.Usage{}, err
 	}
 	removed := quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
-	if row[2].(int64) > 0 {
-		err = c.each("SELECT body FROM entry WHERE maildrop = ? AND sequence BETWEEN ? AND ? AND shared = 1",
-			func(row []driver.Value) error { shared = append(shared, row[0].(int64)); return nil }, maildrop, from, to)
-		if err != nil {
+	if !keepBodies {
+		if err := doomBodies(c, row[2].(int64) > 0, where, maildrop, from, to); err != nil {
 			return quota.Usage{}, err
 		}
 	}
-	for _, id := range shared {
-		if err := unshare(c, id); err != nil {
-			return quota.Usage{}, err
-		}
-	}
-	if _, _, err := c.exec("INSERT OR IGNORE INTO doomed (body) SELECT body FROM entry WHERE maildrop = ? AND sequence BETWEEN ? AND ? AND shared = 0",
-		maildrop, from, to); err != nil {
-		return quota.Usage{}, err
-	}
-	_, _, err = c.exec("DELETE FROM entry WHERE maildrop = ? AND sequence BETWEEN ? AND ?", maildrop, from, to)
+	_, _, err = c.exec("DELETE"+where, maildrop, from, to)
 	return removed, err
+}
+
+// doomBodies dooms the bodies of rows that are about to go, as far as nobody
+// else needs them.
+func doomBodies(c *conn, someShared bool, where string, args ...driver.Value) error {
+	if someShared {
+		var shared []int64
+		err := c.each("SELECT body"+where+" AND shared = 1", func(row []driver.Value) error {
+			shared = append(shared, row[0].(int64))
+			return nil
+		}, args...)
+		if err != nil {
+			return err
+		}
+		for _, id := range shared {
+			if err := unshare(c, id); err != nil {
+				return err
+			}
+		}
+	}
+	_, _, err := c.exec("INSERT OR IGNORE INTO doomed (body) SELECT body"+where+" AND shared = 0", args...)
+	return err
 }
 
 // unshare counts one entry less on a shared body, and dooms it with the last.

@@ -353,7 +353,7 @@ func TestUpkeep(t *testing.T) {
 	}
 	h.must(h.deliver("long", strings.Repeat("x", 3<<20)))
 	d, e := h.entries()
-	_, err := d.Expunge(background, e)
+	_, err := d.Update(background, e, nil)
 	h.must(err)
 	h.wait("doomed bodies to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
 	if n := h.count("SELECT count(*) FROM chunk") + h.count("SELECT count(*) FROM doomed"); n != 0 {

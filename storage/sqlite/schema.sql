@@ -8,6 +8,8 @@ CREATE TABLE domain (
     postmaster     INTEGER REFERENCES mailbox,    -- NULL: the oldest mailbox
     limit_octets   INTEGER,
     limit_messages INTEGER,
+    keep_retrieved INTEGER,                       -- seconds; NULL, 0: for good
+    keep_deleted   INTEGER,                       -- seconds; NULL, 0: not at all
     created        INTEGER NOT NULL
 ) STRICT;
 
@@ -19,9 +21,12 @@ CREATE TABLE mailbox (
     hash           TEXT    NOT NULL,
     limit_octets   INTEGER,
     limit_messages INTEGER,
+    keep_retrieved INTEGER,                       -- NULL: the domain's
+    keep_deleted   INTEGER,
     created        INTEGER NOT NULL,
     UNIQUE (domain, local)
 ) STRICT;
+CREATE INDEX mailbox_keep ON mailbox (keep_retrieved) WHERE keep_retrieved IS NOT NULL;
 
 CREATE TABLE alias (
     id     INTEGER PRIMARY KEY,
@@ -49,16 +54,32 @@ CREATE TABLE maildrop (
 
 -- Entries stand in append order; see DESIGN.md.
 CREATE TABLE entry (
-    id       INTEGER PRIMARY KEY,
-    maildrop INTEGER NOT NULL,
-    sequence INTEGER NOT NULL,
-    octets   INTEGER NOT NULL,                    -- prefix + own + body
-    body     INTEGER NOT NULL,
-    shared   INTEGER NOT NULL,                    -- 1: counted in share
-    uidl     TEXT    NOT NULL,
-    own      TEXT    NOT NULL
+    id        INTEGER PRIMARY KEY,
+    maildrop  INTEGER NOT NULL,
+    sequence  INTEGER NOT NULL,
+    octets    INTEGER NOT NULL,                   -- prefix + own + body
+    body      INTEGER NOT NULL,
+    shared    INTEGER NOT NULL,                   -- 1: counted in share
+    uidl      TEXT    NOT NULL,
+    own       TEXT    NOT NULL,
+    retrieved INTEGER                             -- when; NULL: not, or not noted
 ) STRICT;
 CREATE UNIQUE INDEX entry_maildrop ON entry (maildrop, sequence);
+CREATE INDEX entry_retrieved ON entry (maildrop, retrieved) WHERE retrieved IS NOT NULL;
+
+-- Entries that were deleted and can be brought back, outside the counters.
+CREATE TABLE removed (
+    id       INTEGER PRIMARY KEY,                 -- in the order of deletion
+    maildrop INTEGER NOT NULL,
+    octets   INTEGER NOT NULL,
+    body     INTEGER NOT NULL,
+    shared   INTEGER NOT NULL,
+    own      TEXT    NOT NULL,
+    at       INTEGER NOT NULL,
+    until    INTEGER NOT NULL                     -- then it goes for good
+) STRICT;
+CREATE INDEX removed_maildrop ON removed (maildrop, at);
+CREATE INDEX removed_until ON removed (until);
 
 -- chunks = 0: the content is in data. Otherwise in so many rows of chunk, whose
 -- id is body * 65536 + number.

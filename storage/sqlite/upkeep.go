@@ -33,19 +33,26 @@ func upkeep(c *conn) (more bool, err error) {
 	return freeBodies(c)
 }
 
-// emptyOrphan removes some entries of a removed mailbox's maildrop, and the
-// orphan itself with the last.
+// emptyOrphan removes some entries of a removed mailbox's maildrop, then what it
+// had put aside, and the orphan itself with the last.
 func emptyOrphan(c *conn, maildrop int64) error {
 	to, err := c.number("SELECT max(sequence) FROM (SELECT sequence FROM entry WHERE maildrop = ? ORDER BY sequence LIMIT ?)",
 		maildrop, int64(sliceEntries))
 	if err != nil {
 		return err
 	}
-	if to == 0 {
-		_, _, err := c.exec("DELETE FROM orphan WHERE maildrop = ?", maildrop)
+	if to > 0 {
+		_, err = expungeRange(c, maildrop, 0, to, false)
 		return err
 	}
-	_, err = expungeRange(c, maildrop, 0, to)
+	to, err = c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE maildrop = ? ORDER BY id LIMIT ?)", maildrop, int64(sliceEntries))
+	if err != nil {
+		return err
+	}
+	if to > 0 {
+		return forget(c, " FROM removed WHERE id <= ? AND maildrop = ?", to, maildrop)
+	}
+	_, _, err = c.exec("DELETE FROM orphan WHERE maildrop = ?", maildrop)
 	return err
 }
 

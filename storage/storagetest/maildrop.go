@@ -34,7 +34,7 @@ func testSnapshot(t *testing.T, f *fixture) {
 	if len(entries) != 3 || early.Usage().Messages != 3 {
 		t.Fatalf("a snapshot shows %d messages, usage %+v; want 3", len(entries), early.Usage())
 	}
-	if _, err := early.Expunge(background, entries); err != nil {
+	if _, err := early.Update(background, entries, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.wantDrop(look, late)
@@ -49,7 +49,7 @@ func testExpunge(t *testing.T, f *fixture) {
 	all := f.fill(look, 10)
 	d, e := f.openDrop(look)
 	marked := []storage.Entry{e[0], e[2], e[3], e[4], e[9]}
-	removed, err := d.Expunge(background, marked)
+	removed, err := d.Update(background, marked, nil)
 	f.must(err)
 	var want quota.Usage
 	for _, m := range marked {
@@ -60,12 +60,12 @@ func testExpunge(t *testing.T, f *fixture) {
 	}
 	f.wantDrop(look, all[1], all[5], all[6], all[7], all[8])
 	// Again: those are gone, which is no error.
-	removed, err = d.Expunge(background, marked)
+	removed, err = d.Update(background, marked, nil)
 	f.must(err)
 	if removed != (quota.Usage{}) {
 		t.Fatalf("removed %+v twice", removed)
 	}
-	removed, err = d.Expunge(background, nil)
+	removed, err = d.Update(background, nil, nil)
 	f.must(err)
 	if removed != (quota.Usage{}) {
 		t.Fatalf("removed %+v for nothing", removed)
@@ -79,7 +79,7 @@ func testExpungeShared(t *testing.T, f *fixture) {
 	f.must(f.deliver(m))
 	for i, id := range m.to {
 		d, entries := f.openDrop(id)
-		if _, err := d.Expunge(background, entries); err != nil {
+		if _, err := d.Update(background, entries, nil); err != nil {
 			t.Fatal(err)
 		}
 		f.wantDrop(id)
@@ -103,7 +103,7 @@ func testGoneMessages(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 	others, all := f.openDrop(look)
-	_, err = others.Expunge(background, all)
+	_, err = others.Update(background, all, nil)
 	f.must(err)
 	if _, err := mine.Message(background, entries[1]); !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a removed message opens: %v", err)
@@ -119,7 +119,7 @@ func testGoneMessages(t *testing.T, f *fixture) {
 	if _, err := mine.Message(background, entries[0]); !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a removed message opens: %v", err)
 	}
-	removed, err := mine.Expunge(background, entries)
+	removed, err := mine.Update(background, entries, nil)
 	f.must(err)
 	if removed != (quota.Usage{}) {
 		t.Fatalf("removed %+v that were gone", removed)
@@ -131,7 +131,7 @@ func testReopen(t *testing.T, f *fixture) {
 	all := f.fill(look, 3)
 	_, before := f.openDrop(look)
 	d, entries := f.openDrop(look)
-	_, err := d.Expunge(background, entries[2:])
+	_, err := d.Update(background, entries[2:], nil)
 	f.must(err)
 	f.reopen()
 	f.wantDrop(look, all[:2]...)

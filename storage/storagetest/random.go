@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
@@ -24,6 +25,9 @@ func testRandom(t *testing.T, f *fixture) {
 	for i := range boxes {
 		id := f.mailbox(fmt.Sprintf("u%d@me.com", i), quota.Limit{Octets: limit, Messages: 12})
 		ids = append(ids, id)
+		if i%2 == 1 { // what is put aside must not show
+			f.retention(fmt.Sprintf("u%d@me.com", i), directory.Retention{Retrieved: day, Deleted: day})
+		}
 		model[id] = nil
 	}
 	fits := func(id mail.MailboxID, m message) bool {
@@ -65,7 +69,7 @@ func testRandom(t *testing.T, f *fixture) {
 					kept = append(kept, model[id][i])
 				}
 			}
-			if _, err := d.Expunge(background, marked); err != nil {
+			if _, err := d.Update(background, marked, entries); err != nil {
 				t.Fatalf("step %d: %v", step, err)
 			}
 			model[id] = kept

@@ -1,0 +1,165 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"time"
+
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// perSlice is how many messages one transaction of this file moves, so that no
+// delivery waits long for it.
+const perSlice = 100
+
+// Undelete implements storage.Store.
+func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error) {
+	for more := true; more && err == nil; {
+		var part quota.Usage
+		part, more, err = s.undeleteSome(ctx, int64(id), since.Unix(), limit, newID)
+		restored = restored.Add(part)
+	}
+	if err != nil {
+		return restored, left, err
+	}
+	err = s.readers.use(ctx, func(c *conn) error {
+		row, err := c.first("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE maildrop = ? AND at >= ?", int64(id), since.Unix())
+		if err == nil {
+			left = quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
+		}
+		return err
+	})
+	return restored, left, err
+}
+
+// aside is a row of removed.
+type aside struct{ id, octets int64 }
+
+func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit quota.Limit, newID func() string) (restored quota.Usage, more bool, err error) {
+	err = s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+		restored, more = quota.Usage{}, false
+		known, err := c.number("SELECT count(*) FROM maildrop WHERE id = ?", maildrop)
+		if err != nil {
+			return err
+		}
+		if known == 0 {
+			refuse(storage.ErrNoMaildrop)
+			return nil
+		}
+		var rows []aside
+		err = c.each("SELECT id, octets FROM removed WHERE maildrop = ? AND at >= ? ORDER BY id LIMIT ?", func(row []driver.Value) error {
+			rows = append(rows, aside{row[0].(int64), row[1].(int64)})
+			return nil
+		}, maildrop, since, int64(perSlice))
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			room, _, err := c.exec(roomQuery, maildrop, r.octets, limit.Octets, limit.Messages)
+			if err != nil || room == 0 {
+				return err
+			}
+			if err := bringBack(c, r.id, newID()); err != nil {
+				return err
+			}
+			restored = restored.Add(quota.Usage{Octets: r.octets, Messages: 1})
+		}
+		more = len(rows) == perSlice
+		return nil
+	})
+	return restored, more, err
+}
+
+// bringBack makes an entry of a row of removed, for which there is room.
+func bringBack(c *conn, id int64, uidl string) error {
+	_, _, err := c.exec(`INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own)
+SELECT maildrop, (SELECT last FROM maildrop WHERE id = r.maildrop), octets, body, shared, ?2, own
+FROM removed r WHERE id = ?1`, id, uidl)
+	if err != nil {
+		return err
+	}
+	_, _, err = c.exec("DELETE FROM removed WHERE id = ?", id)
+	return err
+}
+
+// Expire implements storage.Store.
+func (s *Store) Expire(ctx context.Context, now time.Time, report func(mail.MailboxID, storage.Entry)) error {
+	type due struct{ maildrop, before int64 }
+	list, err := collect(ctx, &s.readers, func(row []driver.Value) due {
+		return due{row[0].(int64), now.Unix() - row[1].(int64)}
+	}, `SELECT id, coalesce(keep_retrieved, (SELECT keep_retrieved FROM domain WHERE id = m.domain)) AS keep
+FROM mailbox m WHERE keep > 0`)
+	if err != nil {
+		return err
+	}
+	for _, d := range list {
+		for more := true; more; {
+			var gone []storage.Entry
+			if gone, more, err = s.expireSome(ctx, d.maildrop, d.before); err != nil {
+				return err
+			}
+			for _, e := range gone {
+				report(mail.MailboxID(d.maildrop), e)
+			}
+		}
+	}
+	for more := true; more; {
+		if more, err = s.forgetSome(ctx, now.Unix()); err != nil {
+			return err
+		}
+	}
+	s.writer.tidy()
+	return nil
+}
+
+// expireSome removes some messages of a maildrop that were retrieved before a
+// time.
+func (s *Store) expireSome(ctx context.Context, maildrop, before int64) (gone []storage.Entry, more bool, err error) {
+	j := &job{frees: true}
+	j.apply = func(c *conn) error {
+		gone = nil
+		err := c.each("SELECT sequence, octets, uidl FROM entry WHERE maildrop = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
+			gone = append(gone, storage.Entry{Sequence: row[0].(int64), Octets: row[1].(int64), UIDL: row[2].(string)})
+			return nil
+		}, maildrop, before, int64(perSlice))
+		if err != nil {
+			return err
+		}
+		var removed quota.Usage
+		for _, e := range gone {
+			u, err := expungeRange(c, maildrop, e.Sequence, e.Sequence, false)
+			if err != nil {
+				return err
+			}
+			removed = removed.Add(u)
+		}
+		return uncount(c, maildrop, removed)
+	}
+	err = s.writer.do(ctx, j)
+	return gone, len(gone) == perSlice, err
+}
+
+// forgetSome drops some deleted messages whose time to be brought back is over.
+func (s *Store) forgetSome(ctx context.Context, now int64) (more bool, err error) {
+	j := &job{frees: true}
+	j.apply = func(c *conn) error {
+		to, err := c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE until <= ? ORDER BY id LIMIT ?)", now, int64(perSlice))
+		more = to > 0
+		if err != nil || !more {
+			return err
+		}
+		return forget(c, " FROM removed WHERE id <= ? AND until <= ?", to, now)
+	}
+	err = s.writer.do(ctx, j)
+	return more, err
+}
+
+// forget deletes rows of removed and dooms their bodies.
+func forget(c *conn, where string, args ...driver.Value) error {
+	err := doomBodies(c, true, where, args...)
+	_, _, deleted := c.exec("DELETE"+where, args...)
+	return errors.Join(err, deleted)
+}

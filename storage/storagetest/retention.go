@@ -1,0 +1,180 @@
+package storagetest
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+const day = 24 * time.Hour
+
+func (f *fixture) retention(name string, r directory.Retention) {
+	f.t.Helper()
+	f.must(f.ChangeMailbox(background, address(name), func(m *directory.Mailbox) { m.Retention = r }))
+}
+
+// expire runs Expire so long from now and returns the UIDLs it reports.
+func (f *fixture) expire(after time.Duration) string {
+	f.t.Helper()
+	var gone []string
+	f.must(f.Expire(background, time.Now().Add(after), func(id mail.MailboxID, e storage.Entry) {
+		gone = append(gone, fmt.Sprint(id, ":", e.UIDL))
+	}))
+	return strings.Join(gone, " ")
+}
+
+func testExpire(t *testing.T, f *fixture) {
+	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)
+	shared := message{id: "shared", content: "x", to: []mail.MailboxID{look, other}}
+	f.must(f.deliver(shared))
+	all := f.fill(look, 4)
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Retrieved = 14 * day }))
+	f.retention("other@me.com", directory.Retention{Retrieved: directory.RetentionOff})
+
+	for _, id := range []mail.MailboxID{look, other} {
+		d, e := f.openDrop(id)
+		_, err := d.Update(background, nil, e[:1])
+		f.must(err)
+		if id == look {
+			_, err = d.Update(background, e[2:3], e[1:2])
+			f.must(err)
+		}
+	}
+	// What nobody retrieved is never removed, nor anything before its time.
+	if gone := f.expire(13 * day); gone != "" {
+		t.Fatalf("expired early: %s", gone)
+	}
+	if gone, want := f.expire(15*day), fmt.Sprintf("%d:shared %d:m0", look, look); gone != want {
+		t.Fatalf("expired %q, want %q", gone, want)
+	}
+	f.wantDrop(look, all[2], all[3])
+	f.wantDrop(other, shared)
+	if gone := f.expire(1000 * day); gone != "" {
+		t.Fatalf("expired twice: %s", gone)
+	}
+}
+
+func testExpireMany(t *testing.T, f *fixture) {
+	look := f.mailbox("look@me.com", inherit)
+	f.retention("look@me.com", directory.Retention{Retrieved: day, Deleted: 7 * day})
+	f.fill(look, 250)
+	d, e := f.openDrop(look)
+	_, err := d.Update(background, nil, e)
+	f.must(err)
+	late := message{id: "late", to: []mail.MailboxID{look}}
+	f.must(f.deliver(late))
+	if n := len(strings.Fields(f.expire(2 * day))); n != 250 {
+		t.Fatalf("%d expired", n)
+	}
+	f.wantDrop(look, late)
+	// Expiry is not something to undo.
+	restored, left, err := f.Undelete(background, look, time.Time{}, quota.Limit{}, mail.NewID)
+	f.must(err)
+	if restored.Messages+left.Messages != 0 {
+		t.Fatalf("undeleted %+v, left %+v", restored, left)
+	}
+}
+
+func testExpiries(t *testing.T, f *fixture) {
+	want := func(values ...time.Duration) {
+		t.Helper()
+		got, err := f.Expiries(background)
+		f.must(err)
+		if len(got) != len(values) {
+			t.Fatalf("got %v, want %v", got, values)
+		}
+		for i, v := range values {
+			if got[i] != v {
+				t.Fatalf("got %v, want %v", got, values)
+			}
+		}
+	}
+	want()
+	f.mailbox("look@me.com", inherit)
+	want(0)
+	f.retention("look@me.com", directory.Retention{Retrieved: 3 * day, Deleted: day})
+	want(0, 3*day)
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention = directory.Retention{Retrieved: 3 * day} }))
+	want(3 * day)
+	found, err := f.Lookup(background, address("look@me.com"))
+	f.must(err)
+	if found.Mailbox.EffectiveRetention != (directory.Retention{Retrieved: 3 * day, Deleted: day}) {
+		t.Fatalf("effective %+v", found.Mailbox.EffectiveRetention)
+	}
+}
+
+func testUndelete(t *testing.T, f *fixture) {
+	look, other := f.mailbox("look@me.com", quota.Limit{Octets: 0, Messages: 5}), f.mailbox("other@me.com", inherit)
+	f.retention("look@me.com", directory.Retention{Deleted: 7 * day})
+	both := message{id: "both", content: strings.Repeat("y", 2*chunk), to: []mail.MailboxID{look, other}}
+	f.must(f.deliver(both))
+	all := append([]message{both}, f.fill(look, 4)...)
+	for _, id := range []mail.MailboxID{look, other} {
+		d, e := f.openDrop(id)
+		_, err := d.Update(background, e, nil)
+		f.must(err)
+		f.wantDrop(id)
+	}
+	f.recount()
+	// Deleted mail is outside the quota.
+	f.must(f.deliver(message{id: "new1", content: "n", to: []mail.MailboxID{look}}))
+	f.must(f.deliver(message{id: "new2", content: "n", to: []mail.MailboxID{look}}))
+	ids := 0
+	newID := func() string { ids++; return fmt.Sprint("again", ids) }
+	if restored, _, err := f.Undelete(background, look, time.Now().Add(time.Hour), quota.Limit{}, newID); err != nil || restored.Messages != 0 {
+		t.Fatalf("since an hour from now: %+v, %v", restored, err)
+	}
+	restored, left, err := f.Undelete(background, look, time.Time{}, quota.Limit{}, newID)
+	f.must(err)
+	if restored.Messages != 3 || left.Messages != 2 {
+		t.Fatalf("restored %+v, left %+v", restored, left)
+	}
+	f.recount()
+	f.limit("look@me.com", inherit)
+	_, left, err = f.Undelete(background, look, time.Time{}, quota.Limit{}, newID)
+	f.must(err)
+	if left.Messages != 0 {
+		t.Fatalf("left %+v", left)
+	}
+	want := []message{{id: "new1", content: "n"}, {id: "new2", content: "n"}}
+	for i, m := range all {
+		want = append(want, message{id: fmt.Sprint("again", i+1), content: m.content})
+	}
+	f.wantDrop(look, want...)
+	f.wantDrop(other) // nothing was kept for it
+
+	// After its time it is gone for good.
+	d, e := f.openDrop(look)
+	_, err = d.Update(background, e, nil)
+	f.must(err)
+	f.expire(6 * day)
+	f.expire(8 * day)
+	if restored, left, err = f.Undelete(background, look, time.Time{}, quota.Limit{}, newID); err != nil || restored.Messages+left.Messages != 0 {
+		t.Fatalf("restored %+v, left %+v, %v", restored, left, err)
+	}
+	_, _, err = f.Undelete(background, look+99, time.Time{}, quota.Limit{}, newID)
+	f.wantError(err, storage.ErrNoMaildrop)
+}
+
+// A mailbox that goes takes along what it had put aside.
+func testRemoveWithDeleted(t *testing.T, f *fixture) {
+	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Deleted = day }))
+	both := message{id: "both", content: "y", to: []mail.MailboxID{look, other}}
+	f.must(f.deliver(both))
+	f.fill(look, 3)
+	d, e := f.openDrop(look)
+	_, err := d.Update(background, e[:2], nil)
+	f.must(err)
+	_, err = f.RemoveMailbox(background, address("look@me.com"))
+	f.must(err)
+	f.recount()
+	f.reopen()
+	f.wantDrop(other, both)
+}
