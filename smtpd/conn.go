@@ -180,6 +180,7 @@ func (c *conn) inspect(line []byte) []byte {
 		if !c.beginChunk(argument) {
 			return nil
 		}
+		c.beginContent()
 		c.chunked = true
 		c.mute = "354"
 		return []byte("DATA\r\n")

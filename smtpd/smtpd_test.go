@@ -157,6 +157,15 @@ func TestTruncatedChunkIsNotStored(t *testing.T) {
 	}
 }
 
+// A refused chunk that comes after the refusal is thrown away like any other.
+func TestRefusedChunkMayComeLate(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	c.do("BDAT 5 LAST", "502")
+	c.say("hello")
+	c.do("NOOP", "250")
+}
+
 // drained waits until no session is left, by shutting the server down.
 func (w *world) drained() {
 	w.t.Helper()
