@@ -45,8 +45,7 @@ const pageSize = 8192
 
 // openConn opens the database file at path with a page cache of so many KiB.
 func openConn(path string, cacheKiB int) (*conn, error) {
-	dsn := (&url.URL{Scheme: "file", Path: path}).String()
-	opened, err := (&sqlite3.SQLiteDriver{}).Open(dsn)
+	opened, err := (&sqlite3.SQLiteDriver{}).Open(databaseURI(path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -57,6 +56,9 @@ func openConn(path string, cacheKiB int) (*conn, error) {
 	}
 	return c, nil
 }
+
+// databaseURI names a file to SQLite, whatever characters its path has.
+func databaseURI(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
 
 func (c *conn) apply(cacheKiB int) error {
 	first := fmt.Sprintf("PRAGMA page_size = %d; PRAGMA cache_size = -%d", pageSize, cacheKiB)

@@ -212,23 +212,32 @@ func TestMigrations(t *testing.T) {
 			t.Fatalf("version %d, %v; want %d", got, err, want)
 		}
 	}
-	if err := migrate(open(), "CREATE TABLE one (a INTEGER)", nil); err != nil {
+	if err := migrate(open(), "CREATE TABLE one (a INTEGER)", nil, nil); err != nil {
 		t.Fatal(err)
+	}
+	version(1)
+	asked := int64(0)
+	before := func(v int64) error { asked = v; return nil }
+	if err := migrate(open(), first, steps, func(int64) error { return errors.New("no backup") }); err == nil {
+		t.Fatal("an upgrade went on without its backup")
 	}
 	version(1)
 	broken := []string{"CREATE TABLE two (b INTEGER); CREATE TABLE one (a INTEGER)"}
-	if err := migrate(open(), first, broken); err == nil || !strings.Contains(err.Error(), "upgrade from schema 1 to 2") {
+	if err := migrate(open(), first, broken, before); err == nil || !strings.Contains(err.Error(), "upgrade from schema 1 to 2") {
 		t.Fatalf("a broken step: %v", err)
 	}
 	version(1)
-	if err := migrate(open(), first, steps); err != nil {
+	if err := migrate(open(), first, steps, before); err != nil {
 		t.Fatal(err)
 	}
 	version(2)
+	if asked != 1 {
+		t.Errorf("asked before the upgrade of version %d", asked)
+	}
 	if _, err := open().number("SELECT b FROM two"); err != nil {
 		t.Fatal(err)
 	}
-	if err := migrate(open(), first, nil); !errors.Is(err, ErrNewer) {
+	if err := migrate(open(), first, nil, before); !errors.Is(err, ErrNewer) {
 		t.Fatalf("a newer schema: %v", err)
 	}
 }

@@ -21,12 +21,18 @@ var migrations = []string{}
 var ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
 
 // migrate creates the schema in an empty database or upgrades an older one, in
-// one transaction. Two processes may call it at once.
-func migrate(c *conn, schema string, migrations []string) error {
+// one transaction; before an upgrade it calls before. Two processes may call it
+// at once.
+func migrate(c *conn, schema string, migrations []string, before func(version int64) error) error {
 	newest := int64(len(migrations) + 1)
 	version, err := c.number("PRAGMA user_version")
 	if err != nil || version == newest {
 		return err
+	}
+	if 0 < version && version < newest {
+		if err := before(version); err != nil {
+			return err
+		}
 	}
 	if err := c.script("BEGIN IMMEDIATE"); err != nil {
 		return err

@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,10 +47,21 @@ type Options struct {
 	// MaxStaged bounds the content of unfinished transfers, in octets; 0 is no
 	// limit.
 	MaxStaged int64
+	// NoBackup lets an older schema be upgraded without the backup that is
+	// otherwise made first.
+	NoBackup bool
 	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
 	Buffers *buffers.Pool
 	// Logger hears of the store's condition; nil discards.
 	Logger *slog.Logger
+}
+
+// path is where the database is.
+func (o Options) path(dir string) (string, error) {
+	if o.Path == "" {
+		return filepath.Abs(filepath.Join(dir, "mailsrv.db"))
+	}
+	return filepath.Abs(o.Path)
 }
 
 // Store is the store on SQLite. All methods may be called at once.
@@ -71,15 +84,11 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	s := &Store{options: o, path: o.Path, buffers: o.Buffers, logger: o.Logger}
-	if s.path == "" {
-		s.path = filepath.Join(dir, "mailsrv.db")
-	}
-	path, err := filepath.Abs(s.path)
+	path, err := o.path(dir)
 	if err != nil {
 		return nil, err
 	}
-	s.path = path
+	s := &Store{options: o, path: path, buffers: o.Buffers, logger: o.Logger}
 	if s.buffers == nil {
 		s.buffers = buffers.NewPool(16<<20, 30*time.Second)
 	}
@@ -109,7 +118,7 @@ func (s *Store) open(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := migrate(c, schema, migrations); err != nil {
+	if err := migrate(c, schema, migrations, s.beforeUpgrade(c)); err != nil {
 		c.Close()
 		return fmt.Errorf("%s: %w", s.path, err)
 	}
@@ -125,6 +134,32 @@ func (s *Store) open(dir string) error {
 	}
 	s.writer = newCommitter(s.path, c, s.space, s.logger, work)
 	return nil
+}
+
+// smallStore is the size up to which an upgrade makes its own backup.
+const smallStore = 1 << 30
+
+// beforeUpgrade returns what is done before an older schema is changed: a small
+// store is copied beside itself, a large one is the administrator's to copy.
+func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
+	return func(version int64) error {
+		if s.options.NoBackup {
+			return nil
+		}
+		octets, err := c.number("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
+		if err != nil {
+			return err
+		}
+		if octets >= smallStore {
+			return fmt.Errorf("the store has schema %d and is to be upgraded: make a backup with the version that wrote it (mailsrv backup FILE), then start with --no-backup", version)
+		}
+		file := fmt.Sprintf("%s.schema-%d", s.path, version)
+		if err := s.Backup(context.Background(), file, func(int64, int64) {}); err != nil && !errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("backup before the upgrade from schema %d: %w", version, err)
+		}
+		s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; a backup from before was made", logs.File, file)
+		return nil
+	}
 }
 
 // Close commits what waits and closes everything. Nothing may be in use.

@@ -1,0 +1,221 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// backupStep is how many pages are copied between two reports of progress.
+const backupStep = 256
+
+// Backup writes a copy of the whole store into a new file, as it stands at one
+// moment: what is delivered meanwhile is not in it. A server may be at work;
+// nothing waits for the backup. progress hears how many octets of how many have
+// been copied. An existing file is not overwritten: fs.ErrExist.
+func (s *Store) Backup(ctx context.Context, file string, progress func(done, total int64)) error {
+	source, err := openConn(s.path, readerCacheKiB)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	return backup(ctx, source, file, progress)
+}
+
+// backup copies a database inside one read transaction, so that it ends
+// however much is written meanwhile.
+func backup(ctx context.Context, source *conn, file string, progress func(done, total int64)) (err error) {
+	if _, err := os.Lstat(file); err == nil {
+		return fmt.Errorf("%s: %w", file, fs.ErrExist)
+	}
+	part := file + ".part"
+	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(part)
+		}
+	}()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := source.script("BEGIN"); err != nil {
+		return err
+	}
+	defer source.script("ROLLBACK")
+	size, err := source.number("SELECT page_size FROM pragma_page_size, (SELECT count(*) FROM sqlite_schema)")
+	if err != nil {
+		return err
+	}
+	if err := copyPages(ctx, source, part, func(done, total int64) { progress(done*size, total*size) }); err != nil {
+		return fmt.Errorf("copy to %s: %w", part, err)
+	}
+	if err := syncPath(part); err != nil {
+		return err
+	}
+	if err := os.Rename(part, file); err != nil {
+		return err
+	}
+	return syncPath(filepath.Dir(file))
+}
+
+func copyPages(ctx context.Context, source *conn, file string, progress func(done, total int64)) error {
+	opened, err := (&sqlite3.SQLiteDriver{}).Open(databaseURI(file))
+	if err != nil {
+		return err
+	}
+	target := opened.(*sqlite3.SQLiteConn)
+	defer target.Close()
+	copying, err := target.Backup("main", source.SQLiteConn, "main")
+	if err != nil {
+		return err
+	}
+	for done := false; !done; {
+		before := copying.Remaining()
+		if done, err = copying.Step(backupStep); err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return errors.Join(err, copying.Close())
+		}
+		progress(int64(copying.PageCount()-copying.Remaining()), int64(copying.PageCount()))
+		if !done && before == copying.Remaining() {
+			time.Sleep(10 * time.Millisecond) // the source is busy for a moment
+		}
+	}
+	if err := copying.Close(); err != nil {
+		return err
+	}
+	// One file that is whole by itself.
+	_, err = target.Exec("PRAGMA journal_mode = DELETE", nil)
+	return err
+}
+
+func syncPath(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// ErrNotEmpty says that a restore found a store where it should put one.
+var ErrNotEmpty = errors.New("the data directory holds mail already: restore into an empty one")
+
+// Restore puts a backup into an empty data directory, after recounting all of
+// it; findings are reported and refuse it. Errors: ErrLocked, ErrNotEmpty,
+// ErrNewer. After an error the directory is as it was.
+func Restore(ctx context.Context, dir string, o Options, file string, progress func(done, total int64), report func(finding string)) (err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	lock, err := lockDirectory(dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	path, err := o.path(dir)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", path, errors.Join(ErrNotEmpty, err))
+	}
+	part := path + ".restore"
+	defer func() {
+		for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+			if err != nil {
+				os.Remove(part + suffix)
+			}
+		}
+	}()
+	if err := copyFile(ctx, file, part, progress); err != nil {
+		return err
+	}
+	if err := verify(ctx, part, report); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := syncPath(part); err != nil {
+		return err
+	}
+	if err := os.Rename(part, path); err != nil {
+		return err
+	}
+	return syncPath(dir)
+}
+
+// verify opens a copy as a store, which upgrades it where it is older, and
+// recounts it.
+func verify(ctx context.Context, path string, report func(string)) error {
+	if err := isOurs(path); err != nil {
+		return err
+	}
+	s, err := Open(ctx, filepath.Dir(path), Options{Path: path, NoBackup: true})
+	if err != nil {
+		return err
+	}
+	remaining, err := s.Check(ctx, false, report)
+	if closed := s.Close(); err == nil {
+		err = closed
+	}
+	if err == nil && remaining > 0 {
+		err = fmt.Errorf("the backup does not agree with itself (%d findings): use another one", remaining)
+	}
+	return err
+}
+
+// isOurs refuses a file that is no store of ours before anything is made of it.
+func isOurs(path string) error {
+	c, err := openConn(path, readerCacheKiB)
+	if err == nil {
+		defer c.Close()
+		var id int64
+		if id, err = c.number("PRAGMA application_id"); err == nil && id == applicationID {
+			return nil
+		}
+	}
+	if err == nil || is(err, sqlite3.ErrNotADB) {
+		return errors.New("this is no backup of mailsrv")
+	}
+	return err
+}
+
+// copyFile copies to a new private file.
+func copyFile(ctx context.Context, from, to string, progress func(done, total int64)) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for done := int64(0); ; progress(done, info.Size()) {
+		n, err := io.CopyN(out, in, backupStep*pageSize)
+		done += n
+		switch {
+		case err == io.EOF:
+			return out.Close()
+		case err != nil:
+			return err
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}
