@@ -34,7 +34,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		SilenceUsage:  true,
 	},
 		p.serveCommand(), p.domainCommand(), p.mailboxCommand(), p.aliasCommand(), p.quotaCommand(),
-		p.maildropCommand(), p.checkCommand(), p.versionCommand(), p.completionCommand(), p.manCommand(),
+		p.maildropCommand(), p.checkCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand(), p.completionCommand(), p.manCommand(),
 	)
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `FILE`")
 	root.CompletionOptions.DisableDefaultCmd = true

