@@ -3,8 +3,11 @@ package main_test
 import (
 	"bytes"
 	"encoding/base64"
+	"io"
 	"math/rand/v2"
-	"regexp"
+	"mime"
+	"mime/multipart"
+	"net/mail"
 	"strings"
 	"testing"
 )
@@ -68,14 +71,33 @@ func TestSwaksAttachments(t *testing.T) {
 	random.Read(attachment)
 	file := s.write("attachment.bin", string(attachment))
 	s.swaksDo("--to", "look@me.com", "--attach", "@"+file, "--attach", "@"+file)
-	parts := regexp.MustCompile(`(?si)base64\r\n\r\n([A-Za-z0-9+/=\r\n]+)`).FindAllStringSubmatch(s.pop3("/1"), -1)
-	if len(parts) != 2 {
-		t.Fatalf("%d attachments", len(parts))
+	message, err := mail.ReadMessage(strings.NewReader(s.pop3("/1")))
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, part := range parts {
-		if decoded, err := base64.StdEncoding.DecodeString(strings.TrimSpace(part[1])); err != nil || !bytes.Equal(decoded, attachment) {
-			t.Errorf("%d octets, error %v", len(decoded), err)
+	_, parameters, err := mime.ParseMediaType(message.Header.Get("Content-Type"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for parts := multipart.NewReader(message.Body, parameters["boundary"]); ; {
+		part, err := parts.NextPart()
+		if err == io.EOF {
+			break
 		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if part.FileName() == "" {
+			continue
+		}
+		found++
+		if got, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, part)); err != nil || !bytes.Equal(got, attachment) {
+			t.Errorf("%s: %d octets, error %v", part.FileName(), len(got), err)
+		}
+	}
+	if found != 2 {
+		t.Errorf("%d attachments", found)
 	}
 }
 
