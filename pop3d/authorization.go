@@ -209,7 +209,12 @@ func (s *session) login(name, password string) {
 		s.mistake(replyTemporary)
 		return
 	}
-	hold := s.server.locks.acquire(m.ID, time.Now())
+	delay, now := s.settings.LoginDelay, time.Now()
+	if delay > 0 && s.server.logins.since(m.ID, now) < delay {
+		s.notNow(replyTooSoon, name, "too soon after the last login")
+		return
+	}
+	hold := s.server.locks.acquire(m.ID, now)
 	if hold == nil {
 		s.notNow(replyInUse, name, "maildrop in use")
 		return
@@ -227,6 +232,9 @@ func (s *session) login(name, password string) {
 	}
 	s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
 	s.mailbox, s.maildrop = m, maildrop
+	if delay > 0 {
+		s.server.logins.add(m.ID, now)
+	}
 	usage := maildrop.Usage()
 	s.log(slog.LevelInfo, logs.Login,
 		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))

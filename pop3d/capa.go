@@ -1,8 +1,16 @@
 package pop3d
 
+import (
+	"fmt"
+	"strconv"
+	"time"
+)
+
 // capa lists what this connection can do (RFC 2449). Section 5: what is
-// available in AUTHORIZATION is announced in both states.
+// available in AUTHORIZATION is announced in both states, so that a client need
+// ask only once; the arguments of EXPIRE and LOGIN-DELAY alone may differ.
 func (s *session) capa() {
+	expire, known := s.expire()
 	s.reply("+OK capabilities follow")
 	s.reply("TOP")
 	s.reply("UIDL")
@@ -17,7 +25,50 @@ func (s *session) capa() {
 	s.reply("AUTH-RESP-CODE")
 	s.reply("PIPELINING")
 	s.reply("UTF8 USER")
-	s.reply("EXPIRE NEVER")
+	if known {
+		s.reply("EXPIRE " + expire)
+	}
+	if delay := s.settings.LoginDelay; delay > 0 {
+		seconds := (delay + time.Second - 1) / time.Second // rounded up: who waits so long is let in
+		s.reply("LOGIN-DELAY " + strconv.FormatInt(int64(seconds), 10))
+	}
 	s.reply("IMPLEMENTATION mailsrv")
 	s.reply(".")
 }
+
+// expire is what EXPIRE promises (RFC 2449 section 6.7). What is not known is
+// not promised.
+func (s *session) expire() (promise string, known bool) {
+	if s.maildrop != nil {
+		return expirePromise(s.mailbox.EffectiveRetention.Retrieved), true
+	}
+	keeps, err := s.server.directory.Expiries(s.server.ctx)
+	if err != nil {
+		s.fail(fmt.Errorf("read expiries: %w", err))
+		return "", false
+	}
+	return expirePromise(keeps...), true
+}
+
+// expirePromise is the argument of EXPIRE where retrieved messages stay so long,
+// 0 for good: the least number of whole days, with USER if another mailbox may
+// have another.
+func expirePromise(keeps ...time.Duration) string {
+	least, differ := 0, false
+	for _, keep := range keeps {
+		days := wholeDays(keep)
+		differ = differ || days != wholeDays(keeps[0])
+		if days > 0 && (least == 0 || days < least) {
+			least = days
+		}
+	}
+	switch {
+	case least == 0:
+		return "NEVER"
+	case differ:
+		return strconv.Itoa(least) + " USER"
+	}
+	return strconv.Itoa(least)
+}
+
+func wholeDays(d time.Duration) int { return int(d / (24 * time.Hour)) }

@@ -4,7 +4,8 @@
 // a file each. AUTHORIZATION proves who the client is, takes the maildrop's
 // lock and its snapshot. TRANSACTION answers from that snapshot, streams
 // messages, and marks those to be deleted. UPDATE, entered by QUIT alone,
-// expunges the marked messages in one call to the store.
+// expunges the marked messages in one call to the store, which also notes what
+// was retrieved where that begins a message's last days (EXPIRE).
 //
 // What always holds: nothing is deleted but at QUIT, all marks or none. After
 // the +OK of RETR and TOP a failing body ends the connection, and the final dot

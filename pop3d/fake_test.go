@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/netip"
 	"sync"
+	"time"
 
 	"mailsrv/internal/auth"
 	"mailsrv/internal/directory"
@@ -45,6 +46,7 @@ type store struct {
 	entriesErr error
 	expungeErr error
 	calls      []string // of methods, in order
+	noted      []string // UIDLs that Update was told were retrieved
 	open       int      // messages open
 }
 
@@ -104,12 +106,15 @@ func (d *maildrop) Message(_ context.Context, e storage.Entry) (storage.Message,
 	return &reader{store: d.store, message: m}, nil
 }
 
-func (d *maildrop) Update(_ context.Context, entries, _ []storage.Entry) (removed quota.Usage, err error) {
+func (d *maildrop) Update(_ context.Context, entries, retrieved []storage.Entry) (removed quota.Usage, err error) {
 	d.store.called("Update")
 	d.store.mu.Lock()
 	defer d.store.mu.Unlock()
 	if d.store.expungeErr != nil {
 		return quota.Usage{}, d.store.expungeErr
+	}
+	for _, e := range retrieved {
+		d.store.noted = append(d.store.noted, e.UIDL)
 	}
 	var kept []message
 	for _, m := range d.store.maildrops[d.id] {
@@ -172,15 +177,17 @@ func (r *reader) Close() {
 type authenticator struct{}
 
 const (
-	alice  mail.MailboxID = iota + 1 // three messages
-	bob                              // none
-	faulty                           // each message has a fault
-	grete                            // a name and a password in UTF-8
-	vast                             // one message of some MiB
+	alice   mail.MailboxID = iota + 1 // three messages
+	bob                               // none
+	faulty                            // each message has a fault
+	grete                             // a name and a password in UTF-8
+	vast                              // one message of some MiB
+	passing                           // three messages, of which the retrieved go after 36 hours
 )
 
 var mailboxes = map[string]mail.MailboxID{
 	"alice@me.com": alice, "bob@me.com": bob, "faulty@me.com": faulty, "gr\u00fcn@me.com": grete, "vast@me.com": vast,
+	"passing@me.com": passing,
 }
 
 var errUnexpected = errors.New("the disk is on fire")
@@ -201,5 +208,19 @@ func (authenticator) Login(_ context.Context, _ netip.Addr, name, password strin
 		return directory.Mailbox{}, auth.ErrRefused
 	}
 	address, err := mail.ParseAddress(name)
-	return directory.Mailbox{ID: id, Address: address, Enabled: true}, err
+	m := directory.Mailbox{ID: id, Address: address, Enabled: true}
+	if id == passing {
+		m.EffectiveRetention.Retrieved = 36 * time.Hour
+	}
+	return m, err
+}
+
+// expiries is a pop3d.Directory.
+type expiries []time.Duration
+
+func (e expiries) Expiries(context.Context) ([]time.Duration, error) {
+	if e == nil {
+		return nil, errUnexpected
+	}
+	return e, nil
 }

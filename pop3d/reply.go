@@ -5,6 +5,7 @@ package pop3d
 const (
 	replyRefused = "-ERR [AUTH] wrong name or password" // for whatever reason
 	replyInUse   = "-ERR [IN-USE] another session has this maildrop open"
+	replyTooSoon = "-ERR [LOGIN-DELAY] this mailbox was opened a short time ago, try again later"
 
 	replyTemporary   = "-ERR [SYS/TEMP] something failed here, try again later"
 	replyBusy        = "-ERR [SYS/TEMP] too many logins at once, try again later"

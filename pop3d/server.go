@@ -24,6 +24,13 @@ type Authenticator interface {
 	Login(ctx context.Context, client netip.Addr, name, password string) (directory.Mailbox, error)
 }
 
+// Directory tells what holds for the mailboxes in all; internal/directory does.
+type Directory interface {
+	// Expiries returns the different times after which retrieved messages go
+	// from some mailbox, 0 among them where they stay.
+	Expiries(ctx context.Context) ([]time.Duration, error)
+}
+
 // PlaintextLogin says where a password may cross without TLS. The values are
 // those of the configuration; any other means PlaintextNever.
 type PlaintextLogin string
@@ -40,7 +47,7 @@ func (p PlaintextLogin) allows(client netip.Addr) bool {
 	return p == PlaintextAlways || p == PlaintextLoopback && client.IsLoopback()
 }
 
-// Settings may change while the server runs. All must be set.
+// Settings may change while the server runs. All but LoginDelay must be set.
 type Settings struct {
 	PlaintextLogin PlaintextLogin
 	// IdleTimeout ends a session after so long without a whole command, or
@@ -50,30 +57,35 @@ type Settings struct {
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
 	LockTakeoverAfter time.Duration
+	// LoginDelay is the least time between two logins to one mailbox; 0: none.
+	LoginDelay time.Duration
 }
 
 // Config is what a server is made of. All but TLS must be set.
 type Config struct {
-	Store    storage.Store
-	Auth     Authenticator
-	Group    *listen.Group
-	TLS      *tls.Config // nil: neither STLS nor implicit TLS
-	Hostname string      // for the greeting
-	Logger   *slog.Logger
-	Settings Settings
+	Store     storage.Store
+	Directory Directory
+	Auth      Authenticator
+	Group     *listen.Group
+	TLS       *tls.Config // nil: neither STLS nor implicit TLS
+	Hostname  string      // for the greeting
+	Logger    *slog.Logger
+	Settings  Settings
 }
 
 // Server serves the maildrops of one store. Its methods may be called at once.
 type Server struct {
-	store    storage.Store
-	auth     Authenticator
-	group    *listen.Group
-	tls      *tls.Config
-	hostname string
-	logger   *slog.Logger
-	settings atomic.Pointer[Settings]
-	locks    locks
-	writers  sync.Pool // of *bufio.Writer; see output
+	store     storage.Store
+	directory Directory
+	auth      Authenticator
+	group     *listen.Group
+	tls       *tls.Config
+	hostname  string
+	logger    *slog.Logger
+	settings  atomic.Pointer[Settings]
+	locks     locks
+	logins    logins
+	writers   sync.Pool // of *bufio.Writer; see output
 
 	ctx    context.Context // of every session; ends when a drain gives up
 	cancel context.CancelFunc
@@ -86,7 +98,7 @@ type Server struct {
 // New makes a server that serves nothing yet.
 func New(c Config) *Server {
 	s := &Server{
-		store: c.Store, auth: c.Auth, group: c.Group, tls: c.TLS,
+		store: c.Store, directory: c.Directory, auth: c.Auth, group: c.Group, tls: c.TLS,
 		hostname: c.Hostname, logger: c.Logger,
 		writers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
 	}

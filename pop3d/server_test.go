@@ -86,12 +86,13 @@ var clientTLS = &tls.Config{InsecureSkipVerify: true}
 var vastText = "\r\n" + strings.Repeat(strings.Repeat("v", 998)+"\r\n", 32<<10)
 
 func newStore() *store {
+	three := []message{
+		{uidl: "one", text: "Subject: one\r\n\r\nline 1\r\n.line 2\r\n..\r\n.\r\nline 5\r\n"},
+		{uidl: "two", text: ".dot: first\r\nSubject: two\r\n\r\n"},
+		{uidl: "three", text: "Subject: three\r\n\r\nbody\x00\xff\r\n"},
+	}
 	return &store{maildrops: map[mail.MailboxID][]message{
-		alice: {
-			{uidl: "one", text: "Subject: one\r\n\r\nline 1\r\n.line 2\r\n..\r\n.\r\nline 5\r\n"},
-			{uidl: "two", text: ".dot: first\r\nSubject: two\r\n\r\n"},
-			{uidl: "three", text: "Subject: three\r\n\r\nbody\x00\xff\r\n"},
-		},
+		alice: three, passing: three,
 		faulty: {
 			{uidl: "gone", text: "x\r\n", openErr: storage.ErrGone},
 			{uidl: "damaged", text: "x\r\n", openErr: storage.ErrDamaged},
@@ -116,8 +117,8 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 	}
 	s := &setup{log: &record{}, served: make(chan error, 2)}
 	c := pop3d.Config{
-		Store: newStore(), Auth: authenticator{}, TLS: config, Hostname: "mail.me.com",
-		Logger: slog.New(slog.NewTextHandler(s.log, nil)),
+		Store: newStore(), Directory: expiries{0}, Auth: authenticator{}, TLS: config, Hostname: "mail.me.com",
+		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Settings: pop3d.Settings{
 			PlaintextLogin: pop3d.PlaintextLoopback, IdleTimeout: 10 * time.Minute, LockTakeoverAfter: time.Minute,
 		},
@@ -258,6 +259,8 @@ func TestTranscripts(t *testing.T) {
 			c.TLS = nil
 			c.Settings.PlaintextLogin = "" // unset is never
 		}),
+		"expire":       plain(func(c *pop3d.Config) { c.Directory = expiries{14*24*time.Hour + time.Hour, 0, 36 * time.Hour} }),
+		"login_delay":  plain(func(c *pop3d.Config) { c.Settings.LoginDelay = 90*time.Second + time.Millisecond }),
 		"implicit_tls": func(t *testing.T) net.Conn { return start(t, nil).dialTLS(t) },
 	} {
 		t.Run(dir, func(t *testing.T) { transcript.RunDir(t, "testdata/"+dir, dial, clientTLS) })

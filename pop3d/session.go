@@ -53,13 +53,14 @@ type session struct {
 	failures int
 
 	// TRANSACTION
-	mailbox   directory.Mailbox
-	maildrop  storage.Maildrop
-	entries   []storage.Entry // of the snapshot, once loaded
-	loaded    bool
-	marks     marks
-	marked    quota.Usage // what marks hold
-	retrieved quota.Usage
+	mailbox  directory.Mailbox
+	maildrop storage.Maildrop
+	entries  []storage.Entry // of the snapshot, once loaded
+	loaded   bool
+	marks    set         // messages marked as deleted
+	marked   quota.Usage // what marks hold
+	noted    set         // messages retrieved, where their retention asks
+	sent     quota.Usage // by RETR
 }
 
 // serve runs one session from greeting to close.
@@ -221,7 +222,7 @@ func (s *session) close() {
 	}
 	attributes := []slog.Attr{
 		slog.String(logs.Reason, s.over), slog.Duration(logs.Duration, time.Since(s.begun)),
-		slog.Int64(logs.Messages, s.retrieved.Messages), slog.Int64(logs.Octets, s.retrieved.Octets),
+		slog.Int64(logs.Messages, s.sent.Messages), slog.Int64(logs.Octets, s.sent.Octets),
 	}
 	if s.cause != nil {
 		attributes = append(attributes, slog.Any(logs.Error, s.cause))

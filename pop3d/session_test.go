@@ -246,7 +246,7 @@ func TestLogLines(t *testing.T) {
 	for event, want := range map[string][]string{
 		logs.LoginFailed: {`mailbox=alice@me.com reason="wrong name or password"`, `mailbox=alice@me.com reason="wrong name or password"`},
 		logs.Login:       {"proto=pop3 client=127.0.0.1 tls=false mailbox=alice@me.com messages=3 octets=103"},
-		logs.Expunged:    {"mailbox=alice@me.com messages=1 octets=26"},
+		logs.Expunged:    {"client=127.0.0.1 tls=false mailbox=alice@me.com messages=1 octets=26 id=three"},
 		logs.SessionEnd:  {"mailbox=alice@me.com reason=quit duration="},
 	} {
 		lines := s.log.lines(event)

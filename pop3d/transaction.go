@@ -43,10 +43,18 @@ func (s *session) transaction(verb, argument string) bool {
 	return true
 }
 
-// marks are the messages marked as deleted, by their index: one bit each.
-type marks []uint64
+// set is some of the snapshot's messages, by their index: one bit each.
+type set []uint64
 
-func (m marks) has(i int) bool { return i/64 < len(m) && m[i/64]&(1<<(i%64)) != 0 }
+func (s set) has(i int) bool { return i/64 < len(s) && s[i/64]&(1<<(i%64)) != 0 }
+
+// add puts in message i of a snapshot of n.
+func (s *set) add(i, n int) {
+	if *s == nil {
+		*s = make(set, (n+63)/64)
+	}
+	(*s)[i/64] |= 1 << (i % 64)
+}
 
 // usage is what the maildrop holds without the marked messages.
 func (s *session) usage() quota.Usage {
@@ -141,8 +149,12 @@ func (s *session) retr(argument string) {
 		return
 	}
 	e := s.entries[i]
-	if s.send(e, nil) {
-		s.retrieved = s.retrieved.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+	if !s.send(e, nil) {
+		return
+	}
+	s.sent = s.sent.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+	if s.mailbox.EffectiveRetention.Retrieved > 0 {
+		s.noted.add(i, len(s.entries))
 	}
 }
 
@@ -225,10 +237,7 @@ func (s *session) dele(argument string) {
 	if !ok {
 		return
 	}
-	if s.marks == nil {
-		s.marks = make(marks, (len(s.entries)+63)/64)
-	}
-	s.marks[i/64] |= 1 << (i % 64)
+	s.marks.add(i, len(s.entries))
 	s.marked = s.marked.Add(quota.Usage{Octets: s.entries[i].Octets, Messages: 1})
 	// Marks are work that a takeover would lose.
 	s.wire.patience = s.settings.IdleTimeout

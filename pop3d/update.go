@@ -3,26 +3,32 @@ package pop3d
 import (
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 
 	"mailsrv/internal/logs"
+	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
 // update is the UPDATE state (RFC 1939 section 6): the marked messages are
-// removed, all or none, and the session ends.
+// removed, all or none, and the session ends. In the same transaction it is
+// noted which others the client has got.
 func (s *session) update() {
 	line := replyBye
 	s.over = "quit"
-	if s.marked.Messages > 0 {
+	if s.marks != nil || s.noted != nil {
 		// A client that is gone has not got what it asked for before QUIT.
 		if err := s.out.flush(); err != nil {
 			s.unreadable(err)
 			return
 		}
-		if err := s.expunge(); err != nil {
-			s.fail(fmt.Errorf("expunge: %w", err))
-			line = replyNotExpunged
-			s.over = "expunge failed"
+		if err := s.settle(); err != nil {
+			s.fail(err)
+			if s.marked.Messages > 0 {
+				line = replyNotExpunged
+				s.over = "expunge failed"
+			}
 		}
 	}
 	// Free before the client hears of it: it may come back at once.
@@ -30,18 +36,42 @@ func (s *session) update() {
 	s.reply(line)
 }
 
-func (s *session) expunge() error {
+// settle tells the store what the session came to.
+func (s *session) settle() error {
 	marked := make([]storage.Entry, 0, s.marked.Messages)
+	var noted []storage.Entry
 	for i, e := range s.entries {
-		if s.marks.has(i) {
+		switch {
+		case s.marks.has(i):
 			marked = append(marked, e)
+		case s.noted.has(i):
+			noted = append(noted, e)
 		}
 	}
-	removed, err := s.maildrop.Update(s.server.ctx, marked, nil)
-	if err != nil {
-		return err
+	if len(marked)+len(noted) == 0 {
+		return nil
 	}
-	s.log(slog.LevelInfo, logs.Expunged,
-		slog.Int64(logs.Messages, removed.Messages), slog.Int64(logs.Octets, removed.Octets))
+	removed, err := s.maildrop.Update(s.server.ctx, marked, noted)
+	if err != nil {
+		return fmt.Errorf("update maildrop: %w", err)
+	}
+	s.logExpunged(marked, removed)
 	return nil
+}
+
+// perLine is how many messages a line of the log names.
+const perLine = 32
+
+// logExpunged says which messages the client deleted, on as many lines as that
+// takes; the first one says how much it was.
+func (s *session) logExpunged(marked []storage.Entry, removed quota.Usage) {
+	attributes := []slog.Attr{slog.Int64(logs.Messages, removed.Messages), slog.Int64(logs.Octets, removed.Octets)}
+	for part := range slices.Chunk(marked, perLine) {
+		var uidls []string
+		for _, e := range part {
+			uidls = append(uidls, e.UIDL)
+		}
+		s.log(slog.LevelInfo, logs.Expunged, append(attributes, slog.String(logs.ID, strings.Join(uidls, " ")))...)
+		attributes = nil
+	}
 }

@@ -103,7 +103,8 @@ func (p *program) serve(ctx context.Context) error {
 	})
 	pop3Group := listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", pop3Limits(cfg), logger)
 	reader := pop3d.New(pop3d.Config{
-		Hostname: cfg.Hostname, Store: store, Auth: auth.New(store, auth.Options{Logger: logger}), Group: pop3Group,
+		Hostname: cfg.Hostname, Store: store, Directory: store,
+		Auth: auth.New(store, auth.Options{Logger: logger}), Group: pop3Group,
 		TLS: certificate.Config(), Logger: logger,
 		Settings: pop3Settings(cfg),
 	})
@@ -180,6 +181,7 @@ func pop3Settings(c *config.Config) pop3d.Settings {
 		PlaintextLogin:    pop3d.PlaintextLogin(c.POP3.PlaintextLogin),
 		IdleTimeout:       c.POP3.IdleTimeout,
 		LockTakeoverAfter: c.POP3.LockTakeoverAfter,
+		LoginDelay:        c.POP3.LoginDelay,
 	}
 }
 

@@ -70,6 +70,7 @@ type POP3 struct {
 	MaxConnectionsPerClient int    // 0: no limit
 	IdleTimeout             time.Duration
 	LockTakeoverAfter       time.Duration
+	LoginDelay              time.Duration // 0: none
 }
 
 // Quota is the limit of mailboxes whose own and whose domain's is not set, and
