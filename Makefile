@@ -37,7 +37,8 @@ fuzz:
 	@deploy/setup build
 	@.ci/fuzz $(FUZZTIME)
 
-install: build
+install:
+	@[ -x mailsrv ] || $(MAKE) build
 	install -D -m 755 mailsrv $(DESTDIR)$(PREFIX)/bin/mailsrv
 	install -D -m 644 deploy/mailsrv.service $(DESTDIR)/etc/systemd/system/mailsrv.service
 	[ -e $(DESTDIR)/etc/mailsrv/mailsrv.yaml ] || install -D -m 644 deploy/mailsrv.yaml $(DESTDIR)/etc/mailsrv/mailsrv.yaml

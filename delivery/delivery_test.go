@@ -92,7 +92,7 @@ func TestDeclaredSizeIsExact(t *testing.T) {
 	w.must(err)
 	m, err := w.store.Lookup(background, address("a@me.com"))
 	w.must(err)
-	if m.Mailbox.Usage.Octets != size+trace || octets >= size+trace {
+	if m.Mailbox.Usage.Octets != size+trace || octets != size+trace {
 		t.Errorf("usage %+v after %d octets, want %d", m.Mailbox.Usage, octets, size+trace)
 	}
 }

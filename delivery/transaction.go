@@ -126,7 +126,7 @@ func (t *Transaction) noRoom(v quota.Verdict, alias bool, a mail.Address) error 
 }
 
 // Deliver reads the content to its end and commits it to every recipient, or
-// to none. ctx is the session's: it ends the reading, and the wait for the
+// to none. It returns the octets of the message in the first maildrop. ctx is the session's: it ends the reading, and the wait for the
 // commit. Errors: *Refusal; what content returned, wrapped; or an unexpected
 // one. A *Refusal may come before the content has been read to its end.
 func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets int64, err error) {
@@ -160,7 +160,7 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 	var misfit *storage.MisfitError
 	switch {
 	case err == nil:
-		return body.Octets(), nil
+		return d.Octets(d.To[0]), nil
 	case errors.As(err, &misfit):
 		return 0, t.misfitRefusal(misfit)
 	}

@@ -177,6 +177,9 @@ func (s *session) Logout() error {
 		return nil
 	}
 	s.cancel()
+	if s.conn.handed {
+		return nil // it goes on above TLS
+	}
 	s.logger.Info(logs.SessionEnd, logs.Messages, s.accepted, logs.Duration, time.Since(s.began).Round(time.Millisecond),
 		"refused", fmt.Sprint(s.refused))
 	return nil

@@ -24,9 +24,11 @@ func (p *program) backupCommand() *cobra.Command {
 password hashes, aliases and all mail, as they stand at one moment. The server
 may run meanwhile; it is not held up. The file is as secret as the store.
 
-The configuration file and the TLS key are not in it.`,
-		Example: `  mailsrv backup /var/backups/mail-$(date +%F).db
-  mailsrv restore /var/backups/mail-2026-11-20.db`,
+The configuration file and the TLS key are not in it. Run by root, the command
+takes the identity of the data directory's owner, who must be able to write to
+the folder.`,
+		Example: `  install -d -o mailsrv -g mailsrv -m 700 /var/backups/mailsrv
+  mailsrv backup /var/backups/mailsrv/$(date +%F).db`,
 	}
 	return p.command(c, exactly("a FILE"), func(ctx context.Context, args []string) error {
 		cfg, file, err := p.loadWith(args[0])
@@ -80,7 +82,7 @@ download nothing twice.`,
 		Example: `  systemctl stop mailsrv
   mv /var/lib/mailsrv /var/lib/mailsrv.old
   install -d -o mailsrv -g mailsrv -m 700 /var/lib/mailsrv
-  mailsrv restore /var/backups/mail-2026-11-20.db
+  mailsrv restore /var/backups/mailsrv/2026-11-20.db
   systemctl start mailsrv`,
 	}
 	return p.command(c, exactly("a FILE"), func(ctx context.Context, args []string) error {
@@ -105,7 +107,7 @@ download nothing twice.`,
 		if err != nil {
 			return fmt.Errorf("restore: %w (%s)", err, where(cfg))
 		}
-		p.printf("%s is restored and agrees with itself. Start the server with: mailsrv serve\n", file)
+		p.printf("%s is restored and agrees with itself. Now the server may be started.\n", file)
 		return nil
 	})
 }

@@ -129,8 +129,11 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", path, errors.Join(ErrNotEmpty, err))
+	// A log that is left of another database would be applied to this one.
+	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
+		if _, err := os.Lstat(path + suffix); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", path+suffix, errors.Join(ErrNotEmpty, err))
+		}
 	}
 	part := path + ".restore"
 	defer func() {

@@ -122,6 +122,20 @@ func TestRestoreRefusesWhatIsNoBackup(t *testing.T) {
 	}
 }
 
+// The log of a database that was moved away would be applied to the restored one.
+func TestRestoreRefusesBesideAStrayLog(t *testing.T) {
+	h := newHouse(t, Options{})
+	file := filepath.Join(t.TempDir(), "b.db")
+	h.must(h.Backup(background, file, quiet))
+	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
+		dir := t.TempDir()
+		h.must(os.WriteFile(filepath.Join(dir, "mailsrv.db"+suffix), nil, 0o600))
+		if err := restore(t, dir, file); !errors.Is(err, ErrNotEmpty) {
+			t.Errorf("beside %s: %v", suffix, err)
+		}
+	}
+}
+
 func TestBackupCanBeBrokenOff(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.must(h.deliver("m", strings.Repeat("x", 10<<20)))

@@ -21,6 +21,10 @@ const (
 	busyLimit      = time.Minute // how long the lock of another process is waited for
 )
 
+// lookEvery is how often a server looks for what the command line has left to
+// be freed.
+const lookEvery = 20 * time.Second
+
 // errClosed answers what comes after Close.
 var errClosed = errors.New("the store is closed")
 
@@ -56,6 +60,7 @@ type committer struct {
 	closed bool
 
 	wake     chan struct{}
+	look     *time.Ticker // of lookEvery
 	finished chan struct{}
 	upkeep   func(*conn) (more bool, err error) // one slice of freeing; nil: none
 	idleWork atomic.Bool                        // upkeep may have something to do
@@ -67,7 +72,7 @@ type committer struct {
 func newCommitter(path string, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
 	m := &committer{
 		path: path, conn: c, space: space, logger: logger, upkeep: upkeep,
-		wake: make(chan struct{}, 1), finished: make(chan struct{}),
+		wake: make(chan struct{}, 1), look: time.NewTicker(lookEvery), finished: make(chan struct{}),
 	}
 	m.idleWork.Store(upkeep != nil)
 	go m.run()
@@ -148,6 +153,7 @@ func (m *committer) tidy() {
 
 func (m *committer) run() {
 	defer close(m.finished)
+	defer m.look.Stop()
 	for {
 		m.mu.Lock()
 		waiting, closed := len(m.queue)+len(m.staged) > 0, m.closed
@@ -160,7 +166,11 @@ func (m *committer) run() {
 		case m.idleWork.Load():
 			m.commit(nil)
 		default:
-			<-m.wake
+			select {
+			case <-m.wake:
+			case <-m.look.C:
+				m.idleWork.Store(m.upkeep != nil)
+			}
 		}
 	}
 }

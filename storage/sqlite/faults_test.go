@@ -386,6 +386,24 @@ func TestUpkeep(t *testing.T) {
 	})
 }
 
+// What the command line deletes is freed by the server that runs.
+func TestUpkeepAfterTheCommandLine(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.must(h.deliver("m", "xxx"))
+	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	line := &house{t: t, dir: h.dir, look: h.look}
+	line.open(Options{})
+	d, e := line.entries()
+	_, err := d.Update(background, e, nil)
+	h.must(err)
+	h.must(line.Close())
+	if n := h.count("SELECT count(*) FROM doomed"); n != 1 {
+		t.Fatalf("%d bodies wait", n)
+	}
+	h.writer.look.Reset(time.Millisecond)
+	h.wait("the body to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
+}
+
 func TestStagedTotal(t *testing.T) {
 	h := newHouse(t, Options{MaxStaged: 1 << 20})
 	b, err := h.NewBody(background, 0)
