@@ -25,17 +25,17 @@ mailbox; an alias of that name goes before both.`,
 
 // domainFlags are what add and set have in common.
 type domainFlags struct {
-	limit      limitFlags
+	mailboxFlags
 	postmaster string
 }
 
 func (f *domainFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.postmaster, "postmaster", "", "mailbox `ADDRESS` for postmaster and abuse; empty: the first")
-	f.limit.register(c, "the server's")
+	f.mailboxFlags.register(c, "the server's", "off")
 }
 
 func (f *domainFlags) change(c *cobra.Command) admin.DomainChange {
-	change := admin.DomainChange{Limit: f.limit.change()}
+	change := admin.DomainChange{Limit: f.limit.change(), Retention: f.retention.change()}
 	if c.Flags().Changed("postmaster") {
 		change.Postmaster = &f.postmaster
 	}
@@ -50,7 +50,9 @@ func (p *program) domainAdd() *cobra.Command {
 		Long: `Begins to take mail for a domain. The first domain makes the data directory
 too. --quota and --messages limit each mailbox of the domain that sets no limit
 of its own; without them the server's quota.default_size and
-quota.default_messages count.`,
+quota.default_messages count. --keep-retrieved and --undelete-for hold for each
+mailbox that sets none, too; without them mail stays until it is deleted, and is
+then gone.`,
 		Example: `  mailsrv domain add me.com
   mailsrv domain add you.example --quota 500MiB --postmaster look@me.com`,
 	}
@@ -76,18 +78,21 @@ func (p *program) domainSet() *cobra.Command {
 	var flags domainFlags
 	c := &cobra.Command{
 		Use:   "set DOMAIN [flags]",
-		Short: "Change the postmaster or the limits of a domain",
-		Long: `Changes what is given and keeps the rest. The limits are those of each mailbox
-that sets none of its own. A limit below what a mailbox holds keeps its mail
-and refuses more.`,
+		Short: "Change the postmaster, the limits or the retention of a domain",
+		Long: `Changes what is given and keeps the rest. Limits and retention are those of
+each mailbox that sets none of its own. A limit below what a mailbox holds
+keeps its mail and refuses more.
+
+` + retentionHelp,
 		Example: `  mailsrv domain set me.com --postmaster look@me.com
-  mailsrv domain set me.com --quota 2GiB --messages inherit`,
+  mailsrv domain set me.com --quota 2GiB --messages inherit
+  mailsrv domain set me.com --keep-retrieved 14d --undelete-for 7d`,
 	}
 	flags.register(c)
 	return p.command(c, exactly("a DOMAIN"), func(ctx context.Context, args []string) error {
 		change := flags.change(c)
-		if change.Postmaster == nil && !flags.limit.given() {
-			return usage("nothing to change: give --postmaster, --quota or --messages")
+		if change.Postmaster == nil && !flags.given() {
+			return usage("nothing to change: give --postmaster, --quota, --messages, --keep-retrieved or --undelete-for")
 		}
 		return p.with(ctx, func(a *admin.Admin) error {
 			d, err := a.SetDomain(ctx, args[0], change)
@@ -104,7 +109,7 @@ func (p *program) domainShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "show DOMAIN [flags]",
 		Short:   "Show one domain",
-		Long:    "Shows a domain's postmaster, its limits, and what its mailboxes hold together.",
+		Long:    "Shows a domain's postmaster, its limits and retention, and what its mailboxes\nhold together.",
 		Example: "  mailsrv domain show me.com",
 	}
 	asJSON := jsonFlag(c)
@@ -138,6 +143,8 @@ func (p *program) showDomain(d admin.Domain) {
 	p.printf("  mailbox limit  %s, %s\n",
 		limitText(sizeText(d.Effective.Octets), d.Limit.Octets, "the server's"),
 		limitText(messagesText(d.Effective.Messages), d.Limit.Messages, "the server's"))
+	p.printf("  retrieved      %s\n  deleted        %s\n",
+		retrievedText(d.EffectiveRetention), deletedText(d.EffectiveRetention))
 }
 
 // limitText says where a limit comes from when it is not the own one.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -33,23 +34,62 @@ func (f *limitFlags) change() admin.LimitChange {
 
 func (f *limitFlags) given() bool { return f.octets.value != nil || f.messages.value != nil }
 
-// amountFlag is a flag for one part of a limit; value is nil until it is given.
-type amountFlag struct {
-	kind  string
-	parse func(string) (int64, error)
-	value *int64
+// retentionFlags are --keep-retrieved and --undelete-for.
+type retentionFlags struct {
+	retrieved parsedFlag[time.Duration]
+	deleted   parsedFlag[time.Duration]
 }
 
-func (f *amountFlag) Set(text string) error {
-	n, err := f.parse(text)
+func (f *retentionFlags) register(c *cobra.Command, wider string) {
+	f.retrieved = parsedFlag[time.Duration]{kind: "TIME", parse: parseKeep}
+	f.deleted = f.retrieved
+	c.Flags().Var(&f.retrieved, "keep-retrieved", "remove a message so long after it was retrieved, such as 14d; off, or inherit for "+wider)
+	c.Flags().Var(&f.deleted, "undelete-for", "keep what is deleted so long for undeleting, such as 7d; off, or inherit for "+wider)
+}
+
+func (f *retentionFlags) change() admin.RetentionChange {
+	return admin.RetentionChange{Retrieved: f.retrieved.value, Deleted: f.deleted.value}
+}
+
+func (f *retentionFlags) given() bool { return f.retrieved.value != nil || f.deleted.value != nil }
+
+// mailboxFlags are what domains and mailboxes both set.
+type mailboxFlags struct {
+	limit     limitFlags
+	retention retentionFlags
+}
+
+func (f *mailboxFlags) register(c *cobra.Command, limit, retention string) {
+	f.limit.register(c, limit)
+	f.retention.register(c, retention)
+}
+
+func (f *mailboxFlags) change() admin.MailboxChange {
+	return admin.MailboxChange{Limit: f.limit.change(), Retention: f.retention.change()}
+}
+
+func (f *mailboxFlags) given() bool { return f.limit.given() || f.retention.given() }
+
+// amountFlag is a flag for one part of a limit.
+type amountFlag = parsedFlag[int64]
+
+// parsedFlag is a flag of which value is nil until it is given.
+type parsedFlag[T any] struct {
+	kind  string
+	parse func(string) (T, error)
+	value *T
+}
+
+func (f *parsedFlag[T]) Set(text string) error {
+	v, err := f.parse(text)
 	if err == nil {
-		f.value = &n
+		f.value = &v
 	}
 	return err
 }
 
-func (f *amountFlag) String() string { return "" }
-func (f *amountFlag) Type() string   { return f.kind }
+func (f *parsedFlag[T]) String() string { return "" }
+func (f *parsedFlag[T]) Type() string   { return f.kind }
 
 func parseSize(text string) (int64, error) {
 	if strings.EqualFold(text, inherit) {

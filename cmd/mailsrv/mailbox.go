@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"strconv"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -25,7 +26,7 @@ reaches look@me.com.`,
 }
 
 func (p *program) mailboxAdd() *cobra.Command {
-	var limit limitFlags
+	var flags mailboxFlags
 	var source secretFlags
 	c := &cobra.Command{
 		Use:   "add ADDRESS [flags]",
@@ -38,7 +39,7 @@ ends.
   mailsrv mailbox add look@me.com --quota 2GiB --generate
   pass show mail/look | mailsrv mailbox add look@me.com --password-stdin`,
 	}
-	limit.register(c, "the domain's")
+	flags.register(c, "the domain's", "the domain's")
 	source.register(c)
 	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
 		if err := source.check(); err != nil {
@@ -52,7 +53,7 @@ ends.
 			if err != nil {
 				return err
 			}
-			m, err := a.AddMailbox(ctx, args[0], secret, limit.change())
+			m, err := a.AddMailbox(ctx, args[0], secret, flags.change())
 			if err != nil {
 				return err
 			}
@@ -69,30 +70,40 @@ ends.
 }
 
 func (p *program) mailboxSet() *cobra.Command {
-	var limit limitFlags
+	var flags mailboxFlags
 	c := &cobra.Command{
 		Use:   "set ADDRESS [flags]",
-		Short: "Change the limits of a mailbox",
-		Long: `Changes what is given and keeps the rest. "inherit" lets the domain's limit
-count again. A limit below what the mailbox holds keeps its mail and refuses
-more.`,
+		Short: "Change the limits or the retention of a mailbox",
+		Long: `Changes what is given and keeps the rest. "inherit" lets count again what the
+domain sets. A limit below what the mailbox holds keeps its mail and refuses
+more.
+
+` + retentionHelp,
 		Example: `  mailsrv mailbox set look@me.com --quota 2GiB
-  mailsrv mailbox set look@me.com --quota inherit --messages 10000`,
+  mailsrv mailbox set look@me.com --quota inherit --messages 10000
+  mailsrv mailbox set look@me.com --keep-retrieved 30d --undelete-for 7d`,
 	}
-	limit.register(c, "the domain's")
+	flags.register(c, "the domain's", "the domain's")
 	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
-		if !limit.given() {
-			return usage("nothing to change: give --quota or --messages")
+		if !flags.given() {
+			return usage("nothing to change: give --quota, --messages, --keep-retrieved or --undelete-for")
 		}
 		return p.with(ctx, func(a *admin.Admin) error {
-			return p.setLimit(ctx, a, args[0], limit.change())
+			return p.setMailbox(ctx, a, args[0], flags.change())
 		})
 	})
 }
 
-// setLimit changes the limit of a mailbox and shows what it is now.
-func (p *program) setLimit(ctx context.Context, a *admin.Admin, address string, change admin.LimitChange) error {
-	m, err := a.SetLimit(ctx, address, change)
+// retentionHelp explains --keep-retrieved and --undelete-for.
+const retentionHelp = `A message is retrieved once its owner has fetched all of it and said QUIT. With
+--keep-retrieved the server removes it so long after that, and never what
+nobody retrieved. With --undelete-for, what a POP3 program or "maildrop purge"
+deletes is kept aside so long, outside the quota: "maildrop undelete" brings it
+back. Both are off unless set, and 1d at the least.`
+
+// setMailbox changes a mailbox and shows what it is now.
+func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string, change admin.MailboxChange) error {
+	m, err := a.SetMailbox(ctx, address, change)
 	if err != nil {
 		return err
 	}
@@ -107,7 +118,7 @@ func (p *program) mailboxShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "show ADDRESS [flags]",
 		Short:   "Show one mailbox",
-		Long:    "Shows the state of a mailbox, what it holds and what it may hold.",
+		Long:    "Shows the state of a mailbox, what it holds, what it may hold and for how long.",
 		Example: "  mailsrv mailbox show look@me.com",
 	}
 	asJSON := jsonFlag(c)
@@ -127,12 +138,39 @@ func (p *program) mailboxShow() *cobra.Command {
 }
 
 func (p *program) showMailbox(m directory.Mailbox) {
-	p.printf("%s\n  state     %s\n", m.Address, stateText(m))
-	p.printf("  octets    %s%s\n", quota.FormatSize(m.Usage.Octets),
+	p.printf("%s\n  state      %s\n", m.Address, stateText(m))
+	p.printf("  octets     %s%s\n", quota.FormatSize(m.Usage.Octets),
 		limitText(ofLimit(m.Effective.Octets, sizeText), m.Limit.Octets, "inherited"))
-	p.printf("  messages  %d%s\n", m.Usage.Messages,
+	p.printf("  messages   %d%s\n", m.Usage.Messages,
 		limitText(ofLimit(m.Effective.Messages, countText), m.Limit.Messages, "inherited"))
-	p.printf("  full      %s\n", fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+	p.printf("  full       %s\n", fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+	p.printf("  retrieved  %s%s\n  deleted    %s%s\n",
+		retrievedText(m.EffectiveRetention), inheritedText(m.Retention.Retrieved),
+		deletedText(m.EffectiveRetention), inheritedText(m.Retention.Deleted))
+}
+
+// retrievedText says what becomes of a message that was retrieved.
+func retrievedText(effective directory.Retention) string {
+	if effective.Retrieved == 0 {
+		return "stays until it is deleted"
+	}
+	return "goes after " + formatDuration(effective.Retrieved)
+}
+
+// deletedText says what becomes of a message that was deleted.
+func deletedText(effective directory.Retention) string {
+	if effective.Deleted == 0 {
+		return "is gone"
+	}
+	return "can be undeleted for " + formatDuration(effective.Deleted)
+}
+
+// inheritedText says so of a part of a retention that the mailbox does not set.
+func inheritedText(own time.Duration) string {
+	if own == 0 {
+		return " (inherited)"
+	}
+	return ""
 }
 
 // ofLimit writes what follows an amount that a limit bounds.
@@ -272,9 +310,10 @@ func (p *program) mailboxRemove() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "remove ADDRESS [flags]",
 		Short: "Remove a mailbox and all its mail",
-		Long: `Removes a mailbox and all its mail for good. On a terminal it asks first, and
-says how much mail goes; without one --yes is needed. Aliases that lead to the
-mailbox must have been removed before.`,
+		Long: `Removes a mailbox and all its mail for good, also what could have been
+undeleted. On a terminal it asks first, and says how much mail goes; without
+one --yes is needed. Aliases that lead to the mailbox must have been removed
+before.`,
 		Example: `  mailsrv mailbox remove look@me.com
   mailsrv mailbox remove look@me.com --yes`,
 	}

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strconv"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -18,10 +20,10 @@ func (p *program) maildropCommand() *cobra.Command {
 		Use:   "maildrop COMMAND",
 		Short: "The messages waiting for a mailbox",
 		Long: `A maildrop is the messages waiting for one mailbox. These commands look into it
-and empty it without the owner's password. A message goes by its number in the
-list, or by its UIDL: the id that the sender was told, that stands in its
-Received field and in the log.`,
-	}, p.maildropList(), p.maildropRead(), p.maildropPurge())
+and empty it without the owner's password, and bring back what was deleted. A
+message goes by its number in the list, or by its UIDL: the id that the sender
+was told, that stands in its Received field and in the log.`,
+	}, p.maildropList(), p.maildropRead(), p.maildropPurge(), p.maildropUndelete())
 }
 
 // messageView is a message as JSON.
@@ -143,8 +145,10 @@ func (p *program) maildropPurge() *cobra.Command {
 		Use:   "purge ADDRESS [flags]",
 		Short: "Delete messages of a maildrop",
 		Long: `Deletes the messages named with --uidl, or without it all that are in the
-maildrop now, for good. On a terminal it asks before it deletes all; without
-one --yes is needed. A POP3 session that is open finds the messages gone.`,
+maildrop now. Where --undelete-for is set for the mailbox or its domain,
+"maildrop undelete" can bring them back so long; else they are gone for good.
+On a terminal it asks before it deletes all; without one --yes is needed. A
+POP3 session that is open finds the messages gone.`,
 		Example: `  mailsrv maildrop purge look@me.com --yes
   mailsrv maildrop purge look@me.com --uidl h2c5y4y5bqf6q3w7m2n4c6d7ea`,
 	}
@@ -152,12 +156,19 @@ one --yes is needed. A POP3 session that is open finds the messages gone.`,
 	c.Flags().StringArrayVar(&uidls, "uidl", nil, "delete the message `UIDL` alone; may be repeated")
 	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
 		return p.with(ctx, func(a *admin.Admin) error {
+			m, err := a.Mailbox(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			undo := m.EffectiveRetention.Deleted
 			if len(uidls) == 0 {
-				m, err := a.Mailbox(ctx, args[0])
-				if err != nil {
-					return err
+				question := "This deletes all mail of " + m.Address.String()
+				if undo > 0 {
+					question += " (" + amount(m.Usage) + "), to be undone within " + formatDuration(undo) + "."
+				} else {
+					question += " for good (" + amount(m.Usage) + ")."
 				}
-				if err := p.confirm(yes, "This deletes all mail of "+m.Address.String()+" for good ("+amount(m.Usage)+")."); err != nil {
+				if err := p.confirm(yes, question); err != nil {
 					return err
 				}
 			}
@@ -166,6 +177,55 @@ one --yes is needed. A POP3 session that is open finds the messages gone.`,
 				return err
 			}
 			p.printf("Deleted: %s.\n", amount(removed))
+			if undo > 0 && removed.Messages > 0 {
+				p.printf("For %s this brings it back: mailsrv maildrop undelete %s\n", formatDuration(undo), m.Address)
+			}
+			return nil
+		})
+	})
+}
+
+func (p *program) maildropUndelete() *cobra.Command {
+	var since parsedFlag[time.Time]
+	c := &cobra.Command{
+		Use:   "undelete ADDRESS [flags]",
+		Short: "Bring back deleted messages",
+		Long: `Brings back what a POP3 program or "maildrop purge" deleted, as far back as
+--undelete-for of the mailbox or its domain kept it. The messages come as new
+mail behind what is there, under new UIDLs, so that POP3 programs fetch them
+again; oldest deletion first, and as far as the quota allows. What expired by
+--keep-retrieved does not come back.`,
+		Example: `  mailsrv maildrop undelete look@me.com
+  mailsrv maildrop undelete look@me.com --since 2h
+  mailsrv maildrop undelete look@me.com --since "2026-11-20 15:04"`,
+	}
+	since = parsedFlag[time.Time]{kind: "TIME", parse: func(text string) (time.Time, error) { return parseSince(text, time.Now()) }}
+	c.Flags().Var(&since, "since", "only what was deleted since then: 2h, 3d, 2026-11-20 or \"2026-11-20 15:04\"")
+	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
+		from := time.Unix(0, 0)
+		if since.value != nil {
+			from = *since.value
+		}
+		return p.with(ctx, func(a *admin.Admin) error {
+			m, err := a.Mailbox(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			restored, left, err := a.Undelete(ctx, args[0], from)
+			if restored.Messages > 0 {
+				p.printf("Brought back as new mail: %s.\n", amount(restored))
+			}
+			switch {
+			case err != nil:
+				return err
+			case left.Messages > 0:
+				return &admin.Advice{Text: fmt.Sprintf("%s, did not fit and can still be brought back: raise the limit with: mailsrv mailbox set %s --quota SIZE --messages N, then undelete again",
+					amount(left), m.Address)}
+			case restored.Messages == 0 && m.EffectiveRetention.Deleted == 0:
+				p.printf("Nothing was kept: what %s deletes is gone unless --undelete-for is set.\n", m.Address)
+			case restored.Messages == 0:
+				p.printf("Nothing that was deleted waits to be brought back.\n")
+			}
 			return nil
 		})
 	})

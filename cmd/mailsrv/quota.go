@@ -106,7 +106,7 @@ keeps the mail and refuses more.`,
 		return p.with(ctx, func(a *admin.Admin) error {
 			name, isDomain := domainArgument(args[0])
 			if !isDomain {
-				return p.setLimit(ctx, a, args[0], change)
+				return p.setMailbox(ctx, a, args[0], admin.MailboxChange{Limit: change})
 			}
 			d, err := a.SetDomain(ctx, name, admin.DomainChange{Limit: change})
 			if err != nil {

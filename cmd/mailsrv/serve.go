@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailsrv/delivery"
+	"mailsrv/internal/admin"
 	"mailsrv/internal/auth"
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/config"
@@ -112,7 +113,8 @@ func (p *program) serve(ctx context.Context) error {
 	s := &server{
 		program: p, started: cfg, config: cfg, logger: logger, level: level,
 		certificate: certificate, store: store, agent: agent,
-		smtp: receiver, smtpGroup: smtpGroup, pop3: reader, pop3Group: pop3Group,
+		admin: &admin.Admin{Directory: store, Store: store, Limit: cfg.Limit(), Logger: logger},
+		smtp:  receiver, smtpGroup: smtpGroup, pop3: reader, pop3Group: pop3Group,
 	}
 	return s.run(ctx, sockets, orders)
 }

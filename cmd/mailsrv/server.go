@@ -14,6 +14,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"mailsrv/delivery"
+	"mailsrv/internal/admin"
 	"mailsrv/internal/config"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
@@ -32,16 +33,19 @@ type server struct {
 
 	certificate *listen.Certificate
 	store       *sqlite.Store
+	admin       *admin.Admin
 	agent       *delivery.Agent
 	smtp        *smtpd.Server
 	smtpGroup   *listen.Group
 	pop3        *pop3d.Server
 	pop3Group   *listen.Group
+	stopExpiry  func()
 }
 
 // run serves the sockets until ctx ends, an order to stop comes, or a socket
 // fails; then it drains and closes the store.
 func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Signal) error {
+	s.stopExpiry = startExpiry(s.admin, expireEvery, s.logger)
 	failed := make(chan error, len(sockets))
 	for _, k := range sockets {
 		s.logger.Info(logs.Start, logs.Proto, k.proto, logs.Address, k.Addr().String(), logs.TLS, k.security)
@@ -87,10 +91,11 @@ func (s *server) stop(orders <-chan os.Signal, cause error) error {
 	ended := make(chan error, 1)
 	go func() {
 		var smtpErr, pop3Err error
-		var both sync.WaitGroup
-		both.Go(func() { smtpErr = s.smtp.Shutdown(ctx) })
-		both.Go(func() { pop3Err = s.pop3.Shutdown(ctx) })
-		both.Wait()
+		var all sync.WaitGroup
+		all.Go(func() { smtpErr = s.smtp.Shutdown(ctx) })
+		all.Go(func() { pop3Err = s.pop3.Shutdown(ctx) })
+		all.Go(s.stopExpiry)
+		all.Wait()
 		if errors.Join(smtpErr, pop3Err) != nil {
 			s.logger.Warn(logs.Warning, logs.Reason, "sessions were cut off at the end of shutdown_timeout")
 		}

@@ -125,8 +125,21 @@ func TestConfirmation(t *testing.T) {
 	if code != exitDone || !strings.HasSuffix(seen, "Deleted: 2 messages, 92B.\n") {
 		t.Errorf("exit %d:\n%s", code, seen)
 	}
-	if line := h.syslog.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, "msg=expunged mailbox=look@me.com messages=2 octets=92") {
+	if line := h.syslog.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, `msg=expunged mailbox=look@me.com messages=2 octets=92 id="uidl1 uidl2" reason=`) {
 		t.Errorf("system log: %q", line)
+	}
+}
+
+// Where deleting can be undone, the question says so.
+func TestConfirmationOfWhatCanBeUndone(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com", "--undelete-for", "7d")
+	h.do("", "mailbox", "add", "look@me.com", "--generate")
+	h.deliver("look@me.com", 2)
+	seen, code := h.conversation([][2]string{{"This deletes all mail of look@me.com (2 messages, 92B), to be undone within 7d. Type yes to go on: ", "yes"}},
+		"maildrop", "purge", "look@me.com")
+	if code != exitDone || !strings.HasSuffix(seen, "Deleted: 2 messages, 92B.\nFor 7d this brings it back: mailsrv maildrop undelete look@me.com\n") {
+		t.Errorf("exit %d:\n%s", code, seen)
 	}
 }
 

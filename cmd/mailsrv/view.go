@@ -43,13 +43,32 @@ type mailboxView struct {
 	Enabled bool      `json:"enabled"`
 	Created time.Time `json:"created"`
 	Quota   quotaView `json:"quota"`
+	// Seconds; 0 is off, and the own ones are null where the domain's count.
+	KeepRetrieved    int64  `json:"keep_retrieved_seconds"`
+	OwnKeepRetrieved *int64 `json:"own_keep_retrieved_seconds"`
+	UndeleteFor      int64  `json:"undelete_for_seconds"`
+	OwnUndeleteFor   *int64 `json:"own_undelete_for_seconds"`
 }
 
 func viewMailbox(m directory.Mailbox) mailboxView {
 	return mailboxView{
 		Address: m.Address.String(), Enabled: m.Enabled, Created: m.Created.UTC(),
-		Quota: viewQuota(m.Usage, m.Limit, m.Effective),
+		Quota:         viewQuota(m.Usage, m.Limit, m.Effective),
+		KeepRetrieved: seconds(m.EffectiveRetention.Retrieved), OwnKeepRetrieved: ownSeconds(m.Retention.Retrieved),
+		UndeleteFor: seconds(m.EffectiveRetention.Deleted), OwnUndeleteFor: ownSeconds(m.Retention.Deleted),
 	}
+}
+
+// seconds writes a part of a retention: off is 0.
+func seconds(keep time.Duration) int64 { return int64(max(keep, 0) / time.Second) }
+
+// ownSeconds is null where nothing is set.
+func ownSeconds(keep time.Duration) *int64 {
+	if keep == 0 {
+		return nil
+	}
+	n := seconds(keep)
+	return &n
 }
 
 // domainView is a domain as JSON. Its limits are those of each mailbox that
@@ -66,6 +85,8 @@ type domainView struct {
 	OwnLimitOctets   *int64    `json:"own_mailbox_limit_octets"`
 	LimitMessages    int64     `json:"mailbox_limit_messages"`
 	OwnLimitMessages *int64    `json:"own_mailbox_limit_messages"`
+	KeepRetrieved    int64     `json:"mailbox_keep_retrieved_seconds"` // 0: off
+	UndeleteFor      int64     `json:"mailbox_undelete_for_seconds"`   // 0: off
 	Created          time.Time `json:"created"`
 }
 
@@ -75,7 +96,9 @@ func viewDomain(d admin.Domain) domainView {
 		Name: d.Name, PostmasterChosen: !d.Postmaster.IsZero(),
 		Mailboxes: d.Mailboxes, Aliases: d.Aliases, Octets: q.Octets, Messages: q.Messages,
 		LimitOctets: q.LimitOctets, OwnLimitOctets: q.OwnLimitOctets,
-		LimitMessages: q.LimitMessages, OwnLimitMessages: q.OwnLimitMessages, Created: d.Created.UTC(),
+		LimitMessages: q.LimitMessages, OwnLimitMessages: q.OwnLimitMessages,
+		KeepRetrieved: seconds(d.EffectiveRetention.Retrieved), UndeleteFor: seconds(d.EffectiveRetention.Deleted),
+		Created: d.Created.UTC(),
 	}
 	if !d.Serving.IsZero() {
 		address := d.Serving.String()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -77,7 +78,7 @@ func (f *fixture) hosts(names ...string) {
 	for _, name := range names {
 		var err error
 		if strings.Contains(name, "@") {
-			_, err = f.AddMailbox(f.ctx, name, admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+			_, err = f.AddMailbox(f.ctx, name, admin.Secret{Hash: foreignHash}, admin.MailboxChange{})
 		} else {
 			_, err = f.AddDomain(f.ctx, name, admin.DomainChange{})
 		}
@@ -187,12 +188,12 @@ func TestRemoveDomainInUse(t *testing.T) {
 
 func TestMailboxes(t *testing.T) {
 	f := setUp(t)
-	_, err := f.AddMailbox(f.ctx, "look@me.com", admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+	_, err := f.AddMailbox(f.ctx, "look@me.com", admin.Secret{Hash: foreignHash}, admin.MailboxChange{})
 	f.refused(err, directory.ErrNotFound, "me.com is not hosted here: add it with: mailsrv domain add me.com")
 	f.hosts("me.com")
 
 	messages := int64(10)
-	m, err := f.AddMailbox(f.ctx, "Look@ME.com", admin.Secret{Password: "geheim"}, admin.LimitChange{Messages: &messages})
+	m, err := f.AddMailbox(f.ctx, "Look@ME.com", admin.Secret{Password: "geheim"}, admin.MailboxChange{Limit: admin.LimitChange{Messages: &messages}})
 	f.must(err)
 	if m.Address.String() != "look@me.com" || !m.Enabled || m.Effective != (quota.Limit{Octets: server.Octets, Messages: 10}) {
 		t.Errorf("got %+v", m)
@@ -200,13 +201,13 @@ func TestMailboxes(t *testing.T) {
 	if !strings.HasPrefix(m.Hash, "$argon2id$") {
 		t.Error("the password is not hashed with argon2id")
 	}
-	_, err = f.AddMailbox(f.ctx, "look@me.com", admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+	_, err = f.AddMailbox(f.ctx, "look@me.com", admin.Secret{Hash: foreignHash}, admin.MailboxChange{})
 	f.refused(err, directory.ErrExists, "the mailbox look@me.com exists already: change it with: mailsrv mailbox set or passwd look@me.com")
-	_, err = f.AddMailbox(f.ctx, "@me.com", admin.Secret{Hash: foreignHash}, admin.LimitChange{})
+	_, err = f.AddMailbox(f.ctx, "@me.com", admin.Secret{Hash: foreignHash}, admin.MailboxChange{})
 	f.refused(err, nil, `"@me.com" is the catch-all of a domain, not a mailbox: only mailsrv alias takes it`)
-	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{}, admin.LimitChange{})
+	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{}, admin.MailboxChange{})
 	f.refused(err, nil, "the password is empty")
-	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{Hash: "plain"}, admin.LimitChange{})
+	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{Hash: "plain"}, admin.MailboxChange{})
 	if err == nil || strings.Contains(err.Error(), "plain") {
 		t.Errorf("got %v", err)
 	}
@@ -230,7 +231,7 @@ func TestMailboxes(t *testing.T) {
 	f.must(err)
 
 	inherit := quota.Inherit
-	m, err = f.SetLimit(f.ctx, "look@me.com", admin.LimitChange{Messages: &inherit})
+	m, err = f.SetMailbox(f.ctx, "look@me.com", admin.MailboxChange{Limit: admin.LimitChange{Messages: &inherit}})
 	f.must(err)
 	if m.Effective != server || m.Limit != (quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}) {
 		t.Errorf("got %+v", m)
@@ -351,12 +352,33 @@ func TestPurge(t *testing.T) {
 	}
 	before, err := f.Mailbox(f.ctx, "look@me.com")
 	f.must(err)
+	if got := f.log.String(); !strings.Contains(got, "msg=expunged mailbox=look@me.com messages=2 octets=") ||
+		!strings.Contains(got, `id="uidl7 uidl3" reason="purged by the administrator"`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("logged %s", got)
+	}
+	f.log.Reset()
 	removed, err = f.Purge(f.ctx, "look@me.com", nil)
 	f.must(err)
 	if !reflect.DeepEqual(removed, before.Usage) {
 		t.Errorf("removed %+v of %+v", removed, before.Usage)
 	}
-	if n := strings.Count(f.log.String(), "msg="+logs.Expunged); n != 2 {
-		t.Errorf("%d log lines:\n%s", n, f.log)
+	var named []string
+	var messages int64
+	for line := range strings.Lines(f.log.String()) {
+		if len(line) > 1200 || !strings.Contains(line, "msg="+logs.Expunged+" mailbox=look@me.com ") {
+			t.Errorf("logged %s", line)
+		}
+		_, ids, _ := strings.Cut(line, `id="`)
+		ids, _, _ = strings.Cut(ids, `"`)
+		named = append(named, strings.Fields(ids)...)
+		if _, n, first := strings.Cut(line, "messages="); first {
+			n, _, _ = strings.Cut(n, " ")
+			count, err := strconv.ParseInt(n, 10, 64)
+			f.must(err)
+			messages += count
+		}
+	}
+	if len(named) != 448 || messages != 448 {
+		t.Errorf("%d messages are named, %d counted", len(named), messages)
 	}
 }

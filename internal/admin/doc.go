@@ -10,6 +10,7 @@ package admin
 
 import (
 	"log/slog"
+	"time"
 
 	"mailsrv/internal/directory"
 	"mailsrv/quota"
@@ -48,6 +49,23 @@ func (c LimitChange) apply(l quota.Limit) quota.Limit {
 		l.Messages = *c.Messages
 	}
 	return l
+}
+
+// RetentionChange is the parts of a retention to change, in the values of
+// directory.Retention; nil keeps one.
+type RetentionChange struct {
+	Retrieved *time.Duration
+	Deleted   *time.Duration
+}
+
+func (c RetentionChange) apply(r directory.Retention) directory.Retention {
+	if c.Retrieved != nil {
+		r.Retrieved = *c.Retrieved
+	}
+	if c.Deleted != nil {
+		r.Deleted = *c.Deleted
+	}
+	return r
 }
 
 // inherited is the limit of a new domain or mailbox.

@@ -15,15 +15,18 @@ type Domain struct {
 	directory.Domain
 	Serving   mail.Address // the mailbox that postmaster and abuse reach; zero: none yet
 	Effective quota.Limit  // of a mailbox that sets none
-	Mailboxes int
-	Aliases   int
-	Usage     quota.Usage // of all its mailboxes
+	// EffectiveRetention is that of a mailbox that sets none; 0 means off.
+	EffectiveRetention directory.Retention
+	Mailboxes          int
+	Aliases            int
+	Usage              quota.Usage // of all its mailboxes
 }
 
 // DomainChange is what to change of a domain; nil keeps a part.
 type DomainChange struct {
 	Postmaster *string // an address; "": the domain's first mailbox
 	Limit      LimitChange
+	Retention  RetentionChange
 }
 
 // AddDomain begins to host a domain.
@@ -32,7 +35,9 @@ func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange)
 	if err != nil {
 		return Domain{}, err
 	}
-	d := directory.Domain{Name: name, Limit: change.Limit.apply(inherited)}
+	d := directory.Domain{
+		Name: name, Limit: change.Limit.apply(inherited), Retention: change.Retention.apply(directory.Retention{}),
+	}
 	if change.Postmaster != nil {
 		if d.Postmaster, err = a.postmaster(ctx, name, *change.Postmaster); err != nil {
 			return Domain{}, err
@@ -88,6 +93,7 @@ func (a *Admin) SetDomain(ctx context.Context, name string, change DomainChange)
 	}
 	err = a.Directory.ChangeDomain(ctx, d.Name, func(d *directory.Domain) {
 		d.Limit = change.Limit.apply(d.Limit)
+		d.Retention = change.Retention.apply(d.Retention)
 		if change.Postmaster != nil {
 			d.Postmaster = postmaster
 		}
@@ -132,7 +138,10 @@ func (a *Admin) fill(ctx context.Context, domains []directory.Domain, only strin
 	filled := make([]Domain, len(domains))
 	byName := make(map[string]*Domain, len(domains))
 	for i, d := range domains {
-		filled[i] = Domain{Domain: d, Effective: d.Limit.Or(a.Limit)}
+		filled[i] = Domain{
+			Domain: d, Effective: d.Limit.Or(a.Limit),
+			EffectiveRetention: d.Retention.Effective(directory.Retention{}),
+		}
 		byName[d.Name] = &filled[i]
 	}
 	mailboxes, err := a.Directory.Mailboxes(ctx, only)

@@ -33,6 +33,12 @@ func (s Secret) hash() (string, error) {
 	return hash, nil
 }
 
+// MailboxChange is what to change of a mailbox.
+type MailboxChange struct {
+	Limit     LimitChange
+	Retention RetentionChange
+}
+
 // MayAddMailbox says why a mailbox cannot be added, before a password is asked
 // for.
 func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
@@ -55,7 +61,7 @@ func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
 }
 
 // AddMailbox makes an enabled mailbox.
-func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, limit LimitChange) (directory.Mailbox, error) {
+func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, change MailboxChange) (directory.Mailbox, error) {
 	if err := a.MayAddMailbox(ctx, text); err != nil {
 		return directory.Mailbox{}, err
 	}
@@ -67,7 +73,10 @@ func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, limi
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
-	m := directory.Mailbox{Address: address, Enabled: true, Hash: hash, Limit: limit.apply(inherited)}
+	m := directory.Mailbox{
+		Address: address, Enabled: true, Hash: hash,
+		Limit: change.Limit.apply(inherited), Retention: change.Retention.apply(directory.Retention{}),
+	}
 	if _, err := a.Directory.AddMailbox(ctx, m); err != nil {
 		return directory.Mailbox{}, fmt.Errorf("add mailbox %s: %w", address, err)
 	}
@@ -101,10 +110,13 @@ func (a *Admin) Mailboxes(ctx context.Context, domain string) ([]directory.Mailb
 	return all, nil
 }
 
-// SetLimit changes the limit of a mailbox. A limit below what the mailbox holds
-// keeps the mail and refuses more.
-func (a *Admin) SetLimit(ctx context.Context, text string, limit LimitChange) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) { m.Limit = limit.apply(m.Limit) })
+// SetMailbox changes a mailbox. A limit below what it holds keeps the mail and
+// refuses more.
+func (a *Admin) SetMailbox(ctx context.Context, text string, change MailboxChange) (directory.Mailbox, error) {
+	return a.change(ctx, text, func(m *directory.Mailbox) {
+		m.Limit = change.Limit.apply(m.Limit)
+		m.Retention = change.Retention.apply(m.Retention)
+	})
 }
 
 // SetSecret replaces the password of a mailbox.
@@ -173,8 +185,8 @@ func (a *Admin) change(ctx context.Context, text string, edit func(*directory.Ma
 	return a.mailbox(ctx, text)
 }
 
-// RemoveMailbox removes a mailbox with all its mail, and returns how much that
-// was.
+// RemoveMailbox removes a mailbox with all its mail, also what could be brought
+// back, and returns how much was in its maildrop.
 func (a *Admin) RemoveMailbox(ctx context.Context, text string) (quota.Usage, error) {
 	m, err := a.mailbox(ctx, text)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
@@ -101,7 +102,8 @@ func withUIDL(entries []storage.Entry, uidl string) (storage.Entry, bool) {
 }
 
 // Purge removes messages from a maildrop: those with the UIDLs named, or with
-// none named all that are there now. What was removed is returned also with an
+// none named all that are there now. What the mailbox's retention lets be undone
+// can be brought back with Undelete. What was removed is returned also with an
 // error: the removal is several transactions.
 func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quota.Usage, error) {
 	m, drop, entries, err := a.open(ctx, address)
@@ -123,17 +125,31 @@ func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quot
 		entries = chosen
 	}
 	var removed quota.Usage
-	for len(entries) > 0 && err == nil {
-		var part quota.Usage
-		n := min(perTransaction, len(entries))
-		part, err = drop.Update(ctx, entries[:n], nil)
-		removed = removed.Add(part)
-		entries = entries[n:]
-	}
-	a.Logger.Info(logs.Expunged, logs.Mailbox, m.Address, logs.Messages, removed.Messages,
-		logs.Octets, removed.Octets, logs.Reason, "purged by the administrator")
-	if err != nil {
-		return removed, fmt.Errorf("remove messages of %s: %w", m.Address, err)
+	for part := range slices.Chunk(entries, perTransaction) {
+		gone, err := drop.Update(ctx, part, nil)
+		if err != nil {
+			return removed, fmt.Errorf("remove messages of %s: %w", m.Address, err)
+		}
+		removed = removed.Add(gone)
+		a.logPurged(m, part, gone)
 	}
 	return removed, nil
+}
+
+// perLine is how many messages a line of the log names.
+const perLine = 32
+
+// logPurged says which messages were removed, on as many lines as that takes; the
+// first one says how much it was.
+func (a *Admin) logPurged(m directory.Mailbox, entries []storage.Entry, removed quota.Usage) {
+	amount := []any{logs.Messages, removed.Messages, logs.Octets, removed.Octets}
+	for part := range slices.Chunk(entries, perLine) {
+		var uidls []string
+		for _, e := range part {
+			uidls = append(uidls, e.UIDL)
+		}
+		a.Logger.Info(logs.Expunged, append(append([]any{logs.Mailbox, m.Address}, amount...),
+			logs.ID, strings.Join(uidls, " "), logs.Reason, "purged by the administrator")...)
+		amount = nil
+	}
 }
