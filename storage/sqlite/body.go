@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 
@@ -63,6 +64,9 @@ func (b *body) Write(p []byte) (int, error) {
 // stage commits the full buffer as the next chunk of an unfinished transfer.
 func (b *body) stage() error {
 	s := b.store
+	if err := s.space.take(buffers.Max); err != nil {
+		return err
+	}
 	if total := s.staged.Add(buffers.Max); s.options.MaxStaged > 0 && total > s.options.MaxStaged {
 		s.staged.Add(-buffers.Max)
 		return storage.ErrStagedFull
@@ -114,8 +118,11 @@ func (b *body) insert(c *conn, prefix string) (int64, error) {
 		}
 		chunks++
 	}
-	if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", b.id); err != nil {
+	switch owned, _, err := c.exec("DELETE FROM transfer WHERE body = ?", b.id); {
+	case err != nil:
 		return 0, err
+	case owned == 0: // never deliver what may be freed, or another's by now
+		return 0, errors.New("the transfer was given up")
 	}
 	_, _, err := c.exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ? WHERE id = ?",
 		b.octets, chunks, int64(crc), prefix, b.id)
@@ -141,12 +148,22 @@ func (b *body) Discard() {
 	}
 	id := b.id
 	b.delivered()
-	// Nobody waits for this; should it fail, the next start sweeps.
-	b.store.writer.submit(&job{apply: func(c *conn) error {
-		if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
-			return err
+	b.store.abandon(id)
+}
+
+// abandon dooms the bodies of transfers that will not be finished. Should the
+// process end before that is done, the next start does it.
+func (s *Store) abandon(bodies ...int64) {
+	s.writer.submit(&job{frees: true, again: true, apply: func(c *conn) error {
+		for _, id := range bodies {
+			if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
+				return err
+			}
+			if err := doom(c, id); err != nil {
+				return err
+			}
 		}
-		return doom(c, id)
+		return nil
 	}})
-	b.store.writer.tidy()
+	s.writer.tidy()
 }

@@ -21,9 +21,8 @@ const (
 	busyLimit      = time.Minute // how long the lock of another process is waited for
 )
 
-// lookEvery is how often a server looks for what the command line has left to
-// be freed.
-const lookEvery = 20 * time.Second
+// lookEvery is how often a server looks for work that nobody asks for.
+const lookEvery = 5 * time.Second
 
 // errClosed answers what comes after Close.
 var errClosed = errors.New("the store is closed")
@@ -36,6 +35,7 @@ type job struct {
 	outcome error // set by apply; nil: done
 	staged  int64 // octets of an unfinished transfer: may wait for deliveries
 	frees   bool  // removes mail: may use the space reserved for that
+	again   bool  // nobody waits for it: what fails is tried again later
 	state   atomic.Int32
 	done    chan error
 }
@@ -53,6 +53,8 @@ type committer struct {
 	space  *space
 	logger *slog.Logger
 	conn   *conn // nil while it can't be opened
+
+	failed []*job // to be tried again
 
 	mu     sync.Mutex
 	queue  []*job // complete changes
@@ -155,6 +157,11 @@ func (m *committer) run() {
 	defer close(m.finished)
 	defer m.look.Stop()
 	for {
+		select {
+		case <-m.look.C:
+			m.lookAfter()
+		default:
+		}
 		m.mu.Lock()
 		waiting, closed := len(m.queue)+len(m.staged) > 0, m.closed
 		m.mu.Unlock()
@@ -164,23 +171,64 @@ func (m *committer) run() {
 		case closed:
 			return
 		case m.idleWork.Load():
-			m.commit(nil)
+			m.free()
 		default:
 			select {
 			case <-m.wake:
 			case <-m.look.C:
-				m.idleWork.Store(m.upkeep != nil)
+				m.lookAfter()
 			}
 		}
+	}
+}
+
+// lookAfter finds the work that nobody asks for: what the command line has left
+// to free, what failed when the disk was full, and whether it still is.
+func (m *committer) lookAfter() {
+	if m.upkeep == nil || m.readOnly.Load() {
+		return
+	}
+	m.idleWork.Store(true)
+	for _, j := range m.failed {
+		j.state.Store(jobWaiting)
+	}
+	m.mu.Lock()
+	m.queue = append(m.queue, m.failed...)
+	m.mu.Unlock()
+	m.failed = nil
+	if m.space.check() != nil {
+		m.checkpoint()
+	}
+}
+
+// free runs one slice of upkeep by itself.
+func (m *committer) free() {
+	more := false
+	j := &job{frees: true, done: make(chan error, 1)}
+	j.apply = func(c *conn) (err error) { more, err = m.upkeep(c); return err }
+	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
+	m.commit([]*job{j})
+	if err := <-j.done; err == nil && more {
+		m.idleWork.Store(true)
+	}
+}
+
+// checkpoint brings the write-ahead log into the database, as far as there is
+// room, so that it can be written anew in its place. No transaction is open.
+func (m *committer) checkpoint() {
+	if m.conn == nil {
+		return
+	}
+	if err := m.conn.script("PRAGMA wal_checkpoint(PASSIVE)"); err != nil && !isFull(err) {
+		m.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
+		m.diskFailed(err)
 	}
 }
 
 // commitWaiting opens a transaction, then takes what waits by that time.
 func (m *committer) commitWaiting() {
 	if err := m.begin(); err != nil {
-		for _, j := range m.take() {
-			j.done <- err
-		}
+		m.answer(m.take(), err)
 		return
 	}
 	m.finish(m.take())
@@ -189,13 +237,21 @@ func (m *committer) commitWaiting() {
 // commit runs one transaction for jobs taken already.
 func (m *committer) commit(batch []*job) {
 	if err := m.begin(); err != nil {
-		for _, j := range batch {
-			j.done <- err
-		}
-		m.idleWork.Store(false)
+		m.answer(batch, err)
 		return
 	}
 	m.finish(batch)
+}
+
+// answer tells those who wait that their jobs failed.
+func (m *committer) answer(batch []*job, err error) {
+	for _, j := range batch {
+		if j.again {
+			m.failed = append(m.failed, j)
+		} else {
+			j.done <- m.explain(err)
+		}
+	}
 }
 
 // begin takes the write lock, waiting for another process (the command line)
@@ -250,6 +306,7 @@ func takeFrom(from []*job, batch *[]*job, count int, octets int64) []*job {
 // anything unexpected happens the batch is rolled back and each job is tried
 // once more by itself: one bad job never harms its neighbours.
 func (m *committer) finish(batch []*job) {
+	shared := len(batch) > 1 || m.idleWork.Load()
 	err := m.applyAndCommit(batch)
 	if err == nil {
 		for _, j := range batch {
@@ -257,30 +314,38 @@ func (m *committer) finish(batch []*job) {
 		}
 		return
 	}
+	if isFull(err) {
+		m.checkpoint()
+	}
 	for _, j := range batch {
-		j.done <- m.alone(j, err, len(batch) > 1)
+		if err := m.alone(j, err, shared); err != nil {
+			m.answer([]*job{j}, err)
+		} else {
+			j.done <- j.outcome
+		}
 	}
 }
 
-// alone tries one job of a failed batch by itself. first is the batch's error,
-// and the job's own if it was alone already.
-func (m *committer) alone(j *job, first error, others bool) error {
-	if !others && !(j.frees && is(first, sqlite3.ErrFull)) {
-		return m.explain(first)
+// alone tries one job of a failed transaction by itself. first is the error of
+// that, and the job's own if it was not shared.
+func (m *committer) alone(j *job, first error, shared bool) error {
+	err := first
+	if shared || isFull(err) {
+		err = m.once(j)
 	}
+	if j.frees && isFull(err) && m.space.useReserve() {
+		m.checkpoint()
+		err = m.once(j)
+	}
+	return err
+}
+
+// once runs one job in a transaction of its own.
+func (m *committer) once(j *job) error {
 	if err := m.begin(); err != nil {
-		return m.explain(err)
+		return err
 	}
-	err := m.applyAndCommit([]*job{j})
-	if j.frees && is(err, sqlite3.ErrFull) && m.space.useReserve() {
-		if err = m.begin(); err == nil {
-			err = m.applyAndCommit([]*job{j})
-		}
-	}
-	if err != nil {
-		return m.explain(err)
-	}
-	return j.outcome
+	return m.applyAndCommit([]*job{j})
 }
 
 // explain turns what SQLite says into the contract's errors.
@@ -288,7 +353,7 @@ func (m *committer) explain(err error) error {
 	switch {
 	case m.readOnly.Load():
 		return storage.ErrReadOnly
-	case is(err, sqlite3.ErrFull):
+	case isFull(err):
 		return errors.Join(storage.ErrNoSpace, err)
 	}
 	return err
@@ -306,11 +371,8 @@ func (m *committer) applyAndCommit(batch []*job) error {
 	if m.idleWork.Load() {
 		more, err := m.upkeep(m.conn)
 		if err != nil {
-			m.idleWork.Store(false)
+			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)
-			if len(batch) == 0 && is(err, sqlite3.ErrFull) && m.space.useReserve() {
-				m.idleWork.Store(true)
-			}
 			return err
 		}
 		if !more {
@@ -328,9 +390,10 @@ func (m *committer) applyAndCommit(batch []*job) error {
 // the connection is not to be trusted: it is closed, and opened again by the
 // next batch.
 func (m *committer) rollback(cause error) {
-	m.logger.Warn(logs.Storage, logs.Reason, "a batch was rolled back", logs.Error, cause)
-	if is(cause, sqlite3.ErrFull) {
-		m.space.recheck()
+	if isFull(cause) {
+		m.space.recheck() // which tells of it, once
+	} else {
+		m.logger.Warn(logs.Storage, logs.Reason, "a batch was rolled back", logs.Error, cause)
 	}
 	if m.diskFailed(cause) {
 		return
@@ -346,12 +409,16 @@ func (m *committer) rollback(cause error) {
 
 // diskFailed drops the connection after an I/O error, and reports whether it
 // did. After three within a minute nothing is written until a restart: a disk
-// that fails now and then must not be given more mail.
+// that fails now and then must not be given more mail. One that is only full is
+// no such disk.
 func (m *committer) diskFailed(err error) bool {
 	if !is(err, sqlite3.ErrIoErr) && !is(err, sqlite3.ErrCorrupt) && !is(err, sqlite3.ErrNotADB) {
 		return false
 	}
 	m.drop()
+	if isFull(err) {
+		return true
+	}
 	now := time.Now()
 	recent := m.failures[:0]
 	for _, t := range m.failures {
@@ -372,7 +439,7 @@ func (m *committer) drop() {
 }
 
 func (m *committer) reopen() error {
-	c, err := openConn(m.path, writerCacheKiB)
+	c, err := openWriter(m.path, m.space.walPages())
 	if err != nil {
 		m.logger.Error(logs.Storage, logs.Reason, "the database cannot be opened again", logs.Error, err)
 		return err

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
 )
 
 // conn is one connection with its prepared statements, for one goroutine at a
@@ -36,8 +37,12 @@ var settings = []setting{
 	{"trusted_schema", "OFF", int64(0)},
 	{"cell_size_check", "ON", int64(1)},
 	{"journal_size_limit", "67108864", int64(64 << 20)},
-	{"wal_autocheckpoint", "4000", int64(4000)},
+	{"wal_autocheckpoint", "4000", int64(maxWALPages)},
 }
+
+// maxWALPages is how long the write-ahead log may become before it is brought
+// into the database; a writer on a small disk brings it earlier.
+const maxWALPages = 4000
 
 // pageSize holds a common message without an overflow page; it counts for new
 // databases only.
@@ -79,6 +84,20 @@ func (c *conn) apply(cacheKiB int) error {
 		}
 	}
 	return nil
+}
+
+// openWriter opens a connection that commits. What it commits is brought into
+// the database once the write-ahead log has so many pages.
+func openWriter(path string, walPages int64) (*conn, error) {
+	c, err := openConn(path, writerCacheKiB)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.script(fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", walPages)); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
 }
 
 // Close finalizes the statements and closes the connection.
@@ -193,6 +212,14 @@ func (c *conn) number(query string, args ...driver.Value) (int64, error) {
 func is(err error, code sqlite3.ErrNo) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && e.Code == code
+}
+
+// isFull reports whether err says that the disk is full, or the owner's share
+// of it. Where SQLite cannot enlarge its index of the write-ahead log it speaks
+// of an I/O error instead.
+func isFull(err error) bool {
+	var e sqlite3.Error
+	return errors.As(err, &e) && (e.Code == sqlite3.ErrFull || e.SystemErrno == unix.ENOSPC || e.SystemErrno == unix.EDQUOT)
 }
 
 // Version is SQLite's version.

@@ -17,6 +17,9 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Li
 	if b.err != nil {
 		return b.err
 	}
+	if err := s.space.take(int64(len(b.buffer))); err != nil {
+		return err
+	}
 	j := &job{}
 	j.apply = func(c *conn) error {
 		misfits, err := takeRoom(c, d, limit)

@@ -23,41 +23,54 @@ const reserveSize = 64 << 20
 // spaceAge is how old an answer about the disk may be.
 const spaceAge = time.Second
 
-// space watches the disk under the data directory and keeps the reserve.
+// space watches the disk under the database and keeps the reserve beside it.
 type space struct {
-	dir     string
+	path    string // of the database
 	minFree int64
 	reserve int64 // octets to keep aside; 0: none
+	server  bool  // lays the reserve out; others only give it up
 	readers *readers
 	logger  *slog.Logger
 
 	mu      sync.Mutex
 	checked time.Time
 	low     bool
+	margin  int64 // above the minimum, when it was measured
+	taken   int64 // since then
 }
 
-func newSpace(dir string, minFree int64, server bool, r *readers, logger *slog.Logger) *space {
-	s := &space{dir: dir, minFree: minFree, readers: r, logger: logger}
-	if server && minFree > 0 {
-		// On a small disk with a small minimum the reserve must not be what
-		// fills it.
-		s.reserve = min(reserveSize, minFree/4)
-		s.check()
+func newSpace(path string, minFree int64, server bool, r *readers, logger *slog.Logger) *space {
+	// On a small disk with a small minimum the reserve must not be what fills it.
+	return &space{path: path, minFree: minFree, reserve: min(reserveSize, minFree/4), server: server, readers: r, logger: logger}
+}
+
+// walPages is how long the write-ahead log may become. All that is new in it
+// must find room in the database on a full disk, or it can never be emptied:
+// half of the reserve is for that.
+func (s *space) walPages() int64 {
+	if s.reserve <= 0 {
+		return maxWALPages
 	}
-	return s
+	return min(maxWALPages, max(1, s.reserve/2/pageSize))
 }
 
-// check returns ErrNoSpace while less than the minimum is free, free pages
-// inside the database counted in.
-func (s *space) check() error {
+// check returns ErrNoSpace while no mail should be accepted: less than the
+// minimum is free, the reserve and free pages inside the database counted in,
+// or the reserve is gone and there is no room for it.
+func (s *space) check() error { return s.take(0) }
+
+// take is check before so many octets are stored. A fast sender could fill the
+// disk before an answer is a second old.
+func (s *space) take(octets int64) error {
 	if s.minFree <= 0 {
 		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now := time.Now(); now.Sub(s.checked) > spaceAge {
+	s.taken += 2 * octets // in the write-ahead log, and in the database
+	if now := time.Now(); now.Sub(s.checked) > spaceAge || !s.low && s.taken > s.margin/2 {
 		s.measure()
-		s.checked = now
+		s.checked, s.taken = now, 0
 	}
 	if s.low {
 		return storage.ErrNoSpace
@@ -73,49 +86,69 @@ func (s *space) recheck() {
 }
 
 func (s *space) measure() {
-	free, err := s.free()
+	free, disk, err := s.free()
 	if err != nil {
 		s.logger.Warn(logs.Storage, logs.Reason, "free space is unknown", logs.Error, err)
 		return // what was known stays
 	}
-	if low := free < s.minFree; low != s.low {
+	// Without the reserve free pages are of no use: what fills them could not
+	// be deleted.
+	reserved := !s.server || s.reserve == 0 || s.laidOut() || disk >= 2*s.reserve && s.layOut()
+	s.margin = free - s.minFree
+	if low := s.margin < 0 || !reserved; low != s.low {
 		s.low = low
 		reason := "disk space is back: mail is accepted again"
-		if low {
+		switch {
+		case !reserved:
+			reason = "the disk has no room for the reserve that deleting needs: mail is refused with 452 until there is"
+		case low:
 			reason = "disk space is below storage.min_free: mail is refused with 452 until there is more"
 		}
 		s.logger.Warn(logs.Storage, logs.Reason, reason, logs.Octets, free)
 	}
-	if s.reserve > 0 && !s.low && free > s.minFree+2*s.reserve {
-		s.layOut()
-	}
 }
 
-func (s *space) free() (int64, error) {
+// free returns what can still be stored, and how much of that the disk has: the
+// rest are the reserve and free pages of the database. What is committed and
+// not yet in the database will need its room there, and is taken off.
+func (s *space) free() (all, disk int64, err error) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(s.dir, &fs); err != nil {
-		return 0, err
+	if err := unix.Statfs(filepath.Dir(s.path), &fs); err != nil {
+		return 0, 0, err
 	}
-	free := int64(fs.Bavail) * fs.Bsize
-	err := s.readers.use(context.Background(), func(c *conn) error {
-		pages, err := c.number("PRAGMA freelist_count")
-		if err != nil {
-			return err
+	info, err := os.Stat(s.path)
+	if err != nil {
+		return 0, 0, err
+	}
+	disk = int64(fs.Bavail) * fs.Bsize
+	err = s.readers.use(context.Background(), func(c *conn) error {
+		var numbers [3]int64
+		for i, pragma := range [...]string{"PRAGMA page_size", "PRAGMA page_count", "PRAGMA freelist_count"} {
+			var err error
+			if numbers[i], err = c.number(pragma); err != nil {
+				return err
+			}
 		}
-		size, err := c.number("PRAGMA page_size")
-		free += pages * size
-		return err
+		size, pages, unused := numbers[0], numbers[1], numbers[2]
+		all = disk + unused*size - max(0, pages*size-info.Size())
+		return nil
 	})
-	return free, err
+	if s.laidOut() {
+		all += s.reserve
+	}
+	return all, disk, err
 }
 
-func (s *space) reserveFile() string { return filepath.Join(s.dir, "reserve") }
+func (s *space) reserveFile() string { return filepath.Join(filepath.Dir(s.path), "reserve") }
 
-// layOut writes the reserve file unless it is there whole.
-func (s *space) layOut() {
-	if info, err := os.Stat(s.reserveFile()); err == nil && info.Size() == s.reserve {
-		return
-	}
+// laidOut reports whether the reserve is there whole.
+func (s *space) laidOut() bool {
+	info, err := os.Stat(s.reserveFile())
+	return err == nil && info.Size() == s.reserve
+}
+
+// layOut writes the reserve file and reports whether that went well.
+func (s *space) layOut() bool {
 	err := func() error {
 		f, err := os.OpenFile(s.reserveFile(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 		if err != nil {
@@ -132,6 +165,7 @@ func (s *space) layOut() {
 		os.Remove(s.reserveFile())
 		s.logger.Warn(logs.Storage, logs.Reason, "no reserve for a full disk could be laid out", logs.Error, err)
 	}
+	return err == nil
 }
 
 type zeros struct{}

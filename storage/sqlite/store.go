@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,39 +101,38 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
-	if err := s.open(dir); err != nil {
+	if err := s.open(); err != nil {
 		s.unlock()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Store) open(dir string) error {
+func (s *Store) open() error {
 	// SQLite gives its other files the mode of this one.
 	file, err := os.OpenFile(s.path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
 	file.Close()
-	c, err := openConn(s.path, writerCacheKiB)
+	s.readers = newReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
+	s.space = newSpace(s.path, s.options.MinFree, s.options.Server, &s.readers, s.logger)
+	c, unfinished, err := s.openDatabase()
+	if isFull(err) && s.space.useReserve() {
+		c, unfinished, err = s.openDatabase()
+	}
 	if err != nil {
 		return err
 	}
-	if err := migrate(c, schema, migrations, s.beforeUpgrade(c)); err != nil {
-		c.Close()
-		return fmt.Errorf("%s: %w", s.path, err)
-	}
-	s.readers = newReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
-	s.space = newSpace(dir, s.options.MinFree, s.options.Server, &s.readers, s.logger)
 	var work func(*conn) (bool, error)
 	if s.options.Server {
-		if err := sweep(c); err != nil {
-			c.Close()
-			return fmt.Errorf("%s: sweep unfinished transfers: %w", s.path, err)
-		}
+		s.space.check()
 		work = upkeep
 	}
 	s.writer = newCommitter(s.path, c, s.space, s.logger, work)
+	if s.options.Server && len(unfinished) > 0 {
+		s.abandon(unfinished...)
+	}
 	return nil
 }
 
@@ -160,6 +160,25 @@ func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 		s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; a backup from before was made", logs.File, file)
 		return nil
 	}
+}
+
+// openDatabase opens the writing connection, brings the schema up to date, and
+// finds the transfers that an earlier run left unfinished.
+func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
+	if c, err = openWriter(s.path, s.space.walPages()); err != nil {
+		return nil, nil, err
+	}
+	if err = migrate(c, schema, migrations, s.beforeUpgrade(c)); err == nil {
+		err = c.each("SELECT body FROM transfer", func(row []driver.Value) error {
+			unfinished = append(unfinished, row[0].(int64))
+			return nil
+		})
+	}
+	if err != nil {
+		c.Close()
+		return nil, nil, fmt.Errorf("%s: %w", s.path, err)
+	}
+	return c, unfinished, nil
 }
 
 // Close commits what waits and closes everything. Nothing may be in use.

@@ -11,15 +11,6 @@ const (
 	sliceEntries = 256
 )
 
-// sweep dooms what transfers of an earlier run left unfinished.
-func sweep(c *conn) error {
-	return c.script(`
-BEGIN IMMEDIATE;
-INSERT OR IGNORE INTO doomed (body) SELECT body FROM transfer;
-DELETE FROM transfer;
-COMMIT`)
-}
-
 // upkeep frees one slice inside an open transaction and reports whether there
 // is more: entries of orphaned maildrops first, then doomed bodies.
 func upkeep(c *conn) (more bool, err error) {

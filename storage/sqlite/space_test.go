@@ -1,0 +1,145 @@
+package sqlite
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// What is new in the write-ahead log must find room in the database on a full
+// disk: a small reserve asks for a short log.
+func TestLogIsShorterThanTheReserve(t *testing.T) {
+	for minFree, want := range map[int64]int64{0: maxWALPages, 256 << 20: maxWALPages, 4 << 20: 64, 100: 1} {
+		h := newHouse(t, Options{Server: true, MinFree: minFree})
+		var got int64
+		h.must(h.writer.do(background, &job{apply: func(c *conn) (err error) {
+			got, err = c.number("PRAGMA wal_autocheckpoint")
+			return err
+		}}))
+		if got != want {
+			t.Errorf("min_free %d: %d pages, want %d", minFree, got, want)
+		}
+	}
+}
+
+// Where the index of the write-ahead log cannot grow, SQLite says I/O error and
+// means a full disk: that must not make the store read-only.
+func TestFullDiskIsNoFailingDisk(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	full := sqlite3.Error{Code: sqlite3.ErrIoErr, SystemErrno: syscall.ENOSPC}
+	for range 5 {
+		if err := h.writer.do(background, &job{apply: func(*conn) error { return full }}); !errors.Is(err, storage.ErrNoSpace) {
+			t.Errorf("got %v", err)
+		}
+	}
+	h.must(h.deliver("after", "x"))
+}
+
+// Once the reserve is given up no mail is taken until it is there again: free
+// pages that mail fills could not be emptied.
+func TestNoMailWithoutTheReserve(t *testing.T) {
+	h := newHouse(t, Options{Server: true, MinFree: 4 << 20})
+	h.must(h.Space())
+	h.must(os.Remove(h.space.reserveFile()))
+	h.must(os.MkdirAll(filepath.Join(h.space.reserveFile(), "in the way"), 0o700))
+	h.space.recheck()
+	if err := h.Space(); !errors.Is(err, storage.ErrNoSpace) {
+		t.Errorf("got %v", err)
+	}
+	h.must(os.RemoveAll(h.space.reserveFile()))
+	h.space.recheck()
+	h.must(h.Space())
+}
+
+// An answer is not good for a whole second when a fast sender could fill the
+// disk in that time.
+func TestSpaceIsMeasuredAsItIsTaken(t *testing.T) {
+	h := newHouse(t, Options{Server: true, MinFree: 1})
+	h.must(h.Space())
+	measured := h.space.checked
+	h.space.checked = measured.Add(time.Hour) // no answer is too old
+	h.space.margin = 1 << 20
+	h.must(h.deliver("small", strings.Repeat("x", 200<<10)))
+	if !h.space.checked.After(measured.Add(time.Minute)) {
+		t.Fatal("measured after a small message")
+	}
+	h.must(h.deliver("second", strings.Repeat("x", 200<<10)))
+	if h.space.checked.After(measured.Add(time.Minute)) {
+		t.Error("not measured near the minimum")
+	}
+	h.space.checked, h.space.margin = measured.Add(time.Hour), 1<<20
+	h.must(h.deliver("staged", strings.Repeat("x", 600<<10)))
+	if h.space.checked.After(measured.Add(time.Minute)) {
+		t.Error("not measured while a message was staged")
+	}
+}
+
+// The disk that counts is the one that the database stands on.
+func TestSpaceIsMeasuredWhereTheDatabaseIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "elsewhere.db")
+	s, err := Open(background, t.TempDir(), Options{Server: true, MinFree: 4 << 20, Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if _, err := os.Stat(filepath.Join(filepath.Dir(path), "reserve")); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a broken-off transfer leaves is doomed as soon as that can be done, also
+// when the disk was full at first.
+func TestAbandonedTransferIsTriedAgain(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	var tries atomic.Int64
+	h.writer.submit(&job{again: true, apply: func(c *conn) error {
+		if tries.Add(1) <= 2 { // in its batch, and alone
+			return sqlite3.Error{Code: sqlite3.ErrFull}
+		}
+		_, _, err := c.exec("INSERT INTO doomed (body) VALUES (7)")
+		return err
+	}})
+	h.must(h.deliver("behind it", "x"))
+	h.writer.look.Reset(time.Millisecond)
+	h.wait("the job to be done", func() bool { return tries.Load() == 3 && h.count("SELECT count(*) FROM doomed") == 0 })
+}
+
+// What somebody else gave up is never delivered: its chunks are being freed.
+func TestSweptTransferIsNotDelivered(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	b, err := h.NewBody(background, 0)
+	h.must(err)
+	defer b.Discard()
+	_, err = b.Write(make([]byte, 600<<10))
+	h.must(err)
+	h.tamper("INSERT INTO doomed SELECT body FROM transfer; DELETE FROM transfer")
+	err = h.Deliver(background, &storage.Delivery{ID: "m", Body: b, To: []storage.Recipient{{Mailbox: h.look}}}, quota.Limit{})
+	if err == nil {
+		t.Error("delivered")
+	}
+	if _, e := h.entries(); len(e) != 0 {
+		t.Errorf("%d messages", len(e))
+	}
+}
+
+// A slice of upkeep that fails must not fail the delivery beside it.
+func TestUpkeepHarmsNoDelivery(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	h.must(h.writer.do(background, &job{apply: func(*conn) error {
+		h.writer.upkeep = func(*conn) (bool, error) { return false, errors.New("a row that cannot be freed") }
+		return nil
+	}}))
+	h.writer.idleWork.Store(true)
+	h.must(h.deliver("m", "x"))
+}
