@@ -120,15 +120,15 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	lock, err := lockDirectory(dir)
-	if err != nil {
-		return err
-	}
-	defer lock.Close()
 	path, err := o.path(dir)
 	if err != nil {
 		return err
 	}
+	held, err := lockStore(dir, path)
+	if err != nil {
+		return err
+	}
+	defer held.release()
 	// A log that is left of another database would be applied to this one.
 	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
 		if _, err := os.Lstat(path + suffix); !errors.Is(err, fs.ErrNotExist) {
@@ -155,7 +155,7 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	if err := os.Rename(part, path); err != nil {
 		return err
 	}
-	return syncPath(dir)
+	return syncPath(filepath.Dir(path))
 }
 
 // verify opens a copy as a store, which upgrades it where it is older, and

@@ -91,7 +91,7 @@ var rules = []rule{
 // opened with Exclusive; without, a server may be at work meanwhile.
 func (s *Store) Check(ctx context.Context, repair bool, report func(finding string)) (remaining int, err error) {
 	if repair {
-		if s.lock == nil {
+		if len(s.locks) == 0 {
 			return 0, fmt.Errorf("a repair needs the store to itself")
 		}
 		err := s.writer.change(ctx, func(c *conn, _ func(error)) error {

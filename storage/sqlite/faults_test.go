@@ -194,6 +194,26 @@ func TestOneServerPerDirectory(t *testing.T) {
 	h.open(Options{Server: true})
 }
 
+// Two data directories that name one database are one store.
+func TestOneServerPerDatabase(t *testing.T) {
+	shared := filepath.Join(t.TempDir(), "mail.db")
+	first, err := Open(background, t.TempDir(), Options{Server: true, Path: shared})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(background, t.TempDir(), Options{Server: true, Path: shared}); !errors.Is(err, ErrLocked) {
+		t.Errorf("got %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := Open(background, t.TempDir(), Options{Server: true, Path: shared})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.Close()
+}
+
 func TestMigrations(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.db")
 	open := func() *conn {

@@ -71,7 +71,7 @@ type Store struct {
 	path    string
 	buffers *buffers.Pool
 	logger  *slog.Logger
-	lock    *os.File // nil: not taken
+	locks   locks // none: not asked for
 	space   *space
 	writer  *committer
 	readers readers
@@ -97,12 +97,12 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		s.logger = logs.Discard()
 	}
 	if o.Server || o.Exclusive {
-		if s.lock, err = lockDirectory(dir); err != nil {
+		if s.locks, err = lockStore(dir, path); err != nil {
 			return nil, err
 		}
 	}
 	if err := s.open(); err != nil {
-		s.unlock()
+		s.locks.release()
 		return nil, err
 	}
 	return s, nil
@@ -185,7 +185,7 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 func (s *Store) Close() error {
 	err := s.writer.close()
 	s.readers.close()
-	s.unlock()
+	s.locks.release()
 	return err
 }
 
