@@ -2,6 +2,7 @@
 # make run        build and start a server on loopback, ready for look@me.com
 # make test       everything, with the race detector and real clients
 # make check      what is said of the code without running it
+# make powerloss  what a power cut can leave of a store
 # make install    binary, unit, configuration and manual pages into $(DESTDIR)$(PREFIX)
 
 GO       ?= go
@@ -11,12 +12,13 @@ PREFIX   ?= /usr/local
 export GOFLAGS
 export CGO_ENABLED = 1
 
-.PHONY: all build run test check fuzz install clean
+.PHONY: all build run test check fuzz powerloss install clean
 
 all: build
 
 build:
 	@deploy/setup build
+	@[ -e mailsrv ] || echo "mailsrv: the first build compiles SQLite, which takes a minute or two"
 	$(GO) build -o mailsrv ./cmd/mailsrv
 
 run: build
@@ -25,6 +27,7 @@ run: build
 
 test:
 	@deploy/setup test
+	@[ -e build/testsum ] || echo "mailsrv: the first run compiles SQLite, which takes a minute or two"
 	@.ci/test
 
 check:
@@ -36,6 +39,12 @@ FUZZTIME ?= 1m
 fuzz:
 	@deploy/setup build
 	@.ci/fuzz $(FUZZTIME)
+
+# Cuts the power of a recorded store at so many moments.
+CUTS ?= 500
+powerloss:
+	@deploy/setup build
+	CUTS=$(CUTS) ROUNDS=30 $(GO) test -count=1 -timeout 1h -v ./internal/powerloss
 
 install:
 	@[ -x mailsrv ] || $(MAKE) build

@@ -35,6 +35,7 @@ var plan = []room{
 		"github.com/coreos/go-systemd/v22/daemon",
 		"golang.org/x/term",
 	}},
+	{row: 5, path: "internal/powerloss", ours: everything, others: []string{"github.com/hanwen/go-fuse/v2"}},
 	{row: 5, path: "bench/...", ours: everything, others: []string{anyModule}},
 
 	{row: 4, path: "smtpd", ours: andBelow("delivery"), others: []string{"github.com/emersion/go-smtp"}},

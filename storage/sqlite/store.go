@@ -115,6 +115,10 @@ func (s *Store) open() error {
 		return fmt.Errorf("database: %w", err)
 	}
 	file.Close()
+	// A database whose name is lost in a power cut is lost whole.
+	if err := syncPath(filepath.Dir(s.path)); err != nil {
+		return fmt.Errorf("sync the data directory: %w", err)
+	}
 	s.readers = newReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = newSpace(s.path, s.options.MinFree, s.options.Server, &s.readers, s.logger)
 	c, unfinished, err := s.openDatabase()

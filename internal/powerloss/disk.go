@@ -1,0 +1,121 @@
+package powerloss
+
+import (
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+)
+
+// sector is what a drive writes as a whole or not at all, in octets.
+const sector = 512
+
+// Disk is the record as it can be cut.
+type Disk struct{ ops []op }
+
+// Disk returns what has been recorded so far.
+func (r *Recorder) Disk() *Disk {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return &Disk{ops: r.ops[:len(r.ops):len(r.ops)]}
+}
+
+// Syncs returns the moments right before and after each sync, in order.
+func (d *Disk) Syncs() []int {
+	var at []int
+	for i, o := range d.ops {
+		if o.kind == opSync || o.kind == opSyncDir {
+			at = append(at, i, i+1)
+		}
+	}
+	return at
+}
+
+// Len is the number of operations recorded.
+func (d *Disk) Len() int { return len(d.ops) }
+
+// LayOut writes into the empty folder dir what could be found after a cut
+// following the first cut operations: synced writes, and a part of the others
+// that r chooses, sector by sector.
+func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
+	ops := d.ops[:cut]
+	synced := map[uint64]int{} // file to its last sync
+	namesSynced := 0
+	for i, o := range ops {
+		switch o.kind {
+		case opSync:
+			synced[o.file] = i
+		case opSyncDir:
+			namesSynced = i
+		}
+	}
+	// Names change in order, as in a journal of the file system: all up to some
+	// moment after the last sync of the folder. The sync of a file brings its
+	// own name along, as it does on the journaling file systems of Linux.
+	namesUntil := namesSynced
+	if cut > namesSynced {
+		namesUntil += r.IntN(cut - namesSynced + 1)
+	}
+	names := map[string]uint64{}
+	for i, o := range ops {
+		_, kept := synced[o.file]
+		if i > namesUntil && !(o.kind == opCreate && kept) {
+			continue
+		}
+		switch o.kind {
+		case opCreate:
+			names[o.name] = o.file
+		case opRename:
+			names[o.newName] = names[o.name]
+			delete(names, o.name)
+		case opRemove:
+			delete(names, o.name)
+		}
+	}
+	contents := map[uint64][]byte{}
+	// A drive that is cut may have reordered: one file's share of what was not
+	// synced is anything from none to all.
+	share := map[uint64]float64{}
+	for i, o := range ops {
+		if _, known := share[o.file]; !known {
+			share[o.file] = [...]float64{0, 0.5, 1}[r.IntN(3)]
+		}
+		durable := i <= synced[o.file] && synced[o.file] > 0
+		switch o.kind {
+		case opTruncate:
+			if durable || r.Float64() < share[o.file] {
+				contents[o.file] = resize(contents[o.file], o.offset)
+			}
+		case opWrite:
+			contents[o.file] = write(contents[o.file], o, func() bool { return durable || r.Float64() < share[o.file] })
+		}
+	}
+	for name, number := range names {
+		if err := os.WriteFile(filepath.Join(dir, name), contents[number], 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func resize(content []byte, size int64) []byte {
+	if int64(len(content)) >= size {
+		return content[:size]
+	}
+	return append(content, make([]byte, size-int64(len(content)))...)
+}
+
+// write applies those sectors of a write that keep says have reached the disk.
+func write(content []byte, o op, keep func() bool) []byte {
+	for done := int64(0); done < int64(len(o.data)); {
+		at := o.offset + done
+		n := min(sector-at%sector, int64(len(o.data))-done)
+		if keep() {
+			if end := at + n; end > int64(len(content)) {
+				content = resize(content, end)
+			}
+			copy(content[at:], o.data[done:done+n])
+		}
+		done += n
+	}
+	return content
+}

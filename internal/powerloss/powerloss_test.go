@@ -1,0 +1,433 @@
+package powerloss
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+	"mailsrv/storage/sqlite"
+)
+
+var background = context.Background()
+
+// TestMain gives the tests the right to mount, by a user namespace where they
+// are not run by root.
+func TestMain(m *testing.M) {
+	if os.Getuid() != 0 && os.Getenv("POWERLOSS_NAMESPACE") == "" {
+		c := exec.Command("unshare", append([]string{"-rm", os.Args[0]}, os.Args[1:]...)...)
+		c.Env = append(os.Environ(), "POWERLOSS_NAMESPACE=1")
+		c.Stdout, c.Stderr = os.Stdout, os.Stderr
+		err := c.Run()
+		var ended *exec.ExitError
+		switch {
+		case errors.As(err, &ended):
+			os.Exit(ended.ExitCode())
+		case err != nil:
+			fmt.Fprintln(os.Stderr, "powerloss: mounting needs root, or unshare:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// amount is a number from the environment, so that make powerloss does more
+// than make test.
+func amount(name string, otherwise int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return otherwise
+}
+
+// recorded is a store on a recorder.
+type recorded struct {
+	t        *testing.T
+	recorder *Recorder
+	store    *sqlite.Store
+	ids      []mail.MailboxID
+
+	mu   sync.Mutex
+	sent map[string]*sentMessage
+}
+
+// sentMessage is what is known of one message. Moments count operations.
+type sentMessage struct {
+	to       []mail.MailboxID
+	sum      uint32
+	began    int
+	accepted int                    // 0: never acknowledged
+	deleting map[mail.MailboxID]int // when its deletion began
+	deleted  map[mail.MailboxID]int // when that was acknowledged
+}
+
+func record(t *testing.T) *recorded {
+	t.Helper()
+	below, mountpoint := t.TempDir(), t.TempDir()
+	r, err := Mount(below, mountpoint)
+	if err != nil {
+		t.Fatalf("FUSE cannot be mounted (%v): as root, run: modprobe fuse", err)
+	}
+	t.Cleanup(func() {
+		if err := r.Unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &recorded{t: t, recorder: r, sent: map[string]*sentMessage{}}
+	w.store, err = sqlite.Open(background, mountpoint, sqlite.Options{Server: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.store.Close() })
+	limit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+	if err := w.store.AddDomain(background, directory.Domain{Name: "me.com", Limit: limit}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 4 {
+		id, err := w.store.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("u", i), Domain: "me.com"}, Enabled: true, Limit: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.ids = append(w.ids, id)
+	}
+	return w
+}
+
+func (w *recorded) deliver(id string, size int, to []mail.MailboxID) error {
+	content := []byte(strings.Repeat(id+"\r\n", size/(len(id)+2)+1))
+	m := &sentMessage{to: to, sum: crc32.ChecksumIEEE(content), deleting: map[mail.MailboxID]int{}, deleted: map[mail.MailboxID]int{}}
+	w.mu.Lock()
+	w.sent[id] = m
+	m.began = w.recorder.Now()
+	w.mu.Unlock()
+	body, err := w.store.NewBody(background, int64(len(content)))
+	if err != nil {
+		return err
+	}
+	defer body.Discard()
+	if _, err := body.Write(content); err != nil {
+		return err
+	}
+	d := &storage.Delivery{ID: id, Body: body}
+	for _, id := range to {
+		d.To = append(d.To, storage.Recipient{Mailbox: id})
+	}
+	if err := w.store.Deliver(background, d, quota.Limit{}); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	m.accepted = w.recorder.Now()
+	w.mu.Unlock()
+	return nil
+}
+
+// expunge deletes a random part of a maildrop.
+func (w *recorded) expunge(id mail.MailboxID, r *rand.Rand) error {
+	drop, err := w.store.OpenMaildrop(background, id)
+	if err != nil {
+		return err
+	}
+	entries, err := drop.Entries(background)
+	if err != nil {
+		return err
+	}
+	var marked []storage.Entry
+	for _, e := range entries {
+		if r.IntN(2) == 0 {
+			marked = append(marked, e)
+		}
+	}
+	note := func(when func(*sentMessage) map[mail.MailboxID]int) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, e := range marked {
+			when(w.sent[e.UIDL])[id] = w.recorder.Now()
+		}
+	}
+	note(func(m *sentMessage) map[mail.MailboxID]int { return m.deleting })
+	if _, err := drop.Update(background, marked, nil); err != nil {
+		return err
+	}
+	note(func(m *sentMessage) map[mail.MailboxID]int { return m.deleted })
+	return nil
+}
+
+// work delivers and deletes from several sides at once.
+func (w *recorded) work(rounds int, seed uint64) {
+	var group sync.WaitGroup
+	for side := range 4 {
+		group.Go(func() {
+			r := rand.New(rand.NewPCG(seed, uint64(side)))
+			for n := range rounds {
+				var to []mail.MailboxID
+				for _, i := range r.Perm(len(w.ids))[:1+r.IntN(3)] {
+					to = append(to, w.ids[i])
+				}
+				size := r.IntN(6000)
+				if r.IntN(10) == 0 {
+					size = 200<<10 + r.IntN(400<<10)
+				}
+				if err := w.deliver(fmt.Sprintf("m%d-%d", side, n), size, to); err != nil {
+					w.t.Error(err)
+				}
+				if r.IntN(4) == 0 {
+					if err := w.expunge(w.ids[side], r); err != nil {
+						w.t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+// verify opens what a cut has left and compares it with what had been
+// acknowledged by then.
+func (w *recorded) verify(dir string, cut int) error {
+	store, err := sqlite.Open(background, dir, sqlite.Options{Server: true})
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	defer store.Close()
+	var findings []string
+	if _, err := store.Check(background, false, func(s string) { findings = append(findings, s) }); err != nil || len(findings) > 0 {
+		return fmt.Errorf("check: %v %q", err, findings)
+	}
+	present := map[string]map[mail.MailboxID]bool{}
+	for _, id := range w.ids {
+		if err := w.read(store, id, present); err != nil {
+			return err
+		}
+	}
+	for uidl, m := range w.sent {
+		there := 0
+		for _, id := range m.to {
+			has := present[uidl][id]
+			deleting, toGo := m.deleting[id]
+			deleted, gone := m.deleted[id]
+			switch mayBeGone, mustBeGone := toGo && deleting <= cut, gone && deleted <= cut; {
+			case has && mustBeGone:
+				return fmt.Errorf("%s is in maildrop %d again, deleted at %d", uidl, id, deleted)
+			case !has && !mayBeGone && m.accepted > 0 && m.accepted <= cut:
+				return fmt.Errorf("%s is not in maildrop %d, accepted at %d", uidl, id, m.accepted)
+			case has || mayBeGone:
+				there++
+			}
+		}
+		if there != 0 && there != len(m.to) {
+			return fmt.Errorf("%s reached %d of %d recipients", uidl, there, len(m.to))
+		}
+	}
+	return nil
+}
+
+// read notes and verifies all messages of a maildrop.
+func (w *recorded) read(store *sqlite.Store, id mail.MailboxID, present map[string]map[mail.MailboxID]bool) error {
+	drop, err := store.OpenMaildrop(background, id)
+	if errors.Is(err, storage.ErrNoMaildrop) {
+		return nil // the cut was before the mailbox
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := drop.Entries(background)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		m, err := drop.Message(background, e)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.UIDL, err)
+		}
+		sum := crc32.NewIEEE()
+		for {
+			piece, err := m.Next(background)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", e.UIDL, err)
+			}
+			sum.Write(piece)
+		}
+		m.Close()
+		sent := w.sent[e.UIDL]
+		if sent == nil || sum.Sum32() != sent.sum {
+			return fmt.Errorf("%s has other content than was sent", e.UIDL)
+		}
+		if present[e.UIDL] == nil {
+			present[e.UIDL] = map[mail.MailboxID]bool{}
+		}
+		present[e.UIDL][id] = true
+	}
+	return nil
+}
+
+// TestPowerCut cuts the power around every sync, or as many as CUTS says.
+func TestPowerCut(t *testing.T) {
+	seed := uint64(amount("SEED", int(time.Now().UnixNano()&0xFFFFFF)))
+	cuts := amount("CUTS", 30)
+	t.Logf("SEED=%d CUTS=%d", seed, cuts)
+	w := record(t)
+	w.work(amount("ROUNDS", 20), seed)
+	disk := w.recorder.Disk()
+	r := rand.New(rand.NewPCG(seed, 99))
+	moments := disk.Syncs()
+	t.Logf("%d operations, %d syncs, %d messages", disk.Len(), len(moments)/2, len(w.sent))
+	dir := t.TempDir()
+	for n := range cuts {
+		cut := moments[r.IntN(len(moments))]
+		if n%4 == 3 {
+			cut = r.IntN(disk.Len() + 1)
+		}
+		state := fmt.Sprintf("%s/%d", dir, n)
+		if err := os.Mkdir(state, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := disk.LayOut(state, cut, r); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.verify(state, cut); err != nil {
+			t.Fatalf("cut %d after operation %d of %d: %v", n, cut, disk.Len(), err)
+		}
+		os.RemoveAll(state)
+	}
+}
+
+// TestTheProofCanFail leaves the syncs out of the record: then mail is lost,
+// and the proof must see it.
+func TestTheProofCanFail(t *testing.T) {
+	w := record(t)
+	w.work(5, 1)
+	disk := w.recorder.Disk()
+	var unsynced Disk
+	for _, o := range disk.ops {
+		if o.kind != opSync || o.name == "mailsrv.db" {
+			unsynced.ops = append(unsynced.ops, o)
+		}
+	}
+	for _, m := range w.sent {
+		m.accepted, m.began = 1, 1
+	}
+	for seed := range uint64(30) {
+		dir := t.TempDir()
+		if err := unsynced.LayOut(dir, len(unsynced.ops), rand.New(rand.NewPCG(seed, 0))); err != nil {
+			t.Fatal(err)
+		}
+		if w.verify(dir, len(unsynced.ops)) != nil {
+			return
+		}
+	}
+	t.Error("a disk that never syncs the log seems to lose nothing")
+}
+
+// A disk that fails now and then: nothing acknowledged is lost, and what was
+// not stored is not acknowledged.
+func TestWriteErrors(t *testing.T) {
+	w := record(t)
+	if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	failures := 1
+	w.recorder.SetFail(func(name string, write bool) syscall.Errno {
+		if write && strings.HasSuffix(name, "-wal") && failures > 0 {
+			failures--
+			return syscall.EIO
+		}
+		return 0
+	})
+	w.deliver("during", 3000, w.ids[:2]) // fails, or succeeds when tried alone
+	w.recorder.SetFail(nil)
+	if err := w.deliver("after", 3000, w.ids[:1]); err != nil {
+		t.Fatalf("the disk is sound again: %v", err)
+	}
+	w.settle()
+}
+
+// settle compares the store with what was acknowledged, through a new start.
+func (w *recorded) settle() {
+	w.t.Helper()
+	disk := w.recorder.Disk()
+	dir := w.t.TempDir()
+	if err := disk.LayOut(dir, disk.Len(), rand.New(rand.NewPCG(1, 1))); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.verify(dir, disk.Len()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// A disk that fails three times in a minute gets no more mail; reading goes on.
+func TestPersistentWriteErrors(t *testing.T) {
+	w := record(t)
+	if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	w.recorder.SetFail(func(name string, write bool) syscall.Errno {
+		if write && strings.HasSuffix(name, "-wal") {
+			return syscall.EIO
+		}
+		return 0
+	})
+	for i := range 4 {
+		if err := w.deliver(fmt.Sprint("during", i), 3000, w.ids[:1]); err == nil {
+			t.Fatal("acknowledged what the disk refused")
+		}
+	}
+	if err := w.store.Space(); !errors.Is(err, storage.ErrReadOnly) {
+		t.Errorf("space: %v", err)
+	}
+	w.recorder.SetFail(nil)
+	if err := w.read(w.store, w.ids[0], map[string]map[mail.MailboxID]bool{}); err != nil {
+		t.Errorf("reading: %v", err)
+	}
+	w.settle()
+}
+
+// A read error is a temporary failure of that read.
+func TestReadErrors(t *testing.T) {
+	w := record(t)
+	if err := w.deliver("long", 3<<20, w.ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	drop, err := w.store.OpenMaildrop(background, w.ids[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := drop.Entries(background)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.recorder.SetFail(func(_ string, write bool) syscall.Errno {
+		if !write {
+			return syscall.EIO
+		}
+		return 0
+	})
+	m, err := drop.Message(background, entries[0])
+	for err == nil {
+		_, err = m.Next(background)
+	}
+	if err == io.EOF || errors.Is(err, storage.ErrGone) || errors.Is(err, storage.ErrDamaged) {
+		t.Errorf("a read error ends a message with %v", err)
+	}
+	w.recorder.SetFail(nil)
+	if err := w.read(w.store, w.ids[0], map[string]map[mail.MailboxID]bool{}); err != nil {
+		t.Errorf("the disk is sound again: %v", err)
+	}
+}

@@ -1,0 +1,273 @@
+package powerloss
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fs"
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// opKind is what was asked of the disk.
+type opKind int
+
+const (
+	opCreate   opKind = iota // name now stands for file
+	opWrite                  // data at offset
+	opTruncate               // to offset
+	opSync                   // file
+	opSyncDir                // the names
+	opRename                 // name to newName
+	opRemove                 // name
+)
+
+// op is one operation, in the order in which the disk saw them. Names count in
+// one flat folder.
+type op struct {
+	kind    opKind
+	file    uint64 // a file keeps its number when it is renamed
+	name    string
+	newName string
+	offset  int64
+	data    []byte
+}
+
+// Recorder is a file system that passes everything on to a folder below, and
+// remembers it. All methods may be called at once.
+type Recorder struct {
+	// Fail is asked before each read and write of a file; what it returns other
+	// than 0 is the answer. Set it through SetFail.
+	fail func(name string, write bool) syscall.Errno
+
+	server *fuse.Server
+
+	mu    sync.Mutex
+	ops   []op
+	files map[uint64]uint64 // inode below to number of the file
+	next  uint64
+}
+
+// Mount mounts a recorder of the folder below at mountpoint, both existing and
+// empty. It needs root, or a user namespace of its own.
+func Mount(below, mountpoint string) (*Recorder, error) {
+	r := &Recorder{files: map[uint64]uint64{}}
+	root := &fs.LoopbackRoot{Path: below}
+	root.NewNode = func(data *fs.LoopbackRoot, _ *fs.Inode, _ string, _ *syscall.Stat_t) fs.InodeEmbedder {
+		return &node{LoopbackNode: fs.LoopbackNode{RootData: data}, recorder: r}
+	}
+	top := &node{LoopbackNode: fs.LoopbackNode{RootData: root}, recorder: r}
+	root.RootNode = top
+	var err error
+	r.server, err = fs.Mount(mountpoint, top, &fs.Options{
+		MountOptions: fuse.MountOptions{DirectMount: true, DirectMountStrict: true, FsName: "powerloss", Name: "powerloss"},
+	})
+	return r, err
+}
+
+// Unmount ends the file system. Nothing may be open on it.
+func (r *Recorder) Unmount() error { return r.server.Unmount() }
+
+// Now is the number of operations so far: what was acknowledged at Now must
+// survive a cut at or after it.
+func (r *Recorder) Now() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.ops)
+}
+
+// SetFail makes reads and writes fail where f says so; nil ends that.
+func (r *Recorder) SetFail(f func(name string, write bool) syscall.Errno) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.fail = f
+}
+
+func (r *Recorder) failure(name string, write bool) syscall.Errno {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fail == nil {
+		return 0
+	}
+	return r.fail(name, write)
+}
+
+func (r *Recorder) add(o op) {
+	if strings.HasSuffix(o.name, "-shm") {
+		return // shared memory, made anew from the log at every start
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ops = append(r.ops, o)
+}
+
+// fileOf numbers the files below by their inodes. A removed file's inode may
+// come again: fresh starts a new number.
+func (r *Recorder) fileOf(inode uint64, fresh bool) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, known := r.files[inode]
+	if !known || fresh {
+		r.next++
+		n = r.next
+		r.files[inode] = n
+	}
+	return n
+}
+
+// node is a file or folder.
+type node struct {
+	fs.LoopbackNode
+	recorder *Recorder
+}
+
+func (n *node) base() string { return filepath.Base(n.Path(n.Root())) }
+
+func inodeOf(f *fs.LoopbackFile) uint64 {
+	var out fuse.AttrOut
+	f.Getattr(context.Background(), &out)
+	return out.Ino
+}
+
+// Create implements fs.NodeCreater.
+func (n *node) Create(ctx context.Context, name string, flags, mode uint32, out *fuse.EntryOut) (*fs.Inode, fs.FileHandle, uint32, syscall.Errno) {
+	child, handle, fuseFlags, errno := n.LoopbackNode.Create(ctx, name, flags, mode, out)
+	if errno != 0 {
+		return child, handle, fuseFlags, errno
+	}
+	f := &file{LoopbackFile: handle.(*fs.LoopbackFile), recorder: n.recorder, name: name}
+	f.number = n.recorder.fileOf(inodeOf(f.LoopbackFile), true)
+	n.recorder.add(op{kind: opCreate, file: f.number, name: name})
+	return child, f, fuseFlags, 0
+}
+
+// Open implements fs.NodeOpener.
+func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	handle, fuseFlags, errno := n.LoopbackNode.Open(ctx, flags)
+	if errno != 0 {
+		return handle, fuseFlags, errno
+	}
+	f := &file{LoopbackFile: handle.(*fs.LoopbackFile), recorder: n.recorder, name: n.base()}
+	f.number = n.recorder.fileOf(inodeOf(f.LoopbackFile), false)
+	if flags&syscall.O_TRUNC != 0 {
+		n.recorder.add(op{kind: opTruncate, file: f.number, name: f.name})
+	}
+	return f, fuseFlags, 0
+}
+
+// OpendirHandle implements fs.NodeOpendirHandler, for the syncing of folders.
+func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
+	handle, fuseFlags, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
+	if stream, ok := handle.(fs.DirStream); ok && errno == 0 {
+		handle = &folder{DirStream: stream, handle: handle, recorder: n.recorder}
+	}
+	return handle, fuseFlags, errno
+}
+
+// Setattr implements fs.NodeSetattrer.
+func (n *node) Setattr(ctx context.Context, f fs.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	var below fs.FileHandle
+	if own, ok := f.(*file); ok {
+		below = own.LoopbackFile
+	}
+	errno := n.LoopbackNode.Setattr(ctx, below, in, out)
+	if size, ok := in.GetSize(); ok && errno == 0 {
+		n.recorder.add(op{kind: opTruncate, file: n.recorder.fileOf(out.Ino, false), name: n.base(), offset: int64(size)})
+	}
+	return errno
+}
+
+// Unlink implements fs.NodeUnlinker.
+func (n *node) Unlink(ctx context.Context, name string) syscall.Errno {
+	errno := n.LoopbackNode.Unlink(ctx, name)
+	if errno == 0 {
+		n.recorder.add(op{kind: opRemove, name: name})
+	}
+	return errno
+}
+
+// Rename implements fs.NodeRenamer.
+func (n *node) Rename(ctx context.Context, name string, parent fs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
+	errno := n.LoopbackNode.Rename(ctx, name, parent, newName, flags)
+	if errno == 0 {
+		n.recorder.add(op{kind: opRename, name: name, newName: newName})
+	}
+	return errno
+}
+
+// file is an open file.
+type file struct {
+	*fs.LoopbackFile
+	recorder *Recorder
+	number   uint64
+	name     string
+}
+
+// PassthroughFd keeps the kernel from writing past the recorder.
+func (f *file) PassthroughFd() (int, bool) { return 0, false }
+
+// Read implements fs.FileReader.
+func (f *file) Read(ctx context.Context, buf []byte, off int64) (fuse.ReadResult, syscall.Errno) {
+	if errno := f.recorder.failure(f.name, false); errno != 0 {
+		return nil, errno
+	}
+	return f.LoopbackFile.Read(ctx, buf, off)
+}
+
+// Write implements fs.FileWriter.
+func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
+	if errno := f.recorder.failure(f.name, true); errno != 0 {
+		return 0, errno
+	}
+	n, errno := f.LoopbackFile.Write(ctx, data, off)
+	if errno == 0 {
+		f.recorder.add(op{kind: opWrite, file: f.number, name: f.name, offset: off, data: bytes.Clone(data[:n])})
+	}
+	return n, errno
+}
+
+// Writev implements fs.FileWritever.
+func (f *file) Writev(ctx context.Context, data [][]byte, off int64) (uint32, syscall.Errno) {
+	return f.Write(ctx, bytes.Join(data, nil), off)
+}
+
+// Fsync implements fs.FileFsyncer.
+func (f *file) Fsync(ctx context.Context, flags uint32) syscall.Errno {
+	if errno := f.recorder.failure(f.name, true); errno != 0 {
+		return errno
+	}
+	f.recorder.add(op{kind: opSync, file: f.number, name: f.name})
+	return 0 // the disk below need not be slow
+}
+
+// Allocate implements fs.FileAllocater. Only the reserve is laid out so, which
+// holds nothing.
+func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
+	return f.LoopbackFile.Allocate(ctx, off, size, mode)
+}
+
+// folder is an open folder.
+type folder struct {
+	fs.DirStream
+	handle   fs.FileHandle
+	recorder *Recorder
+}
+
+// Fsyncdir implements fs.FileFsyncdirer.
+func (d *folder) Fsyncdir(context.Context, uint32) syscall.Errno {
+	d.recorder.add(op{kind: opSyncDir})
+	return 0
+}
+
+// Readdirent implements fs.FileReaddirenter.
+func (d *folder) Readdirent(ctx context.Context) (*fuse.DirEntry, syscall.Errno) {
+	return d.handle.(fs.FileReaddirenter).Readdirent(ctx)
+}
+
+// Releasedir implements fs.FileReleasedirer.
+func (d *folder) Releasedir(ctx context.Context, flags uint32) {
+	d.handle.(fs.FileReleasedirer).Releasedir(ctx, flags)
+}
