@@ -3,7 +3,6 @@ package main_test
 import (
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -44,8 +43,6 @@ func octets() string {
 	}
 	return string(all) + "\r\n"
 }
-
-var numbers = regexp.MustCompile(`\d+`)
 
 // What is sent comes out octet for octet, whoever fetches it, and every count
 // of octets is the same.
