@@ -142,6 +142,9 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		s.Shutdown(ctx)
+		if s.store == nil { // a real one
+			return
+		}
 		s.store.mu.Lock()
 		defer s.store.mu.Unlock()
 		if s.store.open != 0 {

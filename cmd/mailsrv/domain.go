@@ -31,7 +31,7 @@ type domainFlags struct {
 
 func (f *domainFlags) register(c *cobra.Command) {
 	c.Flags().StringVar(&f.postmaster, "postmaster", "", "mailbox `ADDRESS` for postmaster and abuse; empty: the first")
-	f.mailboxFlags.register(c, "the server's", "off")
+	f.mailboxFlags.register(c, "the server's", "or off")
 }
 
 func (f *domainFlags) change(c *cobra.Command) admin.DomainChange {

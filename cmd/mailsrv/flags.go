@@ -40,11 +40,11 @@ type retentionFlags struct {
 	deleted   parsedFlag[time.Duration]
 }
 
-func (f *retentionFlags) register(c *cobra.Command, wider string) {
+func (f *retentionFlags) register(c *cobra.Command, orElse string) {
 	f.retrieved = parsedFlag[time.Duration]{kind: "TIME", parse: parseKeep}
 	f.deleted = f.retrieved
-	c.Flags().Var(&f.retrieved, "keep-retrieved", "remove a message so long after it was retrieved, such as 14d; off, or inherit for "+wider)
-	c.Flags().Var(&f.deleted, "undelete-for", "keep what is deleted so long for undeleting, such as 7d; off, or inherit for "+wider)
+	c.Flags().Var(&f.retrieved, "keep-retrieved", "remove a message so long after it was retrieved, such as 14d; "+orElse)
+	c.Flags().Var(&f.deleted, "undelete-for", "keep what is deleted so long for undeleting, such as 7d; "+orElse)
 }
 
 func (f *retentionFlags) change() admin.RetentionChange {

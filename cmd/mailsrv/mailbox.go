@@ -39,7 +39,7 @@ ends.
   mailsrv mailbox add look@me.com --quota 2GiB --generate
   pass show mail/look | mailsrv mailbox add look@me.com --password-stdin`,
 	}
-	flags.register(c, "the domain's", "the domain's")
+	flags.register(c, "the domain's", "off, or inherit for the domain's")
 	source.register(c)
 	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
 		if err := source.check(); err != nil {
@@ -83,7 +83,7 @@ more.
   mailsrv mailbox set look@me.com --quota inherit --messages 10000
   mailsrv mailbox set look@me.com --keep-retrieved 30d --undelete-for 7d`,
 	}
-	flags.register(c, "the domain's", "the domain's")
+	flags.register(c, "the domain's", "off, or inherit for the domain's")
 	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
 		if !flags.given() {
 			return usage("nothing to change: give --quota, --messages, --keep-retrieved or --undelete-for")

@@ -139,6 +139,7 @@ func breaches(p goPackage) (lines []string) {
 				breach(path, "has no row in the plan")
 			case imported.testOnly:
 				breach(path, "is for tests alone")
+			case imported.path == importer.path: // one room of several packages
 			case imported.row >= importer.row:
 				breach(path, fmt.Sprintf("from row %d to row %d is not downward", importer.row, imported.row))
 			case !importer.ours.allows(imported):
