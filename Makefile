@@ -3,6 +3,7 @@
 # make test       everything, with the race detector and real clients
 # make check      what is said of the code without running it
 # make powerloss  what a power cut can leave of a store
+# make bench      measure the server beside its peers; as root, takes half an hour
 # make install    binary, unit, configuration and manual pages into $(DESTDIR)$(PREFIX)
 
 GO       ?= go
@@ -12,7 +13,7 @@ PREFIX   ?= /usr/local
 export GOFLAGS
 export CGO_ENABLED = 1
 
-.PHONY: all build run test check fuzz powerloss install clean
+.PHONY: all build run test check fuzz powerloss bench install clean
 
 all: build
 
@@ -45,6 +46,11 @@ CUTS ?= 500
 powerloss:
 	@deploy/setup build
 	CUTS=$(CUTS) ROUNDS=30 $(GO) test -count=1 -timeout 1h -v ./internal/powerloss
+
+# QUICK=1, ROUNDS=3, ROWS='smtp-16|login', ROWS=list: see bench/run.
+bench:
+	@deploy/setup build
+	@bench/run
 
 install:
 	@[ -x mailsrv ] || $(MAKE) build

@@ -1,0 +1,49 @@
+package main
+
+import "fmt"
+
+// claim holds a measured figure against what is owed, and what we would be
+// proud of.
+type claim struct {
+	what        string
+	measured    float64
+	owed, proud float64
+	less        bool // a smaller figure is better
+	format      string
+}
+
+func times(of string, measured, owed, proud float64) claim {
+	return claim{what: "times " + of, measured: measured, owed: owed, proud: proud, format: "%.2f"}
+}
+
+func cost(measured, owed, proud float64) claim {
+	return claim{what: "CPU an operation", measured: measured, owed: owed, proud: proud, less: true, format: "%.3f ms"}
+}
+
+func atMost(what, format string, measured, owed, proud float64) claim {
+	return claim{what: what, measured: measured, owed: owed, proud: proud, less: true, format: format}
+}
+
+func atLeast(what string, measured, owed, proud float64) claim {
+	return claim{what: what, measured: measured, owed: owed, proud: proud, format: "%.2f"}
+}
+
+// verdict says which column is reached. A claim without a proud figure has the
+// same in both.
+func (c claim) verdict() string {
+	reaches := func(goal float64) bool {
+		if c.less {
+			return c.measured <= goal
+		}
+		return c.measured >= goal
+	}
+	switch {
+	case reaches(c.proud):
+		return "proud"
+	case reaches(c.owed):
+		return "owed"
+	}
+	return "**missed**"
+}
+
+func (c claim) figure(v float64) string { return fmt.Sprintf(c.format, v) }

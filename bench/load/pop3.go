@@ -1,0 +1,340 @@
+package load
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Session is a POP3 session. Not for use by several goroutines.
+type Session struct {
+	conn net.Conn
+	in   []byte // what was read; in[used:] is not answered yet
+	used int
+	out  []byte
+	stop func() bool
+}
+
+// Dial connects and reads the greeting. The end of ctx closes the connection.
+func Dial(ctx context.Context, address string) (*Session, error) {
+	s := &Session{in: make([]byte, 0, 32<<10)}
+	return s, s.dial(ctx, address)
+}
+
+// dial makes a new connection and keeps the buffers.
+func (s *Session) dial(ctx context.Context, address string) (err error) {
+	var d net.Dialer
+	if s.conn, err = d.DialContext(ctx, "tcp", address); err != nil {
+		return err
+	}
+	s.in, s.used = s.in[:0], 0
+	s.stop = context.AfterFunc(ctx, func() { s.conn.Close() })
+	if _, err = s.status(); err != nil {
+		s.Close()
+	}
+	return err
+}
+
+// Close drops the connection.
+func (s *Session) Close() {
+	s.stop()
+	s.conn.Close()
+}
+
+// Command sends a line, given without its end, and returns the text of the
+// positive answer, valid until the next command.
+func (s *Session) Command(line string) ([]byte, error) {
+	if err := s.send(line); err != nil {
+		return nil, err
+	}
+	return s.status()
+}
+
+// Listing sends a command and returns the lines of its answer as they came,
+// without the final dot, valid until the next command.
+func (s *Session) Listing(line string) ([]byte, error) {
+	if _, err := s.Command(line); err != nil {
+		return nil, err
+	}
+	return s.multiline()
+}
+
+// Login proves who the client is.
+func (s *Session) Login(m Mailbox) error {
+	if _, err := s.Command("USER " + m.Address); err != nil {
+		return err
+	}
+	_, err := s.Command("PASS " + m.Password)
+	return err
+}
+
+// Stat asks for the messages in the maildrop and their octets.
+func (s *Session) Stat() (messages int, octets int64, err error) {
+	answer, err := s.Command("STAT")
+	if err != nil {
+		return 0, 0, err
+	}
+	if _, err := fmt.Sscanf(string(answer), "%d %d", &messages, &octets); err != nil {
+		return 0, 0, fmt.Errorf("STAT answered %q", answer)
+	}
+	return messages, octets, nil
+}
+
+// Quit ends the session and waits until the server has closed it.
+func (s *Session) Quit() error {
+	defer s.Close()
+	if _, err := s.Command("QUIT"); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (s *Session) send(line string) error {
+	s.out = append(append(s.out[:0], line...), "\r\n"...)
+	_, err := s.conn.Write(s.out)
+	return err
+}
+
+var crlf = []byte("\r\n")
+
+// status reads a line that must begin with +OK.
+func (s *Session) status() ([]byte, error) {
+	line, err := s.until(crlf)
+	if err != nil {
+		return nil, err
+	}
+	text, ok := bytes.CutPrefix(line, []byte("+OK"))
+	if !ok {
+		return nil, fmt.Errorf("POP3 said: %s", line)
+	}
+	return bytes.TrimPrefix(text, []byte(" ")), nil
+}
+
+// endOfLines is the final dot with the line end before it, which belongs to the
+// last line, or to the status line where there are none.
+var endOfLines = []byte("\r\n.\r\n")
+
+// multiline reads lines up to the final dot.
+func (s *Session) multiline() ([]byte, error) {
+	s.used -= len(crlf) // of the status line, still in the buffer
+	text, err := s.until(endOfLines)
+	if err != nil {
+		return nil, err
+	}
+	if len(text) == 0 {
+		return nil, nil
+	}
+	return text[len(crlf) : len(text)+len(crlf)], nil
+}
+
+// until returns what comes before the mark, and goes on behind it.
+func (s *Session) until(mark []byte) ([]byte, error) {
+	for searched := s.used; ; {
+		if at := bytes.Index(s.in[searched:], mark); at >= 0 {
+			text := s.in[s.used : searched+at]
+			s.used = searched + at + len(mark)
+			return text, nil
+		}
+		searched = max(s.used, len(s.in)-len(mark)+1)
+		moved, err := s.fill()
+		if err != nil {
+			return nil, err
+		}
+		searched -= moved
+	}
+}
+
+// fill reads more. It may move what is not used up to the front, by so many
+// octets, but keeps two octets before it: see multiline.
+func (s *Session) fill() (moved int, err error) {
+	if cap(s.in)-len(s.in) < cap(s.in)/4 {
+		if moved = max(s.used-len(crlf), 0); moved > 0 {
+			s.in = s.in[:copy(s.in, s.in[moved:])]
+			s.used -= moved
+		}
+		if cap(s.in)-len(s.in) < cap(s.in)/4 {
+			larger := make([]byte, len(s.in), 2*cap(s.in))
+			copy(larger, s.in)
+			s.in = larger
+		}
+	}
+	n, err := s.conn.Read(s.in[len(s.in):cap(s.in)])
+	s.in = s.in[:len(s.in)+n]
+	if n > 0 {
+		err = nil
+	}
+	return moved, err
+}
+
+// retrieve reads the answer to a RETR and checks the message.
+func (s *Session) retrieve(b *Book, mailbox int) (token, int, error) {
+	if _, err := s.status(); err != nil {
+		return token{}, 0, err
+	}
+	raw, err := s.multiline()
+	if err != nil {
+		return token{}, 0, err
+	}
+	t, octets, err := readMessage(raw)
+	if err != nil {
+		return t, 0, fmt.Errorf("maildrop of %s: %w", b.mailboxes[mailbox].Address, err)
+	}
+	return t, octets, b.belongs(t, mailbox)
+}
+
+// Readers log in from a number of sessions at once, fetch, check what they get,
+// and quit, over all mailboxes in turn.
+type Readers struct {
+	Address  string
+	Sessions int // at once
+	Book     *Book
+
+	Fetch    int  // messages a session; 0: log in, STAT and QUIT only
+	Delete   bool // what was fetched
+	Pipeline int  // commands sent ahead; 0 and 1: one by one
+
+	// The run ends at the first of these; 0 does not end it.
+	For    time.Duration
+	Rounds int // through all mailboxes
+}
+
+// All fetches every message of a session.
+const All = -1
+
+// Run logs in and fetches. Operations are messages, or sessions if none are
+// fetched; a latency is that of one RETR sent by itself, or of a session from
+// the connect to the end of QUIT.
+func (r Readers) Run(ctx context.Context) Result {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	first := r.Book.turn.Load()
+	end := time.Now().Add(r.For)
+	more := func() bool {
+		switch {
+		case ctx.Err() != nil, r.For > 0 && time.Now().After(end):
+			return false
+		}
+		return r.Rounds == 0 || r.Book.turn.Load()-first < uint64(r.Rounds*r.Book.Mailboxes())
+	}
+	return gather(r.Sessions, func(_ int, t *tally) {
+		w := reader{Readers: r, tally: t}
+		w.session.in = make([]byte, 0, 64<<10)
+		for more() && t.errors < maxErrors {
+			mailbox := r.Book.takeTurn()
+			if err := w.visit(ctx, mailbox); err != nil {
+				t.failed(err)
+			}
+		}
+	})
+}
+
+// reader is one session after the other.
+type reader struct {
+	Readers
+	tally   *tally
+	session Session
+	fetched []token
+}
+
+// visit is one session.
+func (r *reader) visit(ctx context.Context, mailbox int) error {
+	began := time.Now()
+	s := &r.session
+	if err := s.dial(ctx, r.Address); err != nil {
+		return err
+	}
+	defer s.Close()
+	if err := s.Login(r.Book.mailboxes[mailbox]); err != nil {
+		return err
+	}
+	messages, octets, err := s.Stat()
+	if err != nil {
+		return err
+	}
+	r.fetched = r.fetched[:0]
+	if r.Fetch != 0 {
+		if err := r.fetch(mailbox, messages, octets); err != nil {
+			return err
+		}
+	}
+	if err := s.Quit(); err != nil {
+		return err
+	}
+	r.Book.settle(r.fetched)
+	if r.Fetch == 0 {
+		r.tally.done(began, 0)
+	}
+	return nil
+}
+
+// fetch gets messages, and marks them for deletion if it is so wanted.
+func (r *reader) fetch(mailbox, messages int, octets int64) error {
+	wanted := r.Fetch
+	if wanted == All {
+		wanted = messages
+	}
+	if messages < wanted {
+		return fmt.Errorf("the maildrop of %s holds %d messages, not %d", r.Book.mailboxes[mailbox].Address, messages, wanted)
+	}
+	got, err := r.retrieveAll(mailbox, wanted)
+	if err == nil && wanted == messages && got != octets {
+		err = fmt.Errorf("STAT of %s said %d octets, RETR gave %d", r.Book.mailboxes[mailbox].Address, octets, got)
+	}
+	if err != nil || !r.Delete {
+		r.fetched = r.fetched[:0]
+		return err
+	}
+	s := &r.session
+	for sent, done := 0, 0; done < wanted; done++ {
+		for ; sent < wanted && sent < done+max(r.Pipeline, 1); sent++ {
+			if err := s.send(fmt.Sprintf("DELE %d", sent+1)); err != nil {
+				return err
+			}
+		}
+		if _, err := s.status(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var errTwice = errors.New("a message that was given twice in one session")
+
+// retrieveAll fetches the messages 1 to wanted, with so many commands ahead, and
+// returns their octets.
+func (r *reader) retrieveAll(mailbox, wanted int) (octets int64, err error) {
+	s := &r.session
+	window := max(r.Pipeline, 1)
+	began := time.Now()
+	for sent, done := 0, 0; done < wanted; done++ {
+		// Half a window at a time: one write carries several commands.
+		if sent < wanted && (sent == done || sent-done <= window/2) {
+			s.out = s.out[:0]
+			for ; sent < wanted && sent < done+window; sent++ {
+				s.out = fmt.Appendf(s.out, "RETR %d\r\n", sent+1)
+			}
+			if window == 1 {
+				began = time.Now()
+			}
+			if _, err := s.conn.Write(s.out); err != nil {
+				return 0, err
+			}
+		}
+		t, n, err := s.retrieve(r.Book, mailbox)
+		if err != nil {
+			return 0, err
+		}
+		for _, before := range r.fetched[max(0, len(r.fetched)-window):] {
+			if before.number == t.number {
+				return 0, errTwice
+			}
+		}
+		octets += int64(n)
+		r.fetched = append(r.fetched, t)
+		r.tally.done(began, n)
+	}
+	return octets, nil
+}

@@ -1,0 +1,212 @@
+package load
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+)
+
+// Senders send mail from a number of connections at once, each as fast as it
+// is answered. MAIL, RCPT and DATA go out in one write, the content in another,
+// as senders do that use PIPELINING (RFC 2920).
+type Senders struct {
+	Address       string // host:port
+	LMTP          bool
+	TLS           *tls.Config // STARTTLS; nil: none
+	Connections   int
+	PerConnection int           // messages; 0: as many as there is time for
+	Pace          time.Duration // least time from message to message on a connection
+	Recipients    int           // of a message; 0 is 1
+	Mailbox       int           // of the book that all goes to, or Everywhere
+	Contents      *Contents
+	Book          *Book
+
+	// The run ends at the first of these; 0 does not end it.
+	For      time.Duration
+	Messages int
+}
+
+// Run sends. Latencies are those from the MAIL, or with one message a
+// connection from the connect, to the reply that accepts the message.
+func (s Senders) Run(ctx context.Context) Result {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	s.Recipients = max(s.Recipients, 1)
+	var begun atomic.Int64
+	end := time.Now().Add(s.For)
+	more := func() bool {
+		switch {
+		case ctx.Err() != nil, s.For > 0 && time.Now().After(end):
+			return false
+		}
+		return s.Messages == 0 || begun.Add(1) <= int64(s.Messages)
+	}
+	return gather(s.Connections, func(_ int, t *tally) {
+		w := sender{Senders: s, tally: t}
+		for more() && t.errors < maxErrors {
+			if err := w.connection(ctx, more); err != nil {
+				t.failed(err)
+			}
+		}
+		s.Book.accepted(w.accepted)
+	})
+}
+
+// sender is one connection after the other.
+type sender struct {
+	Senders
+	tally    *tally
+	conn     net.Conn
+	in       *bufio.Reader
+	out      []byte
+	accepted []token
+}
+
+// connection sends over one connection: one message, and then as many as more
+// allows.
+func (s *sender) connection(ctx context.Context, more func() bool) error {
+	connecting := time.Now()
+	if err := s.open(ctx); err != nil {
+		return err
+	}
+	defer func() { s.conn.Close() }()
+	stop := context.AfterFunc(ctx, func() { s.conn.Close() })
+	defer stop()
+	if err := s.greet(); err != nil {
+		return err
+	}
+	began := time.Now()
+	if s.PerConnection == 1 {
+		began = connecting
+	}
+	for n := 1; ; n++ {
+		octets, err := s.message()
+		if err != nil {
+			return err
+		}
+		s.tally.done(began, octets)
+		if n == s.PerConnection {
+			break
+		}
+		if s.Pace > 0 {
+			time.Sleep(s.Pace - time.Since(began))
+		}
+		if !more() {
+			break
+		}
+		began = time.Now()
+	}
+	return s.command(221, "QUIT\r\n")
+}
+
+func (s *sender) open(ctx context.Context) (err error) {
+	var d net.Dialer
+	if s.conn, err = d.DialContext(ctx, "tcp", s.Address); err != nil {
+		return err
+	}
+	s.in = bufio.NewReaderSize(s.conn, 4<<10)
+	return nil
+}
+
+// greet takes the connection up to the first MAIL.
+func (s *sender) greet() error {
+	hello := "EHLO load.example.org\r\n"
+	if s.LMTP {
+		hello = "LHLO load.example.org\r\n"
+	}
+	if err := s.reply(220); err != nil {
+		return err
+	}
+	if err := s.command(250, hello); err != nil || s.TLS == nil {
+		return err
+	}
+	if err := s.command(220, "STARTTLS\r\n"); err != nil {
+		return err
+	}
+	secure := tls.Client(s.conn, s.TLS)
+	if err := secure.Handshake(); err != nil {
+		return fmt.Errorf("STARTTLS: %w", err)
+	}
+	s.conn = secure
+	s.in = bufio.NewReaderSize(secure, 4<<10)
+	return s.command(250, hello)
+}
+
+// message sends one message, and returns its octets once it is accepted.
+func (s *sender) message() (octets int, err error) {
+	t := s.Book.issue(s.Mailbox, s.Recipients)
+	p := s.Contents.pick(t.number)
+	octets = tokenLength + p.length
+	out := append(s.out[:0], "MAIL FROM:<load@example.org>"...)
+	if !s.LMTP { // Dovecot's does not know it
+		out = fmt.Appendf(out, " SIZE=%d", octets)
+	}
+	out = append(out, "\r\n"...)
+	for i := range s.Recipients {
+		to := s.Book.mailboxes[t.mailbox(i, len(s.Book.mailboxes))].Address
+		out = append(append(append(out, "RCPT TO:<"...), to...), ">\r\n"...)
+	}
+	out = append(out, "DATA\r\n"...)
+	if _, err := s.conn.Write(out); err != nil {
+		return 0, err
+	}
+	for range 1 + s.Recipients {
+		if err := s.reply(250); err != nil {
+			return 0, err
+		}
+	}
+	if err := s.reply(354); err != nil {
+		return 0, err
+	}
+	out = t.write(out[:0], p)
+	out = append(out, p.stuffed...)
+	s.out = out
+	if _, err := s.conn.Write(out); err != nil {
+		return 0, err
+	}
+	replies := 1
+	if s.LMTP { // RFC 2033 section 4.2: one for each recipient
+		replies = s.Recipients
+	}
+	for range replies {
+		if err := s.reply(250); err != nil {
+			return 0, err
+		}
+	}
+	s.accepted = append(s.accepted, t)
+	return octets, nil
+}
+
+func (s *sender) command(code int, line string) error {
+	if _, err := s.conn.Write([]byte(line)); err != nil {
+		return err
+	}
+	return s.reply(code)
+}
+
+var errBadReply = errors.New("malformed reply")
+
+// reply reads a reply, which must have this code.
+func (s *sender) reply(code int) error {
+	for {
+		line, err := s.in.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if len(line) < 5 {
+			return errBadReply
+		}
+		if line[3] == '-' {
+			continue
+		}
+		if got := int(line[0]-'0')*100 + int(line[1]-'0')*10 + int(line[2]-'0'); got != code {
+			return fmt.Errorf("wanted a %d, got: %s", code, line[:len(line)-2])
+		}
+		return nil
+	}
+}
