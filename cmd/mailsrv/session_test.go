@@ -99,18 +99,25 @@ func settle(h *house, text, mark string) string {
 	return b.String()
 }
 
-// words splits a command line at spaces outside of single quotes.
+// words splits a command line at spaces outside of quotes and of $(...).
 func words(line string) []string {
-	var all []string
-	quoted := false
-	all = strings.FieldsFunc(line, func(r rune) bool {
-		if r == '\'' {
-			quoted = !quoted
+	var quote rune
+	var nested bool
+	all := strings.FieldsFunc(line, func(r rune) bool {
+		switch {
+		case quote != 0:
+			if r == quote {
+				quote = 0
+			}
+		case r == '\'' || r == '"':
+			quote = r
+		case r == '(' || r == ')':
+			nested = r == '('
 		}
-		return r == ' ' && !quoted
+		return r == ' ' && quote == 0 && !nested
 	})
 	for i := range all {
-		all[i] = strings.ReplaceAll(all[i], "'", "")
+		all[i] = strings.NewReplacer("'", "", `"`, "").Replace(all[i])
 		if all[i] == "EMPTY" {
 			all[i] = ""
 		}
