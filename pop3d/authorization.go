@@ -214,7 +214,7 @@ func (s *session) login(name, password string) {
 		s.notNow(replyTooSoon, name, "too soon after the last login")
 		return
 	}
-	hold := s.server.locks.acquire(m.ID, now)
+	hold := s.server.locks.acquire(m.ID, now, s.wire.sending)
 	if hold == nil {
 		s.notNow(replyInUse, name, "maildrop in use")
 		return

@@ -20,6 +20,7 @@ type locks struct {
 // command whether the lock is still its own.
 type hold struct {
 	mailbox mail.MailboxID
+	sending func() bool // the client has not got all yet of what it was sent
 
 	mu      sync.Mutex
 	waiting bool
@@ -28,8 +29,8 @@ type hold struct {
 }
 
 // acquire locks a maildrop for a session that is at work, or returns nil while
-// another session has a right to it.
-func (l *locks) acquire(id mail.MailboxID, now time.Time) *hold {
+// another session has a right to it. sending is asked when a third one wants it.
+func (l *locks) acquire(id mail.MailboxID, now time.Time, sending func() bool) *hold {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if other := l.held[id]; other != nil && !other.yield(now) {
@@ -38,7 +39,7 @@ func (l *locks) acquire(id mail.MailboxID, now time.Time) *hold {
 	if l.held == nil {
 		l.held = map[mail.MailboxID]*hold{}
 	}
-	h := &hold{mailbox: id}
+	h := &hold{mailbox: id, sending: sending}
 	l.held[id] = h
 	return h
 }
@@ -52,11 +53,12 @@ func (l *locks) release(h *hold) {
 	}
 }
 
-// yield takes the lock from its session if that has been silent long enough.
+// yield takes the lock from its session if that has been silent long enough. Who
+// still receives what the kernel holds is not silent.
 func (h *hold) yield(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.taken = h.waiting && !now.Before(h.until)
+	h.taken = h.waiting && !now.Before(h.until) && !h.sending()
 	return h.taken
 }
 

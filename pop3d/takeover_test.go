@@ -1,6 +1,8 @@
 package pop3d_test
 
 import (
+	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -99,6 +101,33 @@ func TestSilentSessionIsTakenOverAndDoesNoHarm(t *testing.T) {
 			t.Error("the reason is not logged")
 		}
 	}
+}
+
+// Also when the server has written all: what the kernel holds is on its way.
+func TestBufferedTransferKeepsTheLock(t *testing.T) {
+	s := start(t, quickTakeover)
+	const size = 100_000
+	s.store.maildrops[bob] = []message{{uidl: "x", text: "\r\n" + strings.Repeat("x", size-4) + "\r\n"}}
+	first := s.login(t, "bob@me.com")
+	if err := first.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+		t.Fatal(err)
+	}
+	first.send("RETR 1\r\n")
+	first.want("+OK")
+	eventually(t, "the server has read all", func() bool {
+		s.store.mu.Lock()
+		defer s.store.mu.Unlock()
+		return s.store.open == 0
+	})
+	for range 5 {
+		if _, line := s.tryLogin(t, "bob@me.com"); !strings.HasPrefix(line, "-ERR [IN-USE]") {
+			t.Fatalf("got %q", line)
+		}
+	}
+	if _, err := io.CopyN(io.Discard, first.in, size+int64(len(".\r\n"))); err != nil {
+		t.Fatal(err)
+	}
+	s.takeOver(t, "bob@me.com")
 }
 
 func TestMarksKeepTheLock(t *testing.T) {

@@ -4,9 +4,12 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"mailsrv/internal/listen"
 )
@@ -56,6 +59,23 @@ func (w *wire) Write(p []byte) (int, error) {
 		}
 		return sent, err
 	}
+}
+
+// sending says whether the client has not got all yet of what was written.
+func (w *wire) sending() bool {
+	tcp, ok := w.Conn.Conn.(*net.TCPConn)
+	if !ok {
+		return false
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var octets int32
+	raw.Control(func(fd uintptr) {
+		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&octets)))
+	})
+	return octets > 0
 }
 
 // Sizes of a session's buffers. A session that waits holds the read buffer
