@@ -2,6 +2,8 @@
 # make run        build and start a server on loopback, ready for look@me.com
 # make test       everything, with the race detector and real clients
 # make check      what is said of the code without running it
+# make crash      kill a loaded server again and again, and ask for all it promised
+# make faults     full disks, and races for the last of a quota
 # make powerloss  what a power cut can leave of a store
 # make bench      measure the server beside its peers; as root, takes half an hour
 # make install    binary, unit, configuration and manual pages into $(DESTDIR)$(PREFIX)
@@ -13,7 +15,7 @@ PREFIX   ?= /usr/local
 export GOFLAGS
 export CGO_ENABLED = 1
 
-.PHONY: all build run test check fuzz powerloss bench install clean
+.PHONY: all build run test check fuzz crash faults powerloss bench install clean
 
 all: build
 
@@ -40,6 +42,23 @@ FUZZTIME ?= 1m
 fuzz:
 	@deploy/setup build
 	@.ci/fuzz $(FUZZTIME)
+
+# So many kills, and a start with so many messages. SEED repeats the choices of a
+# run.
+KILLS   ?= 300
+PREFILL ?= 200000
+SEED    ?=
+proof = PROOF_SEED=$(SEED) $(GO) test -count=1 -parallel=1 -timeout=6h -v ./internal/proof
+crash:
+	@deploy/setup build
+	PROOF_KILLS=$(KILLS) PROOF_PREFILL=$(PREFILL) $(proof) -run 'TestKill|TestLargeStore|TestSecondServer'
+
+# Each way to fill a disk so often, and so many races of a second.
+DISKS ?= 10
+RACES ?= 100
+faults:
+	@deploy/setup build
+	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) $(proof) -run 'TestFullDisk|TestQuotaRaces'
 
 # Cuts the power of a recorded store at so many moments.
 CUTS ?= 500

@@ -1,0 +1,11 @@
+// Package proof holds programs that try to make a built server lose mail, and
+// show that it does not. Each is a Go test that runs the real binary as a
+// process of its own, on a real data directory, and judges it from outside: by
+// what it answered over SMTP and POP3, and by what its maildrops hold
+// afterwards.
+//
+// "go test" runs a short form. PROOF_KILLS, PROOF_PREFILL, PROOF_DISKS and
+// PROOF_RACES scale them, and PROOF_SEED repeats the choices of a run; "make
+// crash" and "make faults" set them. docs/reliability.md says what each proves,
+// and what it found.
+package proof

@@ -1,0 +1,390 @@
+package proof
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/quota"
+)
+
+const (
+	diskSize      = 64 << 20
+	smallDiskSize = 24 << 20 // of the short form
+	// comeback is how soon service must be there again once there is space.
+	comeback = 10 * time.Second
+)
+
+// TestFullDisk fills the disk under a server in each way a disk becomes full,
+// and asks that senders hear 452, that readers can fetch and delete, that
+// nothing acknowledged is lost, and that service returns by itself.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	if !ownMounts(t) {
+		return
+	}
+	rounds := scale(t, "PROOF_DISKS", 1)
+	for name, way := range map[string]func(*disk){
+		"filled by mail":                 (*disk).filledByMail,
+		"filled by mail and emptied":     (*disk).emptied,
+		"filled by a foreign file":       (*disk).filledByForeignFile,
+		"filled under load":              (*disk).filledUnderLoad,
+		"filled by unfinished transfers": (*disk).filledByTransfers,
+		"killed on a full disk":          (*disk).killedWhenFull,
+		"emptied by the command line":    (*disk).purged,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for range rounds {
+				d := newDisk(t, rounds > 1)
+				way(d)
+				d.s.check()
+				d.l.audit(d.s, true)
+				d.s.stop()
+				d.s.check()
+				n := d.l.total
+				t.Logf("%d messages acknowledged, %d refused, %d deletions acknowledged, %d messages compared",
+					n.accepted, n.refused, n.deleted, n.fetched)
+				if t.Failed() {
+					return
+				}
+			}
+		})
+	}
+}
+
+// disk is a server whose data stands on a small file system of its own.
+type disk struct {
+	t     *testing.T
+	r     *rand.Rand
+	dir   string
+	size  int64
+	s     *server
+	l     *ledger
+	boxes []string
+
+	cycles int // of filling and emptying
+}
+
+func newDisk(t *testing.T, long bool) *disk {
+	d := &disk{t: t, r: dice(t), boxes: []string{"one", "two", "three"}, size: smallDiskSize, cycles: 1}
+	if long {
+		d.size, d.cycles = diskSize, 3
+	}
+	d.dir = mountTmpfs(t, d.size)
+	// A quarter of min_free is the reserve.
+	d.s = newServer(t, filepath.Join(d.dir, "data"), "storage: {min_free: 4MiB}")
+	d.s.populate(quota.Limit{}, d.boxes...)
+	d.l = newLedger(t, d.boxes...)
+	d.s.start()
+	return d
+}
+
+// send sends a message on a connection of its own. It reports whether it was
+// accepted; the only other answer allowed is that the disk is full.
+func (d *disk) send(size int, to ...string) bool {
+	d.t.Helper()
+	c, err := dialSMTP(d.s.smtp, false)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer c.close()
+	m := newMessage(d.r, size, to...)
+	taken, no, err := c.envelope(len(m.content), to...)
+	for _, r := range no {
+		d.isFull(r)
+	}
+	if err != nil || len(taken) < len(to) {
+		d.isFullError(err)
+		return false
+	}
+	load := traffic{s: d.s, l: d.l}
+	d.l.begin(m)
+	id, err := c.content(m, manner{}, hooks{end: func() { d.l.complete(m) }})
+	d.isFullError(err)
+	if err := load.outcome(m, id, err, false); err != nil {
+		d.t.Fatal(err)
+	}
+	return err == nil
+}
+
+func (d *disk) isFull(r smtpReply) {
+	d.t.Helper()
+	if r.code != 452 || !strings.HasPrefix(r.text, "4.3.1 ") {
+		d.t.Errorf("a sender heard %v", r)
+	}
+}
+
+func (d *disk) isFullError(err error) {
+	d.t.Helper()
+	var no *refusal
+	switch {
+	case errors.As(err, &no):
+		d.isFull(no.reply)
+	case err != nil:
+		d.t.Fatal(err)
+	}
+}
+
+// fillWithMail sends until there is no more room.
+func (d *disk) fillWithMail(size func() int) {
+	d.t.Helper()
+	for refused := 0; refused < 5; {
+		if d.send(size(), d.boxes[d.r.IntN(len(d.boxes))]) {
+			refused = 0
+		} else {
+			refused++
+		}
+	}
+	if free := freeOctets(d.t, d.dir); free > d.size/2 {
+		d.t.Errorf("mail was refused with %d of %d octets free", free, d.size)
+	}
+}
+
+// fillWithFile lays a foreign file over all that is free, to the last octet.
+func (d *disk) fillWithFile() (remove func()) {
+	d.t.Helper()
+	name := filepath.Join(d.dir, "foreign")
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer f.Close()
+	block := make([]byte, 1<<20)
+	for len(block) > 0 {
+		if n, err := f.Write(block); err != nil && n < len(block) {
+			block = block[:len(block)/2]
+		}
+	}
+	return func() {
+		if err := os.Remove(name); err != nil {
+			d.t.Fatal(err)
+		}
+	}
+}
+
+// delete removes some messages of a maildrop by POP3, which must succeed.
+func (d *disk) delete(local string, most int) {
+	d.t.Helper()
+	c, err := dialPOP3(d.s.pop3, local)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer c.close()
+	all, err := c.list()
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	mark := d.l.mark(local)
+	for _, m := range all[:min(most, len(all))] {
+		stored, err := c.retr(m)
+		if err == nil {
+			err = d.l.saw(local, m.uidl, stored)
+		}
+		if err == nil {
+			err = c.dele(m)
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		mark.uidls = append(mark.uidls, m.uidl)
+	}
+	d.l.quit(mark)
+	if err := c.quit(nil); err != nil {
+		d.t.Errorf("QUIT with %d marks: %v", len(mark.uidls), err)
+		return
+	}
+	d.l.deleted(mark)
+}
+
+// returns waits until mail is accepted again, with nobody's help.
+func (d *disk) returns() {
+	d.t.Helper()
+	begun := time.Now()
+	for !d.send(2000, d.boxes[0]) {
+		if time.Since(begun) > comeback {
+			d.t.Fatalf("no mail is accepted %v after there was space again", comeback)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	d.t.Logf("mail was accepted again after %v", time.Since(begun).Round(time.Millisecond))
+}
+
+func (d *disk) anySize() int { return anySize(d.r) }
+
+// filledByMail: some is deleted, and there is room again, more than once.
+func (d *disk) filledByMail() {
+	for i := range d.cycles {
+		most := []int{600 << 10, 16 << 10, 2 << 20}[i]
+		d.fillWithMail(func() int { return d.r.IntN(most) })
+		d.l.audit(d.s, true)
+		for _, local := range d.boxes {
+			d.delete(local, 5)
+		}
+		for _, local := range d.boxes {
+			d.delete(local, 10000)
+		}
+		d.returns()
+	}
+}
+
+// emptied: everything is deleted a few messages at a time.
+func (d *disk) emptied() {
+	d.fillWithMail(func() int { return 300 << 10 })
+	for range 20 * d.cycles {
+		for _, local := range d.boxes {
+			d.delete(local, 4)
+		}
+	}
+	d.returns()
+}
+
+// filledByForeignFile: SQLite itself meets the end of the disk.
+func (d *disk) filledByForeignFile() {
+	for range d.cycles {
+		for range 40 {
+			d.send(d.anySize(), d.boxes...)
+		}
+		remove := d.fillWithFile()
+		for range 5 {
+			d.send(d.anySize(), d.boxes[0]) // may go into what the files hold already
+		}
+		d.l.audit(d.s, true)
+		for range 5 {
+			for _, local := range d.boxes {
+				d.delete(local, 3)
+				d.fillWithFile()
+			}
+		}
+		d.l.audit(d.s, true)
+		remove()
+		d.returns()
+	}
+	await(d.t, comeback, "the reserve to be laid out again", func() bool {
+		d.send(100, d.boxes[0])
+		return octets(d.s.data, "reserve") == 1<<20
+	})
+}
+
+// filledUnderLoad: the disk fills up in the middle of transfers and deletions.
+func (d *disk) filledUnderLoad() {
+	for range d.cycles {
+		load := newTraffic(d.s, d.l, d.boxes, "")
+		load.start(d.r, 4, 2)
+		time.Sleep(between(d.r, 50*time.Millisecond, 500*time.Millisecond))
+		remove := d.fillWithFile()
+		time.Sleep(between(d.r, 50*time.Millisecond, 500*time.Millisecond))
+		d.fillWithFile()
+		load.end()
+		d.l.audit(d.s, true)
+		remove()
+		d.returns()
+	}
+}
+
+// filledByTransfers: messages that together do not fit are sent at once, and
+// what was staged of them is given back without a restart.
+func (d *disk) filledByTransfers() {
+	for range d.cycles {
+		var group sync.WaitGroup
+		for i := range 6 {
+			r := fork(d.r)
+			group.Go(func() {
+				c, err := dialSMTP(d.s.smtp, false)
+				if err != nil {
+					d.t.Error(err)
+					return
+				}
+				defer c.close()
+				load := traffic{s: d.s, l: d.l}
+				m := newMessage(r, 2<<20, d.boxes[i%len(d.boxes)])
+				for len(m.content) < 16<<20 {
+					m.content = append(m.content, m.content...)
+				}
+				m.seal()
+				if err := load.sendOne(c, m, manner{chunks: i%2 == 0, pieces: 3}, false); err != nil {
+					d.t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		d.returns()
+		for _, local := range d.boxes {
+			d.delete(local, 10000)
+		}
+	}
+	d.fillWithMail(func() int { return 3 << 20 })
+	d.l.audit(d.s, false)
+	for _, local := range d.boxes {
+		d.delete(local, 10000)
+	}
+	d.returns()
+}
+
+// killedWhenFull: the next server starts on a disk without a free octet.
+func (d *disk) killedWhenFull() {
+	for i := range 2 * d.cycles {
+		for range 10 {
+			d.send(d.anySize(), d.boxes...)
+		}
+		var transfer *smtpClient
+		if i%2 == 0 {
+			transfer = d.unfinished(4 << 20)
+		}
+		remove := d.fillWithFile()
+		d.s.kill()
+		if transfer != nil {
+			transfer.close()
+		}
+		d.fillWithFile()
+		d.s.start()
+		d.l.audit(d.s, true)
+		for _, local := range d.boxes {
+			d.delete(local, 4)
+			d.fillWithFile()
+		}
+		d.s.kill()
+		d.s.start()
+		d.l.audit(d.s, false)
+		remove()
+		d.returns()
+	}
+}
+
+// unfinished sends so much of a message that never ends.
+func (d *disk) unfinished(size int) *smtpClient {
+	d.t.Helper()
+	c, err := dialSMTP(d.s.smtp, false)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	m := newMessage(d.r, size-1<<20, d.boxes[0])
+	d.l.begin(m)
+	if _, _, err := c.envelope(size, m.to...); err != nil {
+		d.t.Fatal(err)
+	}
+	if r, err := c.command(fmt.Sprintf("BDAT %d\r\n%s", len(m.content), m.content)); err != nil || !strings.HasPrefix(r.String(), "250") {
+		d.t.Fatal(r, err)
+	}
+	return c
+}
+
+// purged: an administrator makes room, beside the server.
+func (d *disk) purged() {
+	d.fillWithMail(func() int { return d.r.IntN(2 << 20) })
+	d.s.do("", "quota", "show")
+	for _, local := range d.boxes {
+		d.l.forget(local)
+		d.s.do("", "maildrop", "purge", address(local), "--yes")
+	}
+	d.boxes = []string{"four"}
+	d.l.addBox("four")
+	d.s.do(password+"\n", "mailbox", "add", address("four"), "--password-stdin")
+	d.returns()
+}

@@ -1,0 +1,114 @@
+package proof
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// serverVariable hands the built server to a test that runs this program again.
+const serverVariable = "PROOF_SERVER"
+
+var build struct {
+	once   sync.Once
+	dir    string
+	binary string
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if build.dir != "" {
+		os.RemoveAll(build.dir)
+	}
+	os.Exit(code)
+}
+
+// serverBinary builds the server once, with the race detector if the tests have
+// it: its objects are then in the build cache already.
+func serverBinary(t *testing.T) string {
+	t.Helper()
+	build.once.Do(func() {
+		if build.binary = os.Getenv(serverVariable); build.binary != "" {
+			return
+		}
+		if build.dir, build.err = os.MkdirTemp("", "proof"); build.err != nil {
+			return
+		}
+		build.binary = filepath.Join(build.dir, "mailsrv")
+		args := []string{"build", "-tags=sqlite_omit_load_extension", "-o", build.binary}
+		if raceDetector {
+			args = append(args, "-race")
+		}
+		out, err := exec.Command("go", append(args, "mailsrv/cmd/mailsrv")...).CombinedOutput()
+		if err != nil {
+			build.err = fmt.Errorf("build the server: %w\n%s", err, bytes.TrimSpace(out))
+		}
+	})
+	if build.err != nil {
+		t.Fatal(build.err)
+	}
+	return build.binary
+}
+
+// scale is how much of something a test does: the variable's, or that of the
+// short form.
+func scale(t *testing.T, variable string, short int) int {
+	t.Helper()
+	text := os.Getenv(variable)
+	if text == "" {
+		return short
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%q: give a number above 0", variable, text)
+	}
+	return n
+}
+
+// dice are the choices of one test. The seed is told, so that they can be made
+// again; the timing of processes cannot.
+func dice(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("PROOF_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("PROOF_SEED: %v", err)
+		}
+	}
+	t.Logf("PROOF_SEED=%d repeats the choices", seed)
+	return rand.New(rand.NewPCG(seed, seed))
+}
+
+// fork gives a goroutine dice of its own.
+func fork(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }
+
+// between returns a duration from low up to high.
+func between(r *rand.Rand, low, high time.Duration) time.Duration {
+	return low + time.Duration(r.Int64N(int64(high-low)+1))
+}
+
+// await waits until a condition holds.
+func await(t *testing.T, limit time.Duration, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(limit); !holds(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %v in vain for %s", limit, what)
+		}
+	}
+}
+
+// firstLine is what is shown of a longer text.
+func firstLine(text string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
+	return line
+}
