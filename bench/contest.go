@@ -76,6 +76,7 @@ func (b *bench) contest(ctx context.Context, contenders ...contender) (*outcome,
 			}
 			b.turnName = fmt.Sprintf("%s-%d", b.row, round+1)
 			s, err := c.turn(ctx)
+			b.turnName = ""
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}

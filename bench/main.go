@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"regexp"
 	"runtime"
 	"runtime/debug"
@@ -54,7 +55,7 @@ func run(ctx context.Context) error {
 		return errors.New("-dir is missing: start bench/run")
 	}
 	b := &bench{
-		dir: *dir, programs: *programs, profile: *profile,
+		dir: *dir, below: filepath.Join(*dir, "../.."), programs: *programs, profile: *profile,
 		rounds: *rounds, quick: *quick, turn: 3 * time.Second,
 	}
 	if *quick {

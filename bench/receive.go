@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"time"
 
 	"mailsrv/bench/load"
@@ -49,11 +50,11 @@ func (b *bench) receiver(ctx context.Context, name string, senders load.Senders)
 	if err != nil {
 		return contender{}, err
 	}
-	// A short run first: processes start, files grow, caches fill.
+	// A few first: processes start, files grow, caches fill.
 	warmUp := senders
-	warmUp.For = b.turn / 5
+	warmUp.Messages = 200
 	if _, err := b.receive(ctx, s, s.book, warmUp); err != nil {
-		return contender{}, err
+		return contender{}, fmt.Errorf("%s: %w", name, err)
 	}
 	senders.For = b.turn
 	return contender{name, func(ctx context.Context) (sample, error) {

@@ -87,6 +87,7 @@ var columns = []struct {
 	{rate, "a second"}, {accepted, "accepted a second"}, {octets, "MB/s"},
 	{p50, "p50 ms"}, {p95, "p95 ms"}, {p99, "p99 ms"},
 	{cpu, "CPU ms each"}, {own, "generator's"}, {memory, "MiB added"},
+	{processes, "processes"}, {loginTime, "USER to STAT ms"}, {uidlTime, "UIDL ms"}, {listTime, "LIST ms"},
 }
 
 // number keeps three digits or so.

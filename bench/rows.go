@@ -57,6 +57,13 @@ var rows = []row{
 	{"pop3-fetch-mix", "fetch", "POP3 fetch, six of the mix a session, 16 sessions", fetch(mix, 1.8, 2.5)},
 	{"pop3-pipelined", "fetch", "POP3 fetch, 4 KiB, one session, 32 RETR ahead", pipelined},
 	{"pop3-delete", "fetch", "POP3 fetch and delete, six of 4 KiB a session, 16 sessions", fetchAndDelete},
+
+	{"large-list", "large", "maildrop of 20,000: the first commands of a session", listLarge},
+	{"large-deliver", "large", "maildrop of 20,000: delivery, 4 KiB, 16 connections", deliverLarge},
+
+	{"idle", "idle", "1,000 idle POP3 sessions", idleSessions},
+	{"flood", "flood", "50 senders of 50 MB at once", flood},
+	{"million", "million", "1,000,000 messages over 10,000 maildrops, beside an empty store over the same 10,000", million},
 }
 
 // timesPostfix holds the rate against Postfix's and Dovecot's delivered one.

@@ -16,6 +16,7 @@ import (
 // bench is what the rows work with.
 type bench struct {
 	dir      string
+	below    string // a folder on the disk that the measured one is a file of
 	programs string
 	profile  string
 	rounds   int
@@ -29,7 +30,7 @@ type bench struct {
 
 	stage    string
 	row      string
-	turnName string
+	turnName string // of the row and the round; empty between turns
 	stations map[string]*station
 }
 
@@ -39,6 +40,8 @@ type station struct {
 	book *load.Book
 	all  []load.Mailbox // of which the book has the first
 	dir  string
+
+	large *load.Book // of the large maildrop, once that is filled
 }
 
 // usual is how many mailboxes a row has unless it says otherwise. Some more are
@@ -127,12 +130,18 @@ func (s *station) warm(ctx context.Context) error {
 
 // collect fetches all that was accepted, checks it, and removes it.
 func (s *station) collect(ctx context.Context, book *load.Book) error {
+	return s.collectBy(ctx, book, min(8, book.Mailboxes()))
+}
+
+// collectBy is collect with so many sessions, each of which holds a whole
+// message.
+func (s *station) collectBy(ctx context.Context, book *load.Book, sessions int) error {
 	if s.POP3 == "" {
 		book.Forget()
 		return nil
 	}
 	r := load.Readers{
-		Address: s.POP3, Sessions: min(8, book.Mailboxes()), Book: book, Rounds: 1,
+		Address: s.POP3, Sessions: sessions, Book: book, Rounds: 1,
 		Fetch: load.All, Delete: true, Pipeline: 32,
 	}.Run(ctx)
 	if r.FirstError != nil {
@@ -158,7 +167,7 @@ func (b *bench) watch(s *station) func() (server, own time.Duration) {
 
 // record lets perf profile mailsrv, if that is wanted.
 func (b *bench) record(s *station) (stop func()) {
-	if b.profile == "" || s.Name != mailsrv {
+	if b.profile == "" || b.turnName == "" || s.Name != mailsrv {
 		return func() {}
 	}
 	perf := exec.Command("perf", "record", "-q", "-F", "499", "-g", "-p", fmt.Sprint(s.Leader()),

@@ -196,7 +196,8 @@ type Readers struct {
 	Delete   bool // what was fetched
 	Pipeline int  // commands sent ahead; 0 and 1: one by one
 
-	// The run ends at the first of these; 0 does not end it.
+	// The run ends at the first of these; what is zero does not end it. A session
+	// that was begun is always finished.
 	For    time.Duration
 	Rounds int // through all mailboxes
 }
@@ -213,8 +214,7 @@ func (r Readers) Run(ctx context.Context) Result {
 	first := r.Book.turn.Load()
 	end := time.Now().Add(r.For)
 	more := func() bool {
-		switch {
-		case ctx.Err() != nil, r.For > 0 && time.Now().After(end):
+		if ctx.Err() != nil || r.For > 0 && time.Now().After(end) {
 			return false
 		}
 		return r.Rounds == 0 || r.Book.turn.Load()-first < uint64(r.Rounds*r.Book.Mailboxes())

@@ -26,9 +26,11 @@ type Senders struct {
 	Contents      *Contents
 	Book          *Book
 
-	// The run ends at the first of these; 0 does not end it.
+	// The run ends at the first of these; what is zero does not end it. A message
+	// that was begun is always finished.
 	For      time.Duration
 	Messages int
+	Until    <-chan struct{} // closed
 }
 
 // Run sends. Latencies are those from the MAIL, or with one message a
@@ -40,8 +42,12 @@ func (s Senders) Run(ctx context.Context) Result {
 	var begun atomic.Int64
 	end := time.Now().Add(s.For)
 	more := func() bool {
-		switch {
-		case ctx.Err() != nil, s.For > 0 && time.Now().After(end):
+		select {
+		case <-s.Until:
+			return false
+		default:
+		}
+		if ctx.Err() != nil || s.For > 0 && time.Now().After(end) {
 			return false
 		}
 		return s.Messages == 0 || begun.Add(1) <= int64(s.Messages)
@@ -163,10 +169,7 @@ func (s *sender) message() (octets int, err error) {
 	if err := s.reply(354); err != nil {
 		return 0, err
 	}
-	out = t.write(out[:0], p)
-	out = append(out, p.stuffed...)
-	s.out = out
-	if _, err := s.conn.Write(out); err != nil {
+	if err := s.content(t.write(out[:0], p), p.stuffed); err != nil {
 		return 0, err
 	}
 	replies := 1
@@ -180,6 +183,19 @@ func (s *sender) message() (octets int, err error) {
 	}
 	s.accepted = append(s.accepted, t)
 	return octets, nil
+}
+
+// content writes the two parts of a message at once.
+func (s *sender) content(begin, rest []byte) error {
+	if len(rest) > 64<<10 { // a copy would cost more than it saves
+		s.out = begin
+		parts := net.Buffers{begin, rest}
+		_, err := parts.WriteTo(s.conn)
+		return err
+	}
+	s.out = append(begin, rest...)
+	_, err := s.conn.Write(s.out)
+	return err
 }
 
 func (s *sender) command(code int, line string) error {
