@@ -1,9 +1,11 @@
 package pop3d_test
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,19 +108,8 @@ func TestSilentSessionIsTakenOverAndDoesNoHarm(t *testing.T) {
 // Also when the server has written all: what the kernel holds is on its way.
 func TestBufferedTransferKeepsTheLock(t *testing.T) {
 	s := start(t, quickTakeover)
-	const size = 100_000
-	s.store.maildrops[bob] = []message{{uidl: "x", text: "\r\n" + strings.Repeat("x", size-4) + "\r\n"}}
-	first := s.login(t, "bob@me.com")
-	if err := first.Conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
-		t.Fatal(err)
-	}
-	first.send("RETR 1\r\n")
-	first.want("+OK")
-	eventually(t, "the server has read all", func() bool {
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		return s.store.open == 0
-	})
+	const size = 900_000
+	first := s.receiving(t, size)
 	for range 5 {
 		if _, line := s.tryLogin(t, "bob@me.com"); !strings.HasPrefix(line, "-ERR [IN-USE]") {
 			t.Fatalf("got %q", line)
@@ -128,6 +119,74 @@ func TestBufferedTransferKeepsTheLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.takeOver(t, "bob@me.com")
+}
+
+// receiving returns a session of which the kernel holds a message of so many
+// octets that its client has not read: only the reply line has been taken.
+func (s *setup) receiving(t *testing.T, size int64) *client {
+	t.Helper()
+	s.store.maildrops[bob] = []message{{uidl: "x", text: "\r\n" + strings.Repeat("x", int(size)-4) + "\r\n"}}
+	// The client's end takes little, from the start.
+	small := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 128<<10) })
+		return err
+	}}
+	conn, err := small.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	c := &client{Conn: conn, t: t, in: bufio.NewReader(conn)}
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.send("USER bob@me.com\r\nPASS secret\r\n")
+	for range 3 {
+		c.want("+OK")
+	}
+	c.send("RETR 1\r\n")
+	c.want("+OK")
+	eventually(t, "the server has read all", func() bool {
+		s.store.mu.Lock()
+		defer s.store.mu.Unlock()
+		return s.store.open == 0
+	})
+	return c
+}
+
+// The idle timeout does not cut off what the kernel still sends, nor the session
+// behind it.
+func TestBufferedTransferIsNotIdle(t *testing.T) {
+	const idle, size = 800 * time.Millisecond, 1_800_000
+	s := start(t, func(c *pop3d.Config) { c.Settings.IdleTimeout = idle })
+	c := s.receiving(t, size)
+	const slowly = size / 2 // what follows may have come in that time, and lie with the client
+	const pieces = 10
+	for range pieces {
+		if _, err := io.CopyN(io.Discard, c.in, slowly/pieces); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(idle / 5)
+	}
+	if _, err := io.CopyN(io.Discard, c.in, size-slowly); err != nil {
+		t.Fatal(err)
+	}
+	c.want(".")
+	c.send("NOOP\r\n")
+	c.want("+OK")
+	if c.wantEnd() != "" {
+		t.Error("the timeout says something")
+	}
+}
+
+// Who reads nothing of it is idle.
+func TestBufferedTransferThatNobodyReadsIsEnded(t *testing.T) {
+	const idle = 200 * time.Millisecond
+	s := start(t, func(c *pop3d.Config) { c.Settings.IdleTimeout = idle })
+	s.receiving(t, 900_000)
+	begun := time.Now()
+	eventually(t, "the session is ended", func() bool { return s.group.Open() == 0 })
+	if waited := time.Since(begun); waited > 10*idle {
+		t.Errorf("after %v", waited)
+	}
 }
 
 func TestMarksKeepTheLock(t *testing.T) {

@@ -27,9 +27,27 @@ type wire struct {
 	lost     bool          // the lock was taken
 }
 
-// Read waits for octets from the client: here a drain finds the session idle,
-// and another login may take its maildrop.
+// Read waits for octets from the client. A client that still receives what the
+// kernel holds is not silent: the wait begins anew while that grows less.
 func (w *wire) Read(p []byte) (int, error) {
+	held := w.held()
+	for {
+		n, err := w.await(p)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost || w.Draining() {
+			return n, err
+		}
+		still := w.held()
+		if still >= held {
+			return n, err
+		}
+		held = still
+		w.deadline = time.Now().Add(w.idle)
+	}
+}
+
+// await waits once: here a drain finds the session idle, and another login may
+// take its maildrop.
+func (w *wire) await(p []byte) (int, error) {
 	now := time.Now()
 	if err := w.Conn.AwaitCommand(w.deadline.Sub(now)); err != nil {
 		return 0, err
@@ -61,22 +79,27 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 }
 
-// sending says whether the client has not got all yet of what was written.
-func (w *wire) sending() bool {
+// held is how many of the octets written the client has not got yet: the kernel
+// takes some MiB from us before a slow line carries them.
+func (w *wire) held() int32 {
 	tcp, ok := w.Conn.Conn.(*net.TCPConn)
 	if !ok {
-		return false
+		return 0
 	}
 	raw, err := tcp.SyscallConn()
 	if err != nil {
-		return false
+		return 0
 	}
 	var octets int32
 	raw.Control(func(fd uintptr) {
 		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&octets)))
 	})
-	return octets > 0
+	return octets
 }
+
+// sending says whether the client has not got all yet of what was written. It
+// may be called beside all else.
+func (w *wire) sending() bool { return w.held() > 0 }
 
 // Sizes of a session's buffers. A session that waits holds the read buffer
 // alone; a write buffer takes a message of common size together with its reply
