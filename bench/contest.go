@@ -56,7 +56,6 @@ type contender struct {
 type outcome struct {
 	contenders []string
 	medians    map[string]sample
-	samples    map[string][]sample
 	claims     []claim
 }
 
@@ -68,7 +67,8 @@ func (o *outcome) claim(c claim) { o.claims = append(o.claims, c) }
 
 // contest lets the contenders take turns.
 func (b *bench) contest(ctx context.Context, contenders ...contender) (*outcome, error) {
-	o := &outcome{medians: map[string]sample{}, samples: map[string][]sample{}}
+	o := &outcome{medians: map[string]sample{}}
+	samples := map[string][]sample{}
 	for round := range b.rounds {
 		for _, c := range contenders {
 			if err := b.settle(ctx); err != nil {
@@ -81,12 +81,12 @@ func (b *bench) contest(ctx context.Context, contenders ...contender) (*outcome,
 				return nil, fmt.Errorf("%s: %w", c.name, err)
 			}
 			fmt.Fprintf(os.Stderr, "  %d/%d %-18s %s\n", round+1, b.rounds, c.name, s)
-			o.samples[c.name] = append(o.samples[c.name], s)
+			samples[c.name] = append(samples[c.name], s)
 		}
 	}
 	for _, c := range contenders {
 		o.contenders = append(o.contenders, c.name)
-		o.medians[c.name] = median(o.samples[c.name])
+		o.medians[c.name] = median(samples[c.name])
 	}
 	return o, nil
 }

@@ -51,9 +51,9 @@ func (b *bench) read(ctx context.Context, s *station, book *load.Book, readers l
 
 // fill puts so many messages into each mailbox of a book, and waits until they
 // are there. Servers that have LMTP take them that way, which is faster.
-func (s *station) fill(ctx context.Context, book *load.Book, each int, contents *load.Contents) error {
+func (s *station) fill(ctx context.Context, book *load.Book, each int, sizes []load.Share) error {
 	senders := load.Senders{
-		Address: s.SMTP, Connections: 16, Mailbox: load.Everywhere, Contents: contents,
+		Address: s.SMTP, Connections: 16, Mailbox: load.Everywhere, Contents: load.NewContents(sizes...),
 		Book: book, Messages: each * book.Mailboxes(),
 	}
 	if s.LMTP != "" {
@@ -84,10 +84,10 @@ func login(ctx context.Context, b *bench) (*outcome, error) {
 }
 
 // fetch is a row of six messages a session, which stay.
-func fetch(contents *load.Contents, owed, proud float64) func(context.Context, *bench) (*outcome, error) {
+func fetch(sizes []load.Share, owed, proud float64) func(context.Context, *bench) (*outcome, error) {
 	return func(ctx context.Context, b *bench) (*outcome, error) {
 		prepare := func(ctx context.Context, s *station) error {
-			if err := s.fill(ctx, s.book, perMaildrop, contents); err != nil {
+			if err := s.fill(ctx, s.book, perMaildrop, sizes); err != nil {
 				return err
 			}
 			// Once, unmeasured: Dovecot moves what is new.

@@ -151,7 +151,7 @@ func deliverLarge(ctx context.Context, b *bench) (*outcome, error) {
 	}
 	empty := s.spareBook(emptySpare)
 	// By number, not by time: the empty one should stay small beside the other.
-	senders := load.Senders{Connections: 16, Mailbox: load.Everywhere, Contents: small, Messages: 5000}
+	senders := load.Senders{Connections: 16, Mailbox: load.Everywhere, Contents: load.NewContents(small...), Messages: 5000}
 	if b.quick {
 		senders.Messages = 1000
 	}

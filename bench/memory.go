@@ -102,7 +102,7 @@ func flood(ctx context.Context, b *bench) (*outcome, error) {
 		}
 		paced := load.Senders{
 			Address: s.SMTP, Connections: 4, Pace: 20 * time.Millisecond,
-			Mailbox: load.Everywhere, Contents: small, Book: s.book, For: 2 * time.Second,
+			Mailbox: load.Everywhere, Contents: load.NewContents(small...), Book: s.book, For: 2 * time.Second,
 		}
 		r := paced.Run(ctx) // before the flood
 		if err := r.Err(); err != nil {

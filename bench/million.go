@@ -78,7 +78,7 @@ func million(ctx context.Context, b *bench) (*outcome, error) {
 
 // into delivers to all mailboxes; clear keeps the store as it was.
 func (b *bench) into(name string, s *station, clear bool) contender {
-	senders := load.Senders{Connections: 16, Mailbox: load.Everywhere, Contents: small, For: b.turn}
+	senders := load.Senders{Connections: 16, Mailbox: load.Everywhere, Contents: load.NewContents(small...), For: b.turn}
 	return contender{name, func(ctx context.Context) (sample, error) {
 		f, err := b.deliver(ctx, s, s.book, senders)
 		if err == nil && clear {

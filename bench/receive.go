@@ -9,7 +9,11 @@ import (
 	"mailsrv/bench/load"
 )
 
-var small = load.NewContents(load.Share{Size: 4 << 10, Weight: 1})
+// Sizes of messages.
+var (
+	small = []load.Share{{Size: 4 << 10, Weight: 1}}
+	mix   = load.Realistic
+)
 
 // clientTLS makes every handshake a full one, with a key exchange that all
 // servers know.
@@ -19,12 +23,10 @@ var clientTLS = &tls.Config{
 }
 
 // receiveRow is a row of receiving with the same senders for all contenders.
-func receiveRow(senders load.Senders, names []string, judge func(*outcome)) func(context.Context, *bench) (*outcome, error) {
+func receiveRow(sizes []load.Share, senders load.Senders, names []string, judge func(*outcome)) func(context.Context, *bench) (*outcome, error) {
 	return func(ctx context.Context, b *bench) (*outcome, error) {
-		if senders.Contents == nil {
-			senders.Contents = small
-		}
 		senders.Mailbox = load.Everywhere
+		senders.Contents = load.NewContents(sizes...)
 		var contenders []contender
 		for _, name := range names {
 			c, err := b.receiver(ctx, name, senders)

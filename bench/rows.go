@@ -14,12 +14,8 @@ type row struct {
 	run   func(context.Context, *bench) (*outcome, error)
 }
 
-var (
-	mix = load.NewContents(load.Realistic...)
-)
-
 var rows = []row{
-	{"smtp-16", "receive", "SMTP into maildrops, 4 KiB, 16 connections", receiveRow(
+	{"smtp-16", "receive", "SMTP into maildrops, 4 KiB, 16 connections", receiveRow(small,
 		load.Senders{Connections: 16},
 		[]string{mailsrv, postfix, discard, sink, appendOne, appendSixteen},
 		func(o *outcome) {
@@ -27,7 +23,7 @@ var rows = []row{
 			o.claim(cost(o.of(mailsrv, cpu), 0.15, 0.11))
 			o.claim(times("smtp-sink's rate", o.of(mailsrv, rate)/o.of(sink, rate), 1./4, 1./3))
 		})},
-	{"smtp-1", "receive", "the same, 1 connection", receiveRow(
+	{"smtp-1", "receive", "the same, 1 connection", receiveRow(small,
 		load.Senders{Connections: 1},
 		[]string{mailsrv, discard, postfix, sink, appendOne, appendLaidOut},
 		func(o *outcome) {
@@ -35,19 +31,19 @@ var rows = []row{
 			above := o.of(mailsrv, p50) - o.of(discard, p50)
 			o.claim(atMost("latency above the discarding store's, in appends with fdatasync", "%.2f", above/o.of(appendOne, p50), 1.5, 1.1))
 		})},
-	{"smtp-one-each", "receive", "the same, 16 connections, one message a connection", receiveRow(
+	{"smtp-one-each", "receive", "the same, 16 connections, one message a connection", receiveRow(small,
 		load.Senders{Connections: 16, PerConnection: 1},
 		[]string{mailsrv, postfix, discard, sink},
 		timesPostfix(15, 19))},
-	{"smtp-mix", "receive", "the mix, 16 connections", receiveRow(
-		load.Senders{Connections: 16, Contents: mix},
+	{"smtp-mix", "receive", "the mix, 16 connections", receiveRow(mix,
+		load.Senders{Connections: 16},
 		[]string{mailsrv, postfix, discard, sink},
 		timesPostfix(8, 11))},
-	{"smtp-10-rcpt", "receive", "10 recipients a message, 4 KiB, 16 connections", receiveRow(
+	{"smtp-10-rcpt", "receive", "10 recipients a message, 4 KiB, 16 connections", receiveRow(small,
 		load.Senders{Connections: 16, Recipients: 10},
 		[]string{mailsrv, postfix, discard},
 		timesPostfix(40, 60))},
-	{"smtp-tls", "receive", "STARTTLS, one message a connection, 4 KiB, 16 connections", receiveRow(
+	{"smtp-tls", "receive", "STARTTLS, one message a connection, 4 KiB, 16 connections", receiveRow(small,
 		load.Senders{Connections: 16, PerConnection: 1, TLS: clientTLS},
 		[]string{mailsrv, postfix, discard},
 		timesPostfix(5, 7))},
