@@ -16,7 +16,6 @@ import (
 const root = "../.."
 
 var (
-	testName = regexp.MustCompile(`^(Test|Fuzz)\w+$`)
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
 	subtest  = regexp.MustCompile(`(?m)^\s+"(\w+)":\s+test\w+,$`)
 	codeSpan = regexp.MustCompile("`([^`]+)`")

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,10 +104,4 @@ func await(t *testing.T, limit time.Duration, what string, holds func() bool) {
 			t.Fatalf("waited %v in vain for %s", limit, what)
 		}
 	}
-}
-
-// firstLine is what is shown of a longer text.
-func firstLine(text string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	return line
 }

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -188,13 +187,6 @@ func (s *server) note(line string) {
 func keepLast(lines []string, line string, most int) []string {
 	lines = append(lines, line)
 	return lines[max(0, len(lines)-most):]
-}
-
-// logged reports whether one of the log's last lines holds a text.
-func (s *server) logged(text string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(s.tail, func(line string) bool { return strings.Contains(line, text) })
 }
 
 // start starts the server and waits until it is ready.
