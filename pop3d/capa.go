@@ -8,7 +8,7 @@ import (
 
 // capa lists what this connection can do (RFC 2449). Section 5: what is
 // available in AUTHORIZATION is announced in both states, so that a client need
-// ask only once; the arguments of EXPIRE and LOGIN-DELAY alone may differ.
+// ask only once; the argument of EXPIRE alone may differ.
 func (s *session) capa() {
 	expire, known := s.expire()
 	s.reply("+OK capabilities follow")

@@ -262,9 +262,10 @@ func TestTranscripts(t *testing.T) {
 			c.TLS = nil
 			c.Settings.PlaintextLogin = "" // unset is never
 		}),
-		"expire":       plain(func(c *pop3d.Config) { c.Directory = expiries{14*24*time.Hour + time.Hour, 0, 36 * time.Hour} }),
-		"login_delay":  plain(func(c *pop3d.Config) { c.Settings.LoginDelay = 90*time.Second + time.Millisecond }),
-		"implicit_tls": func(t *testing.T) net.Conn { return start(t, nil).dialTLS(t) },
+		"expire":         plain(func(c *pop3d.Config) { c.Directory = expiries{14*24*time.Hour + time.Hour, 0, 36 * time.Hour} }),
+		"expire_unknown": plain(func(c *pop3d.Config) { c.Directory = expiries(nil) }),
+		"login_delay":    plain(func(c *pop3d.Config) { c.Settings.LoginDelay = 90*time.Second + time.Millisecond }),
+		"implicit_tls":   func(t *testing.T) net.Conn { return start(t, nil).dialTLS(t) },
 	} {
 		t.Run(dir, func(t *testing.T) { transcript.RunDir(t, "testdata/"+dir, dial, clientTLS) })
 	}

@@ -30,17 +30,17 @@ type wire struct {
 // Read waits for octets from the client. A client that still receives what the
 // kernel holds is not silent: the wait begins anew while that grows less.
 func (w *wire) Read(p []byte) (int, error) {
-	held := w.held()
+	pending := w.pending()
 	for {
 		n, err := w.await(p)
 		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost || w.Draining() {
 			return n, err
 		}
-		still := w.held()
-		if still >= held {
+		still := w.pending()
+		if still >= pending {
 			return n, err
 		}
-		held = still
+		pending = still
 		w.deadline = time.Now().Add(w.idle)
 	}
 }
@@ -79,9 +79,9 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 }
 
-// held is how many of the octets written the client has not got yet: the kernel
-// takes some MiB from us before a slow line carries them.
-func (w *wire) held() int32 {
+// pending is how many of the octets written the client has not got yet: the
+// kernel takes some MiB from us before a slow line carries them.
+func (w *wire) pending() int32 {
 	tcp, ok := w.Conn.Conn.(*net.TCPConn)
 	if !ok {
 		return 0
@@ -99,7 +99,7 @@ func (w *wire) held() int32 {
 
 // sending says whether the client has not got all yet of what was written. It
 // may be called beside all else.
-func (w *wire) sending() bool { return w.held() > 0 }
+func (w *wire) sending() bool { return w.pending() > 0 }
 
 // Sizes of a session's buffers. A session that waits holds the read buffer
 // alone; a write buffer takes a message of common size together with its reply
