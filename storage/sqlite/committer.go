@@ -10,7 +10,6 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
-	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/storage"
 )
@@ -18,8 +17,7 @@ import (
 // Bounds of one batch.
 const (
 	maxBatch       = 512         // jobs
-	maxBatchOctets = 16 << 20    // content; less where the reserve is small
-	maxBatchStaged = 1 << 20     // that of unfinished transfers, after all complete deliveries
+	maxBatchStaged = 1 << 20     // octets of unfinished transfers, after all complete deliveries
 	busyLimit      = time.Minute // how long the lock of another process is waited for
 )
 
@@ -35,8 +33,7 @@ var errClosed = errors.New("the store is closed")
 type job struct {
 	apply   func(*conn) error
 	outcome error // set by apply; nil: done
-	octets  int64 // of content
-	staged  bool  // of an unfinished transfer: may wait for deliveries
+	staged  int64 // octets of an unfinished transfer: may wait for deliveries
 	frees   bool  // removes mail: may use the space reserved for that
 	again   bool  // nobody waits for it: what fails is tried again later
 	state   atomic.Int32
@@ -139,7 +136,7 @@ func (m *committer) submit(j *job) error {
 		m.mu.Unlock()
 		return errClosed
 	}
-	if j.staged {
+	if j.staged > 0 {
 		m.staged = append(m.staged, j)
 	} else {
 		m.queue = append(m.queue, j)
@@ -284,28 +281,21 @@ func (m *committer) take() []*job {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var batch []*job
-	// What a batch adds to the write-ahead log must, beside what may be in there
-	// already, find room where the reserve stands.
-	octets := int64(maxBatchOctets)
-	if m.space.reserve > 0 {
-		octets = min(octets, m.space.reserve/8)
-	}
-	m.queue = takeFrom(m.queue, &batch, maxBatch-1, &octets)
-	octets = max(min(octets, maxBatchStaged), buffers.Max) // a chunk at least: nobody starves
-	m.staged = takeFrom(m.staged, &batch, maxBatch, &octets)
+	m.queue = takeFrom(m.queue, &batch, maxBatch-1, 1<<62)
+	m.staged = takeFrom(m.staged, &batch, maxBatch, maxBatchStaged)
 	return batch
 }
 
-// takeFrom moves jobs to the batch until it has count jobs or the octets are used
-// up, and returns the rest. A batch of nothing else takes any job.
-func takeFrom(from []*job, batch *[]*job, count int, octets *int64) []*job {
+// takeFrom moves jobs to the batch until it has count jobs or these add up to
+// the octets, and returns the rest.
+func takeFrom(from []*job, batch *[]*job, count int, octets int64) []*job {
 	for i, j := range from {
-		if len(*batch) >= count || len(*batch) > 0 && j.octets > *octets {
+		if len(*batch) >= count || octets <= 0 {
 			return append(from[:0], from[i:]...)
 		}
 		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
 			*batch = append(*batch, j)
-			*octets -= j.octets
+			octets -= j.staged
 		}
 		from[i] = nil
 	}
@@ -343,7 +333,7 @@ func (m *committer) alone(j *job, first error, shared bool) error {
 	if shared || isFull(err) {
 		err = m.once(j)
 	}
-	for j.frees && isFull(err) && m.space.useReserve() {
+	if j.frees && isFull(err) && m.space.useReserve() {
 		m.checkpoint()
 		err = m.once(j)
 	}
