@@ -72,7 +72,7 @@ func (b *body) stage() error {
 		return storage.ErrStagedFull
 	}
 	id := b.id
-	j := &job{staged: buffers.Max}
+	j := &job{octets: buffers.Max, staged: true}
 	j.apply = func(c *conn) (err error) {
 		id = b.id
 		if id == 0 {

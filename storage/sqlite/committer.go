@@ -10,6 +10,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/storage"
 )
@@ -17,7 +18,8 @@ import (
 // Bounds of one batch.
 const (
 	maxBatch       = 512         // jobs
-	maxBatchStaged = 1 << 20     // octets of unfinished transfers, after all complete deliveries
+	maxBatchOctets = 16 << 20    // content; less where the reserve is small
+	maxBatchStaged = 1 << 20     // that of unfinished transfers, after all complete deliveries
 	busyLimit      = time.Minute // how long the lock of another process is waited for
 )
 
@@ -33,7 +35,8 @@ var errClosed = errors.New("the store is closed")
 type job struct {
 	apply   func(*conn) error
 	outcome error // set by apply; nil: done
-	staged  int64 // octets of an unfinished transfer: may wait for deliveries
+	octets  int64 // of content
+	staged  bool  // of an unfinished transfer: may wait for deliveries
 	frees   bool  // removes mail: may use the space reserved for that
 	again   bool  // nobody waits for it: what fails is tried again later
 	state   atomic.Int32
@@ -136,7 +139,7 @@ func (m *committer) submit(j *job) error {
 		m.mu.Unlock()
 		return errClosed
 	}
-	if j.staged > 0 {
+	if j.staged {
 		m.staged = append(m.staged, j)
 	} else {
 		m.queue = append(m.queue, j)
@@ -281,21 +284,28 @@ func (m *committer) take() []*job {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var batch []*job
-	m.queue = takeFrom(m.queue, &batch, maxBatch-1, 1<<62)
-	m.staged = takeFrom(m.staged, &batch, maxBatch, maxBatchStaged)
+	// What a batch adds to the write-ahead log must, beside what may be in there
+	// already, find room where the reserve stands.
+	octets := int64(maxBatchOctets)
+	if m.space.reserve > 0 {
+		octets = min(octets, m.space.reserve/8)
+	}
+	m.queue = takeFrom(m.queue, &batch, maxBatch-1, &octets)
+	octets = max(min(octets, maxBatchStaged), buffers.Max) // a chunk at least: nobody starves
+	m.staged = takeFrom(m.staged, &batch, maxBatch, &octets)
 	return batch
 }
 
-// takeFrom moves jobs to the batch until it has count jobs or these add up to
-// the octets, and returns the rest.
-func takeFrom(from []*job, batch *[]*job, count int, octets int64) []*job {
+// takeFrom moves jobs to the batch until it has count jobs or the octets are used
+// up, and returns the rest. A batch of nothing else takes any job.
+func takeFrom(from []*job, batch *[]*job, count int, octets *int64) []*job {
 	for i, j := range from {
-		if len(*batch) >= count || octets <= 0 {
+		if len(*batch) >= count || len(*batch) > 0 && j.octets > *octets {
 			return append(from[:0], from[i:]...)
 		}
 		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
 			*batch = append(*batch, j)
-			octets -= j.staged
+			*octets -= j.octets
 		}
 		from[i] = nil
 	}
@@ -333,7 +343,7 @@ func (m *committer) alone(j *job, first error, shared bool) error {
 	if shared || isFull(err) {
 		err = m.once(j)
 	}
-	if j.frees && isFull(err) && m.space.useReserve() {
+	for j.frees && isFull(err) && m.space.useReserve() {
 		m.checkpoint()
 		err = m.once(j)
 	}

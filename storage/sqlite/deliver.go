@@ -20,7 +20,7 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Li
 	if err := s.space.take(int64(len(b.buffer))); err != nil {
 		return err
 	}
-	j := &job{}
+	j := &job{octets: int64(len(b.buffer))}
 	j.apply = func(c *conn) error {
 		misfits, err := takeRoom(c, d, limit)
 		if err != nil {

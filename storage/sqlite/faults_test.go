@@ -457,13 +457,17 @@ func TestReserve(t *testing.T) {
 	if info.Size() != 1<<20 {
 		t.Errorf("%d octets, want a quarter of min_free", info.Size())
 	}
-	if !h.space.useReserve() || h.space.useReserve() {
-		t.Error("the reserve is given up once")
+	parts := 0
+	for h.space.useReserve() {
+		parts++
+	}
+	if left := h.space.laidOut(); parts != reserveParts || left != 0 {
+		t.Errorf("%d octets are left after %d parts", left, parts)
 	}
 	h.space.recheck()
 	h.must(h.Space())
-	if _, err := os.Stat(filepath.Join(h.dir, "reserve")); err != nil {
-		t.Error(err)
+	if left := h.space.laidOut(); left != 1<<20 {
+		t.Errorf("%d octets were laid out again", left)
 	}
 }
 

@@ -20,6 +20,11 @@ import (
 // SQLite writes before it frees.
 const reserveSize = 64 << 20
 
+// reserveParts is in how many parts the reserve is given up. Whoever filled the
+// disk may go on doing so: what is given up at once may be gone by the next
+// deletion.
+const reserveParts = 16
+
 // spaceAge is how old an answer about the disk may be.
 const spaceAge = time.Second
 
@@ -93,7 +98,8 @@ func (s *space) measure() {
 	}
 	// Without the reserve free pages are of no use: what fills them could not
 	// be deleted.
-	reserved := !s.server || s.reserve == 0 || s.laidOut() || disk >= 2*s.reserve && s.layOut()
+	missing := s.reserve - s.laidOut()
+	reserved := !s.server || missing <= 0 || disk >= s.reserve+missing && s.layOut()
 	s.margin = free - s.minFree
 	if low := s.margin < 0 || !reserved; low != s.low {
 		s.low = low
@@ -133,24 +139,24 @@ func (s *space) free() (all, disk int64, err error) {
 		all = disk + unused*size - max(0, pages*size-info.Size())
 		return nil
 	})
-	if s.laidOut() {
-		all += s.reserve
-	}
-	return all, disk, err
+	return all + s.laidOut(), disk, err
 }
 
 func (s *space) reserveFile() string { return filepath.Join(filepath.Dir(s.path), "reserve") }
 
-// laidOut reports whether the reserve is there whole.
-func (s *space) laidOut() bool {
+// laidOut is how much of the reserve is there.
+func (s *space) laidOut() int64 {
 	info, err := os.Stat(s.reserveFile())
-	return err == nil && info.Size() == s.reserve
+	if err != nil || !info.Mode().IsRegular() {
+		return 0
+	}
+	return info.Size()
 }
 
 // layOut writes the reserve file and reports whether that went well.
 func (s *space) layOut() bool {
 	err := func() error {
-		f, err := os.OpenFile(s.reserveFile(), os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+		f, err := os.OpenFile(s.reserveFile(), os.O_CREATE|os.O_WRONLY, 0o600)
 		if err != nil {
 			return err
 		}
@@ -172,16 +178,23 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// useReserve removes the reserve file and reports whether that made room.
+// useReserve gives a part of the reserve up and reports whether that made room.
 func (s *space) useReserve() bool {
-	info, err := os.Stat(s.reserveFile())
-	if err != nil || info.Size() == 0 {
+	left := s.laidOut()
+	if left == 0 {
 		return false
 	}
-	if err := os.Remove(s.reserveFile()); err != nil {
-		s.logger.Error(logs.Storage, logs.Reason, "the reserve cannot be removed", logs.Error, err)
+	part := s.reserve/reserveParts + 1
+	if s.reserve <= 0 { // laid out under another configuration
+		part = left
+	}
+	left = max(0, left-part)
+	if err := os.Truncate(s.reserveFile(), left); err != nil {
+		s.logger.Error(logs.Storage, logs.Reason, "the reserve cannot be used", logs.Error, err)
 		return false
 	}
-	s.logger.Warn(logs.Storage, logs.Reason, "the disk is full: the reserve was given up so that mail can be deleted")
+	if left+part >= s.reserve {
+		s.logger.Warn(logs.Storage, logs.Reason, "the disk is full: the reserve is given up piece by piece so that mail can be deleted")
+	}
 	return true
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -29,6 +30,23 @@ func TestLogIsShorterThanTheReserve(t *testing.T) {
 		if got != want {
 			t.Errorf("min_free %d: %d pages, want %d", minFree, got, want)
 		}
+	}
+}
+
+// One batch must not bring more into the log than the reserve has room for, and
+// long messages go on in small batches too.
+func TestBatchIsSmallerThanTheReserve(t *testing.T) {
+	m := &committer{space: &space{reserve: 16 << 20}}
+	for range 20 {
+		m.queue = append(m.queue, &job{octets: buffers.Max})
+		m.staged = append(m.staged, &job{octets: buffers.Max, staged: true})
+	}
+	var octets int64
+	for _, j := range m.take() {
+		octets += j.octets
+	}
+	if want := int64(2<<20 + buffers.Max); octets != want || len(m.queue) != 12 || len(m.staged) != 19 {
+		t.Errorf("%d octets, want %d; %d deliveries and %d chunks wait", octets, want, len(m.queue), len(m.staged))
 	}
 }
 

@@ -122,7 +122,7 @@ func (s *Store) open() error {
 	s.readers = newReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = newSpace(s.path, s.options.MinFree, s.options.Server, &s.readers, s.logger)
 	c, unfinished, err := s.openDatabase()
-	if isFull(err) && s.space.useReserve() {
+	for isFull(err) && s.space.useReserve() {
 		c, unfinished, err = s.openDatabase()
 	}
 	if err != nil {
