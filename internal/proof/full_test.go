@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -31,13 +32,15 @@ func TestFullDisk(t *testing.T) {
 	}
 	rounds := scale(t, "PROOF_DISKS", 1)
 	for name, way := range map[string]func(*disk){
-		"filled by mail":                 (*disk).filledByMail,
-		"filled by mail and emptied":     (*disk).emptied,
-		"filled by a foreign file":       (*disk).filledByForeignFile,
-		"filled under load":              (*disk).filledUnderLoad,
-		"filled by unfinished transfers": (*disk).filledByTransfers,
-		"killed on a full disk":          (*disk).killedWhenFull,
-		"emptied by the command line":    (*disk).purged,
+		"filled by mail":                  (*disk).filledByMail,
+		"filled by mail and emptied":      (*disk).emptied,
+		"filled by a foreign file":        (*disk).filledByForeignFile,
+		"filled under load":               (*disk).filledUnderLoad,
+		"filled while a backup reads":     (*disk).filledWhileRead,
+		"filled and many deleted at once": (*disk).manyDeleted,
+		"filled by unfinished transfers":  (*disk).filledByTransfers,
+		"killed on a full disk":           (*disk).killedWhenFull,
+		"emptied by the command line":     (*disk).purged,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,6 +71,7 @@ type disk struct {
 	s     *server
 	l     *ledger
 	boxes []string
+	smtp  *smtpClient // of the server that runs; nil: none yet
 
 	cycles int // of filling and emptying
 }
@@ -78,30 +82,49 @@ func newDisk(t *testing.T, long bool) *disk {
 		d.size, d.cycles = diskSize, 3
 	}
 	d.dir = mountTmpfs(t, d.size)
-	// A quarter of min_free is the reserve.
-	d.s = newServer(t, filepath.Join(d.dir, "data"), "storage: {min_free: 4MiB}")
+	d.s = newServer(t, filepath.Join(d.dir, "data"), "storage: {min_free: 8MiB}")
+	d.s.tmp = d.dir // as where all of a machine is on one disk
 	d.s.populate(quota.Limit{}, d.boxes...)
 	d.l = newLedger(t, d.boxes...)
 	d.s.start()
 	return d
 }
 
-// send sends a message on a connection of its own. It reports whether it was
-// accepted; the only other answer allowed is that the disk is full.
+// client is a connection to the server.
+func (d *disk) client() *smtpClient {
+	d.t.Helper()
+	if d.smtp == nil {
+		c, err := dialSMTP(d.s.smtp, false)
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.t.Cleanup(c.close)
+		d.smtp = c
+	}
+	return d.smtp
+}
+
+// kill kills the server, and with it the connection.
+func (d *disk) kill() {
+	d.s.kill()
+	d.smtp = nil
+}
+
+// send sends a message. It reports whether it was accepted; the only other
+// answer allowed is that the disk is full.
 func (d *disk) send(size int, to ...string) bool {
 	d.t.Helper()
-	c, err := dialSMTP(d.s.smtp, false)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	defer c.close()
+	c := d.client()
 	m := newMessage(d.r, size, to...)
 	taken, no, err := c.envelope(len(m.content), to...)
 	for _, r := range no {
 		d.isFull(r)
 	}
+	d.isFullError(err)
 	if err != nil || len(taken) < len(to) {
-		d.isFullError(err)
+		if len(taken) > 0 {
+			d.isFullError(c.expect(250, "RSET"))
+		}
 		return false
 	}
 	load := traffic{s: d.s, l: d.l}
@@ -268,7 +291,7 @@ func (d *disk) filledByForeignFile() {
 	}
 	await(d.t, comeback, "the reserve to be laid out again", func() bool {
 		d.send(100, d.boxes[0])
-		return octets(d.s.data, "reserve") == 1<<20
+		return octets(d.s.data, "reserve") == 2<<20 // a quarter of min_free
 	})
 }
 
@@ -285,6 +308,71 @@ func (d *disk) filledUnderLoad() {
 		d.l.audit(d.s, true)
 		remove()
 		d.returns()
+	}
+}
+
+// manyDeleted: one QUIT deletes thousands of messages on a disk without a free
+// octet.
+func (d *disk) manyDeleted() {
+	load := traffic{s: d.s, l: d.l}
+	for range 100 * d.cycles {
+		var all []*message
+		for range 10 {
+			m := newMessage(d.r, d.r.IntN(400), d.boxes[0])
+			d.l.begin(m)
+			d.l.complete(m)
+			all = append(all, m)
+		}
+		d.client().burst(all, func(m *message, id string, err error) {
+			if err := load.outcome(m, id, err, false); err != nil {
+				d.t.Fatal(err)
+			}
+		})
+	}
+	remove := d.fillWithFile()
+	d.delete(d.boxes[0], 10000)
+	d.l.audit(d.s, false)
+	remove()
+	d.returns()
+}
+
+// filledWhileRead: a transaction that goes on reading, as a backup's does, keeps
+// the write-ahead log from being used anew: it grows over the disk, and what is
+// in it has no place in the database yet.
+func (d *disk) filledWhileRead() {
+	for range d.cycles {
+		end := d.read()
+		d.fillWithMail(func() int { return d.r.IntN(600 << 10) })
+		d.l.audit(d.s, true)
+		for _, local := range d.boxes {
+			d.delete(local, 5)
+		}
+		end()
+		for _, local := range d.boxes {
+			d.delete(local, 10000)
+		}
+		d.returns()
+	}
+}
+
+// read begins to read the database and holds on to that moment.
+func (d *disk) read() (end func()) {
+	d.t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(d.s.data, "mailsrv.db")+"?mode=ro")
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	tx, err := db.Begin()
+	var n int
+	if err == nil {
+		err = tx.QueryRow("SELECT count(*) FROM entry").Scan(&n)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return func() {
+		tx.Rollback()
+		db.Close()
 	}
 }
 
@@ -338,7 +426,7 @@ func (d *disk) killedWhenFull() {
 			transfer = d.unfinished(4 << 20)
 		}
 		remove := d.fillWithFile()
-		d.s.kill()
+		d.kill()
 		if transfer != nil {
 			transfer.close()
 		}
@@ -349,7 +437,7 @@ func (d *disk) killedWhenFull() {
 			d.delete(local, 4)
 			d.fillWithFile()
 		}
-		d.s.kill()
+		d.kill()
 		d.s.start()
 		d.l.audit(d.s, false)
 		remove()

@@ -24,7 +24,7 @@ const (
 	largeStart = 5 * time.Second
 	// largeWAL is how much of the log has to be read again after a crash: near
 	// the most that there is between two checkpoints.
-	largeWAL = 40 << 20
+	largeWAL = 24 << 20
 )
 
 // TestLargeStore kills a server that holds much mail, is busy removing some and
@@ -38,7 +38,7 @@ func TestLargeStore(t *testing.T) {
 	for i := range names {
 		names[i] = fmt.Sprintf("full%d", i)
 	}
-	s := newServer(t, filepath.Join(t.TempDir(), "data"), "storage: {min_free: 8MiB}")
+	s := newServer(t, filepath.Join(t.TempDir(), "data"))
 	s.populate(quota.Limit{}, append(names, "busy")...)
 	begun := time.Now()
 	fill(t, s, prefill, names)

@@ -41,6 +41,7 @@ type server struct {
 	binary string
 	data   string
 	config string
+	tmp    string // for SQLite's temporary files; empty: wherever
 
 	process *exec.Cmd
 	ended   chan struct{} // closed when the process has ended and its log is read
@@ -129,6 +130,7 @@ var listening = regexp.MustCompile(`msg=listening proto=(smtp|pop3) address=(\S+
 func (s *server) launch() <-chan bool {
 	s.t.Helper()
 	s.process = exec.Command(s.binary, "serve", "--config", s.config)
+	s.process.Env = append(os.Environ(), "SQLITE_TMPDIR="+s.tmp)
 	log, err := s.process.StderrPipe()
 	s.must(err)
 	begun := time.Now()
