@@ -43,7 +43,7 @@ func TestLoginDelay(t *testing.T) {
 	if _, line := s.tryLogin(t, "alice@me.com"); !strings.HasPrefix(line, "-ERR [LOGIN-DELAY]") {
 		t.Errorf("got %q", line)
 	}
-	if !strings.Contains(s.log.String(), `msg="login failed" proto=pop3 client=127.0.0.1 tls=false mailbox=alice@me.com reason="too soon after the last login"`) {
+	if !strings.Contains(s.log.String(), `msg="login failed" proto=pop3 client=127.0.0.1 tls="" mailbox=alice@me.com reason="too soon after the last login"`) {
 		t.Error("the reason is not logged")
 	}
 }

@@ -41,6 +41,7 @@ type session struct {
 	begun    time.Time
 	wire     *wire
 	tls      *tls.Conn // nil until TLS is on
+	tlsName  string    // version and suite
 	input    input
 	in       *bufio.Reader
 	out      output
@@ -205,7 +206,7 @@ func (s *session) startTLS() {
 		s.over, s.cause = "TLS handshake failed", err
 		return
 	}
-	s.tls = c
+	s.tls, s.tlsName = c, listen.TLSName(c.ConnectionState())
 	s.speakOver(c)
 }
 
@@ -221,7 +222,7 @@ func (s *session) close() {
 		s.tls.CloseWrite() // says that nothing was cut off
 	}
 	attributes := []slog.Attr{
-		slog.String(logs.Reason, s.over), slog.Duration(logs.Duration, time.Since(s.begun)),
+		slog.String(logs.Reason, s.over), slog.Duration(logs.Duration, time.Since(s.begun).Round(time.Millisecond)),
 		slog.Int64(logs.Messages, s.sent.Messages), slog.Int64(logs.Octets, s.sent.Octets),
 	}
 	if s.cause != nil {
@@ -246,7 +247,7 @@ func (s *session) log(level slog.Level, event string, attributes ...slog.Attr) {
 		return
 	}
 	all := append(make([]slog.Attr, 0, 12), slog.String(logs.Proto, "pop3"),
-		slog.Any(logs.Client, s.wire.Client()), slog.Bool(logs.TLS, s.tls != nil))
+		slog.Any(logs.Client, s.wire.Client()), slog.String(logs.TLS, s.tlsName))
 	if s.maildrop != nil {
 		all = append(all, slog.String(logs.Mailbox, s.mailbox.Address.String()))
 	}

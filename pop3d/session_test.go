@@ -245,8 +245,8 @@ func TestLogLines(t *testing.T) {
 	eventually(t, "the session's end", func() bool { return len(s.log.lines(logs.SessionEnd)) == 1 })
 	for event, want := range map[string][]string{
 		logs.LoginFailed: {`mailbox=alice@me.com reason="wrong name or password"`, `mailbox=alice@me.com reason="wrong name or password"`},
-		logs.Login:       {"proto=pop3 client=127.0.0.1 tls=false mailbox=alice@me.com messages=3 octets=103"},
-		logs.Expunged:    {"client=127.0.0.1 tls=false mailbox=alice@me.com messages=1 octets=26 id=three"},
+		logs.Login:       {"proto=pop3 client=127.0.0.1 tls=\"\" mailbox=alice@me.com messages=3 octets=103"},
+		logs.Expunged:    {"client=127.0.0.1 tls=\"\" mailbox=alice@me.com messages=1 octets=26 id=three"},
 		logs.SessionEnd:  {"mailbox=alice@me.com reason=quit duration="},
 	} {
 		lines := s.log.lines(event)

@@ -121,7 +121,7 @@ func TestLogNamesWhatWasDeleted(t *testing.T) {
 	}
 	var named []string
 	for i, line := range lines {
-		if len(line) > 1200 || !strings.Contains(line, " client=127.0.0.1 tls=false mailbox=bob@me.com ") || !strings.HasPrefix(line, "time=20") {
+		if len(line) > 1200 || !strings.Contains(line, " client=127.0.0.1 tls=\"\" mailbox=bob@me.com ") || !strings.HasPrefix(line, "time=20") {
 			t.Errorf("line %d of %d octets: %s", i, len(line), line)
 		}
 		if i > 0 && strings.Contains(line, "messages=") {

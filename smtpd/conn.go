@@ -128,7 +128,7 @@ func (c *conn) readCommand() ([]byte, error) {
 	}
 	switch {
 	case err == nil && long+len(line) > maxCommand:
-		c.Write([]byte(replyLongLine))
+		c.say(replyLongLine)
 		return c.readCommand()
 	case err == nil:
 		return line, nil
@@ -150,7 +150,7 @@ func (c *conn) lineBuffered() bool {
 
 // end sends a last reply and makes the library see the end of the connection.
 func (c *conn) end(reply string) error {
-	c.out = append(c.out, reply...)
+	c.say(reply)
 	c.flush()
 	c.broken = true
 	return io.EOF
@@ -186,6 +186,9 @@ func (c *conn) inspect(line []byte) []byte {
 		return []byte("DATA\r\n")
 	case "DATA":
 		c.chunked = false
+	case "AUTH":
+		c.say(replyNoAuth)
+		return nil
 	default:
 		if len(text) >= 8 && strings.EqualFold(text[:8], "STARTTLS") {
 			c.startTLS(text)
@@ -223,7 +226,7 @@ func (c *conn) beginChunk(argument string) bool {
 			return true
 		}
 	}
-	c.Write([]byte(replyBadChunk))
+	c.say(replyBadChunk)
 	c.hangUp = true
 	return false
 }
@@ -277,7 +280,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		return len(p), nil
 	}
 	start := len(c.out)
-	c.out = append(c.out, p...)
+	c.say(reword(p))
 	for i := start; i < len(c.out)-len("\r\n"); i++ {
 		if c.out[i] < ' ' || c.out[i] == 0x7F {
 			c.out[i] = '?' // the library repeats what it does not understand
@@ -289,6 +292,11 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// say gathers a reply of our own, a whole line.
+func (c *conn) say(reply string) {
+	c.out = append(c.out, reply...)
 }
 
 func (c *conn) flush() error {
@@ -308,13 +316,13 @@ func (c *conn) flush() error {
 func (c *conn) startTLS(text string) {
 	switch {
 	case len(text) > 8:
-		c.Write([]byte(replyNoParameters))
+		c.say(replyNoParameters)
 		return
 	case c.tls != "":
-		c.Write([]byte(replyTLSActive))
+		c.say(replyTLSActive)
 		return
 	}
-	c.Write([]byte(replyStartTLS))
+	c.say(replyStartTLS)
 	c.in.Discard(c.in.Buffered())
 	if c.flush() != nil {
 		c.end("")
@@ -333,14 +341,10 @@ func (c *conn) startTLS(text string) {
 	c.base.SetDeadline(time.Time{})
 	above := newConn(c.server, c.engine, c.base)
 	above.Conn = secure
-	above.tls = tlsText(secure.ConnectionState())
+	above.tls = listen.TLSName(secure.ConnectionState())
 	above.mute = "220" // RFC 3207 section 4.2: no second greeting
 	c.handed = true
 	c.engine.secure.hand(above)
-}
-
-func tlsText(s tls.ConnectionState) string {
-	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
 // Close implements net.Conn.

@@ -180,7 +180,7 @@ func (r *chunkReader) next() error {
 	if r.done = r.c.last || r.single; r.done {
 		return nil
 	}
-	r.c.Write([]byte(replyChunk))
+	r.c.say(replyChunk)
 	for {
 		line, err := r.c.readCommand()
 		if err != nil {
@@ -197,9 +197,9 @@ func (r *chunkReader) next() error {
 			r.cut = bytes.Clone(r.c.inspect(line))
 			return errCut
 		case "NOOP":
-			r.c.Write([]byte(replyNoop))
+			r.c.say(replyNoop)
 		default:
-			r.c.Write([]byte(replyChunkOpen))
+			r.c.say(replyChunkOpen)
 		}
 	}
 }

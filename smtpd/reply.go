@@ -3,6 +3,7 @@ package smtpd
 import (
 	"errors"
 	"log/slog"
+	"strings"
 
 	"github.com/emersion/go-smtp"
 
@@ -10,8 +11,7 @@ import (
 	"mailsrv/internal/logs"
 )
 
-// Replies that conn gives by itself, whole lines. The library gives those of
-// the grammar; all others are below.
+// Replies that conn gives by itself, whole lines.
 const (
 	replyLongLine     = "500 5.5.2 Line too long\r\n"
 	replyIdle         = "421 4.4.2 No command for too long, closing connection\r\n"
@@ -24,7 +24,37 @@ const (
 	replyStartTLS     = "220 2.0.0 Ready to start TLS\r\n"
 	replyNoParameters = "501 5.5.4 STARTTLS takes no parameters\r\n"
 	replyTLSActive    = "503 5.5.1 TLS is active already\r\n"
+	replyNoAuth       = "502 5.5.1 AUTH is not offered here\r\n"
 )
+
+// reworded is what is sent instead of the library's replies that begin so: where
+// RFC 5321 sections 4.2.4, 4.3.2 and 4.1.1.11 or RFC 3463 want another code, and
+// where the text repeats what the client sent. Its other replies, to what the
+// grammar does not allow, go out as they are.
+var reworded = []struct{ library, reply string }{
+	{"250 2.0.0 Roger", "250 2.1.0 Reverse-path accepted\r\n"},
+	{"250 2.0.0 I'll make sure", "250 2.1.5 Recipient accepted\r\n"},
+	{"250 2.0.0 I have", replyNoop},
+	{"354", "354 Go ahead, end with <CRLF>.<CRLF>\r\n"},
+	{"500 5.5.1 Too many errors", "421 4.7.0 Too many errors, closing connection\r\n"},
+	{"500 5.5.2", "500 5.5.2 Command not recognised\r\n"},
+	{"501 5.5.2 Bad command", "500 5.5.2 Command not recognised\r\n"},
+	{"500 5.5.4 Unknown", "555 5.5.4 Parameter not recognised\r\n"},
+	{"502 5.5.1 Please introduce", "503 5.5.1 EHLO or HELO comes first\r\n"},
+	{"502 5.5.1 Missing MAIL", "503 5.5.1 No mail transaction is open\r\n"},
+	{"502 5.5.1 Missing RCPT", "503 5.5.1 No recipient has been accepted\r\n"},
+}
+
+// reword returns the line to send for a line of the library.
+func reword(line []byte) string {
+	text := string(line)
+	for _, r := range reworded {
+		if strings.HasPrefix(text, r.library) {
+			return r.reply
+		}
+	}
+	return text
+}
 
 func reply(code int, class, subject, detail int, text string) *smtp.SMTPError {
 	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{class, subject, detail}, Message: text}

@@ -161,7 +161,7 @@ func TestTruncatedChunkIsNotStored(t *testing.T) {
 func TestRefusedChunkMayComeLate(t *testing.T) {
 	w := newWorld(t)
 	c := w.connect()
-	c.do("BDAT 5 LAST", "502")
+	c.do("BDAT 5 LAST", "503")
 	c.say("hello")
 	c.do("NOOP", "250")
 }

@@ -86,7 +86,7 @@ func TestGetmailKeeps(t *testing.T) {
 	if list := s.pop3("/"); strings.Count(list, "\n") != 2 {
 		t.Errorf("left on the server: %q", list)
 	}
-	if !strings.Contains(s.server.log.String(), "msg=login proto=pop3 client=127.0.0.1 tls=true") {
+	if !strings.Contains(s.server.log.String(), `msg=login proto=pop3 client=127.0.0.1 tls="TLS1.3`) {
 		t.Error("not over TLS")
 	}
 	if r := s.getmail(s.server.pop3s, "SimplePOP3SSLRetriever", append([]string{trust[0], "ssl_cert_hostname = other.example"}, ofGetmail(true)...)...); r.code == 0 {

@@ -1,7 +1,11 @@
 package main
 
 import (
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -90,6 +94,32 @@ func TestReloadOfTheCertificate(t *testing.T) {
 	os.Rename(key2, key)
 	syscall.Kill(os.Getpid(), syscall.SIGHUP)
 	await(t, "the new certificate", func() bool { return name() == "two.example" })
+	await(t, "its end", func() bool {
+		return r.logged("msg=reloaded", "expires="+time.Now().AddDate(10, 0, 0).UTC().Format("2006-01-02"))
+	})
+	if r.logged("ends soon") {
+		t.Error("a certificate of ten years is said to end soon")
+	}
+	endsTomorrow(t, cert, key)
+	syscall.Kill(os.Getpid(), syscall.SIGHUP)
+	await(t, "the warning", func() bool { return r.logged("level=WARN", "ends soon", "file="+cert) })
+}
+
+// endsTomorrow gives the key at hand a certificate of one day.
+func endsTomorrow(t *testing.T, certFile, keyFile string) {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	short := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().AddDate(0, 0, 1)}
+	der, err := x509.CreateCertificate(rand.Reader, short, short, pair.Leaf.PublicKey, pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	if err := os.WriteFile(certFile, block, 0o644); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestReadiness(t *testing.T) {

@@ -134,8 +134,12 @@ func advice(cfg *config.Config) []string {
 	return all
 }
 
+// renewal is how long before a certificate's end the log asks for a new one.
+const renewal = 14 * 24 * time.Hour
+
 // loadCertificate loads the pair that is configured, or a self-signed one.
 func loadCertificate(certificate *listen.Certificate, cfg *config.Config, logger *slog.Logger) error {
+	first := certificate.Expires().IsZero()
 	certFile, keyFile := cfg.TLS.CertFile, cfg.TLS.KeyFile
 	if certFile == "" {
 		var made bool
@@ -148,9 +152,17 @@ func loadCertificate(certificate *listen.Certificate, cfg *config.Config, logger
 		if made {
 			text = "a self-signed certificate was made, which mail programs will not trust: set tls.cert_file and tls.key_file"
 		}
-		logger.Warn(logs.Warning, logs.Reason, text, logs.File, certFile)
+		if first {
+			logger.Warn(logs.Warning, logs.Reason, text, logs.File, certFile)
+		}
 	}
-	return certificate.Load(certFile, keyFile)
+	if err := certificate.Load(certFile, keyFile); err != nil {
+		return err
+	}
+	if end := certificate.Expires(); time.Until(end) < renewal {
+		logger.Warn(logs.Warning, logs.Reason, "the certificate ends soon or has ended: renew it, then reload", logs.File, certFile, logs.Expires, end)
+	}
+	return nil
 }
 
 // The settings of each room, as a configuration has them.

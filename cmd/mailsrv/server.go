@@ -131,7 +131,7 @@ func (s *server) reload() {
 	}
 	next, err := config.Load(file, s.program.env.variables, s.program.env.hostname)
 	if err != nil {
-		s.logger.Error(logs.Warning, logs.Reason, "the configuration was not reloaded and stays as it was", logs.Error, err.Error())
+		s.logger.Error(logs.Failed, logs.Reason, "the configuration was not reloaded and stays as it was", logs.Error, err.Error())
 		next = s.config // a renewed certificate is loaded all the same
 	} else {
 		warn(s.logger, append(next.Warnings, advice(next)...))
@@ -152,7 +152,8 @@ func (s *server) reload() {
 		s.logger.Warn(logs.Warning, logs.Reason, "these keys changed and need a restart: "+strings.Join(waiting, ", "))
 	}
 	if err == nil {
-		s.logger.Info(logs.Reload, logs.Config, next.File, logs.Changed, strings.Join(applied, ", "))
+		s.logger.Info(logs.Reload, logs.Config, next.File, logs.Changed, strings.Join(applied, ", "),
+			logs.Expires, s.certificate.Expires())
 	}
 }
 
@@ -161,7 +162,7 @@ func (s *server) apply(next *config.Config) {
 	withOldPlace := *next
 	withOldPlace.DataDir, withOldPlace.Hostname = s.started.DataDir, s.started.Hostname
 	if err := loadCertificate(s.certificate, &withOldPlace, s.logger); err != nil {
-		s.logger.Error(logs.Warning, logs.Reason, "the certificate was not reloaded and stays as it was", logs.Error, err.Error())
+		s.logger.Error(logs.Failed, logs.Reason, "the certificate was not reloaded and stays as it was", logs.Error, err.Error())
 	}
 	s.level.Set(next.Log.Level)
 	s.agent.SetSettings(deliverySettings(next))

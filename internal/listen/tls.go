@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -62,6 +63,19 @@ func (c *Certificate) Config() *tls.Config {
 			return nil, errors.New("no certificate loaded")
 		},
 	}
+}
+
+// Expires returns when the pair in use ends to be valid.
+func (c *Certificate) Expires() time.Time {
+	if pair := c.current.Load(); pair != nil && pair.Leaf != nil {
+		return pair.Leaf.NotAfter
+	}
+	return time.Time{}
+}
+
+// TLSName is the version and the suite of a connection, as the log has them.
+func TLSName(s tls.ConnectionState) string {
+	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
 // SelfSigned returns the files of a self-signed pair for host in dir, making

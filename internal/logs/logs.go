@@ -41,7 +41,7 @@ const (
 	Reason   = "reason"
 	Reply    = "reply" // what the peer heard
 	Error    = "error" // the cause, never told to the peer
-	TLS      = "tls"
+	TLS      = "tls"   // version and suite; empty without TLS
 	Duration = "duration"
 	Address  = "address" // of a socket
 	Helo     = "helo"
@@ -51,6 +51,7 @@ const (
 	DataDir  = "data_dir"
 	Changed  = "changed" // keys that a reload applied
 	File     = "file"
+	Expires  = "expires" // the certificate in use
 )
 
 // New returns a logger that writes lines in format "text" or "json" at or above
