@@ -91,7 +91,8 @@ type sentMessage struct {
 func record(t *testing.T) *recorded {
 	t.Helper()
 	below, mountpoint := scratch(t), t.TempDir()
-	r, err := Mount(below, mountpoint)
+	// The shared memory beside the log is made anew at every start.
+	r, err := Mount(below, mountpoint, scratch(t), "mailsrv.db-shm")
 	if err != nil {
 		t.Fatalf("FUSE cannot be mounted (%v): as root, run: modprobe fuse", err)
 	}

@@ -3,13 +3,16 @@ package powerloss
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // opKind is what was asked of the disk.
@@ -44,6 +47,7 @@ type Recorder struct {
 	fail func(name string, write bool) syscall.Errno
 
 	server *fuse.Server
+	bound  []string // places mounted upon
 
 	mu    sync.Mutex
 	ops   []op
@@ -53,7 +57,12 @@ type Recorder struct {
 
 // Mount mounts a recorder of the folder below at mountpoint, both existing and
 // empty. It needs root, or a user namespace of its own.
-func Mount(below, mountpoint string) (*Recorder, error) {
+//
+// The names of shared are files of the folder aside instead, which are not
+// recorded: those that a program maps into its memory. Such a file on a FUSE that
+// the same process serves can stop it for good: while the kernel unmaps it and
+// waits for its pages to be written, the process gets no memory to write them.
+func Mount(below, mountpoint, aside string, shared ...string) (*Recorder, error) {
 	r := &Recorder{files: map[uint64]uint64{}}
 	root := &fs.LoopbackRoot{Path: below}
 	//lint:ignore SA1019 its successor wraps a node that is a loopback's already
@@ -66,11 +75,40 @@ func Mount(below, mountpoint string) (*Recorder, error) {
 	r.server, err = fs.Mount(mountpoint, top, &fs.Options{
 		MountOptions: fuse.MountOptions{DirectMount: true, DirectMountStrict: true, FsName: "powerloss", Name: "powerloss"},
 	})
-	return r, err
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range shared {
+		if err := r.shareFrom(aside, below, mountpoint, name); err != nil {
+			return nil, errors.Join(fmt.Errorf("mount %s aside: %w", name, err), r.Unmount())
+		}
+	}
+	return r, nil
+}
+
+// shareFrom mounts a file of the folder aside over that of the mountpoint.
+func (r *Recorder) shareFrom(aside, below, mountpoint, name string) error {
+	for _, folder := range []string{aside, below} {
+		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
+			return err
+		}
+	}
+	place := filepath.Join(mountpoint, name)
+	if err := unix.Mount(filepath.Join(aside, name), place, "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	r.bound = append(r.bound, place)
+	return nil
 }
 
 // Unmount ends the file system. Nothing may be open on it.
-func (r *Recorder) Unmount() error { return r.server.Unmount() }
+func (r *Recorder) Unmount() error {
+	var failures []error
+	for _, place := range r.bound {
+		failures = append(failures, unix.Unmount(place, 0))
+	}
+	return errors.Join(append(failures, r.server.Unmount())...)
+}
 
 // Now is the number of operations so far: what was acknowledged at Now must
 // survive a cut at or after it.
@@ -97,9 +135,6 @@ func (r *Recorder) failure(name string, write bool) syscall.Errno {
 }
 
 func (r *Recorder) add(o op) {
-	if strings.HasSuffix(o.name, "-shm") {
-		return // shared memory, made anew from the log at every start
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ops = append(r.ops, o)
