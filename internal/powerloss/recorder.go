@@ -12,7 +12,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 )
 
 // opKind is what was asked of the disk.
@@ -94,7 +93,7 @@ func (r *Recorder) shareFrom(aside, below, mountpoint, name string) error {
 		}
 	}
 	place := filepath.Join(mountpoint, name)
-	if err := unix.Mount(filepath.Join(aside, name), place, "", unix.MS_BIND, ""); err != nil {
+	if err := syscall.Mount(filepath.Join(aside, name), place, "", syscall.MS_BIND, ""); err != nil {
 		return err
 	}
 	r.bound = append(r.bound, place)
@@ -105,7 +104,7 @@ func (r *Recorder) shareFrom(aside, below, mountpoint, name string) error {
 func (r *Recorder) Unmount() error {
 	var failures []error
 	for _, place := range r.bound {
-		failures = append(failures, unix.Unmount(place, 0))
+		failures = append(failures, syscall.Unmount(place, 0))
 	}
 	return errors.Join(append(failures, r.server.Unmount())...)
 }
