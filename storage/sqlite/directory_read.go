@@ -82,20 +82,16 @@ func scanMailbox(row []driver.Value) directory.Mailbox {
 func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, error) {
 	var match directory.Match
 	err := s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first("SELECT id, limit_octets, limit_messages, keep_retrieved, keep_deleted FROM domain WHERE name = ?", a.Domain)
-		if err != nil || row == nil {
+		var err error
+		if match.Mailbox, err = lookupMailbox(c, a); err != nil || match.Mailbox != nil {
+			match.Hosted = err == nil
+			return err
+		}
+		domain, err := c.number("SELECT id FROM domain WHERE name = ?", a.Domain)
+		if err != nil || domain == 0 {
 			return err
 		}
 		match.Hosted = true
-		domain, limit, retention := row[0].(int64), limitOf(row[1], row[2]), retentionOf(row[3], row[4])
-		if match.Mailbox, err = lookupMailbox(c, a, domain); err != nil {
-			return err
-		}
-		if m := match.Mailbox; m != nil {
-			m.Effective = m.Limit.Or(limit)
-			m.EffectiveRetention = m.Retention.Effective(retention)
-			return nil
-		}
 		alias, err := c.number("SELECT id FROM alias WHERE domain = ? AND local = ?", domain, a.Local)
 		if err != nil || alias == 0 {
 			return err
@@ -109,12 +105,15 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 	return match, err
 }
 
-// lookupMailbox leaves what comes from the domain to the caller.
-func lookupMailbox(c *conn, a mail.Address, domain int64) (*directory.Mailbox, error) {
+// lookupMailbox asks all in one statement: two would be two read transactions, each
+// of which reads again what a commit has changed meanwhile.
+func lookupMailbox(c *conn, a mail.Address) (*directory.Mailbox, error) {
 	row, err := c.first(`SELECT m.id, m.enabled, m.hash, m.created, m.limit_octets, m.limit_messages,
     (SELECT octets FROM maildrop WHERE id = m.id), (SELECT messages FROM maildrop WHERE id = m.id),
-    m.keep_retrieved, m.keep_deleted
-FROM mailbox m WHERE m.domain = ? AND m.local = ?`, domain, a.Local)
+    m.keep_retrieved, m.keep_deleted,
+    (SELECT limit_octets FROM domain WHERE id = m.domain), (SELECT limit_messages FROM domain WHERE id = m.domain),
+    (SELECT keep_retrieved FROM domain WHERE id = m.domain), (SELECT keep_deleted FROM domain WHERE id = m.domain)
+FROM mailbox m WHERE m.domain = (SELECT id FROM domain WHERE name = ?) AND m.local = ?`, a.Domain, a.Local)
 	if err != nil || row == nil {
 		return nil, err
 	}
@@ -130,6 +129,8 @@ FROM mailbox m WHERE m.domain = ? AND m.local = ?`, domain, a.Local)
 	}
 	m.Usage.Octets, _ = row[6].(int64)
 	m.Usage.Messages, _ = row[7].(int64)
+	m.Effective = m.Limit.Or(limitOf(row[10], row[11]))
+	m.EffectiveRetention = m.Retention.Effective(retentionOf(row[12], row[13]))
 	return m, nil
 }
 
