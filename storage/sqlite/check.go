@@ -4,8 +4,9 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
-	"hash/crc32"
 	"strings"
+
+	"github.com/mattn/go-sqlite3"
 )
 
 // rule is one thing that always holds. query yields the rows that break it,
@@ -94,16 +95,10 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 		if len(s.locks) == 0 {
 			return 0, fmt.Errorf("a repair needs the store to itself")
 		}
-		err := s.writer.change(ctx, func(c *conn, _ func(error)) error {
-			for _, r := range rules {
-				if err := mend(c, r, report); err != nil {
-					return err
-				}
+		for _, r := range rules {
+			if err := s.mend(ctx, r, report); err != nil {
+				return 0, err
 			}
-			return nil
-		})
-		if err != nil {
-			return 0, err
 		}
 	}
 	err = s.readers.snapshot(ctx, func(c *conn) error {
@@ -119,11 +114,11 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 				count(findingText(row[0], r))
 				return ctx.Err()
 			})
-			if err != nil {
+			if err != nil && !is(err, sqlite3.ErrCorrupt) { // which pragmaCheck has told of
 				return err
 			}
 		}
-		return checkSums(ctx, c, count)
+		return (&sums{c: c, ctx: ctx, count: count}).check()
 	})
 	return remaining, err
 }
@@ -136,22 +131,34 @@ func findingText(text driver.Value, r rule) string {
 	return finding + ": " + r.advice
 }
 
-// mend applies one rule's remedy where it is broken.
-func mend(c *conn, r rule, report func(string)) error {
+// mend applies one rule's remedy where it is broken. What cannot be asked for,
+// because a page is damaged, is left to Check to tell of.
+func (s *Store) mend(ctx context.Context, r rule, report func(string)) error {
 	if r.mend == "" {
 		return nil
 	}
-	broken := 0
-	err := c.each(r.query, func(row []driver.Value) error {
-		broken++
-		finding, _ := row[0].(string)
-		report("mended: " + finding)
-		return nil
+	var broken []string
+	err := s.readers.snapshot(ctx, func(c *conn) error {
+		return c.each(r.query, func(row []driver.Value) error {
+			finding, _ := row[0].(string)
+			broken = append(broken, finding)
+			return ctx.Err()
+		})
 	})
-	if err != nil || broken == 0 {
+	if is(err, sqlite3.ErrCorrupt) {
+		return nil
+	}
+	if err != nil || len(broken) == 0 {
 		return err
 	}
-	return c.script(r.mend)
+	err = s.writer.change(ctx, func(c *conn, _ func(error)) error { return c.script(r.mend) })
+	if err != nil {
+		return err
+	}
+	for _, finding := range broken {
+		report("mended: " + finding)
+	}
+	return nil
 }
 
 // pragmaCheck lets SQLite look at its own pages, indexes and constraints.
@@ -162,52 +169,17 @@ func pragmaCheck(c *conn, count func(string)) error {
 		}
 		return nil
 	})
-	if err != nil {
+	if is(err, sqlite3.ErrCorrupt) {
+		count("database: " + err.Error() + ": the messages that are lost follow; restore a backup")
+	} else if err != nil {
 		return err
 	}
-	return c.each("PRAGMA foreign_key_check", func(row []driver.Value) error {
+	err = c.each("PRAGMA foreign_key_check", func(row []driver.Value) error {
 		count(fmt.Sprintf("database: a row of %v points to no row of %v: restore a backup", row[0], row[2]))
 		return nil
 	})
-}
-
-// checkSums reads every body and chunk.
-func checkSums(ctx context.Context, c *conn, count func(string)) error {
-	const owner = ` (SELECT group_concat(m.local || '@' || d.name || ' ' || e.uidl, ', ') FROM entry e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body = %s)`
-	bad := func(what string, id int64, body int64) error {
-		return c.each(fmt.Sprintf("SELECT"+owner, "?1"), func(row []driver.Value) error {
-			if text, ok := row[0].(string); ok {
-				count(fmt.Sprintf("%s %d is damaged (%s): restore a backup, or remove the message with mailsrv maildrop purge", what, id, text))
-			}
-			return nil
-		}, body)
+	if is(err, sqlite3.ErrCorrupt) {
+		return nil
 	}
-	err := c.each("SELECT id, prefix, data, crc, octets, chunks FROM body WHERE id NOT IN (SELECT body FROM transfer)", func(row []driver.Value) error {
-		data, _ := row[2].([]byte)
-		sum := crc32.Update(crc32.Checksum([]byte(row[1].(string)), castagnoli), castagnoli, data)
-		if int64(sum) != row[3].(int64) || row[5].(int64) == 0 && row[4].(int64) != int64(len(data)) {
-			return bad("body", row[0].(int64), row[0].(int64))
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	err = c.each("SELECT id, crc, data FROM chunk", func(row []driver.Value) error {
-		data, _ := row[2].([]byte)
-		if int64(crc32.Checksum(data, castagnoli)) != row[1].(int64) {
-			return bad("chunk", row[0].(int64), row[0].(int64)>>chunkShift)
-		}
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	// The content of a long body must add up.
-	return c.each(`SELECT b.id, b.octets, count(c.id), coalesce(sum(length(c.data)), 0), b.chunks FROM body b
-LEFT JOIN chunk c ON c.id BETWEEN b.id << 16 AND (b.id << 16 | 65535)
-WHERE b.chunks > 0 AND b.id NOT IN (SELECT body FROM doomed) GROUP BY b.id
-HAVING count(c.id) <> b.chunks OR coalesce(sum(length(c.data)), 0) <> b.octets`, func(row []driver.Value) error {
-		return bad("body", row[0].(int64), row[0].(int64))
-	})
+	return err
 }

@@ -69,6 +69,7 @@ type committer struct {
 	finished chan struct{}
 	upkeep   func(*conn) (more bool, err error) // one slice of freeing; nil: none
 	idleWork atomic.Bool                        // upkeep may have something to do
+	damaged  atomic.Bool                        // upkeep met a damaged page: it would again
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
@@ -151,7 +152,7 @@ func (m *committer) submit(j *job) error {
 
 // tidy says that there is something to free.
 func (m *committer) tidy() {
-	if m.upkeep != nil && !m.idleWork.Swap(true) {
+	if m.upkeep != nil && !m.damaged.Load() && !m.idleWork.Swap(true) {
 		m.signal()
 	}
 }
@@ -191,7 +192,7 @@ func (m *committer) lookAfter() {
 	if m.upkeep == nil || m.readOnly.Load() {
 		return
 	}
-	m.idleWork.Store(true)
+	m.idleWork.Store(!m.damaged.Load())
 	for _, j := range m.failed {
 		j.state.Store(jobWaiting)
 	}
@@ -380,6 +381,9 @@ func (m *committer) applyAndCommit(batch []*job) error {
 	}
 	if m.idleWork.Load() {
 		more, err := m.upkeep(m.conn)
+		if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
+			m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where removed mail stands, which is not freed until a restart: run mailsrv check --repair, or restore a backup", logs.Error, err)
+		}
 		if err != nil {
 			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)

@@ -51,7 +51,9 @@ func (r *readers) snapshot(ctx context.Context, f func(*conn) error) error {
 			return err
 		}
 		err := f(c)
-		if _, _, end := c.exec("COMMIT"); err == nil {
+		// COMMIT would fail once more for a damaged page that f met, and leave the
+		// connection inside the transaction.
+		if _, _, end := c.exec("ROLLBACK"); err == nil {
 			err = end
 		}
 		return err

@@ -1,0 +1,133 @@
+package sqlite
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/storage"
+)
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// damage overwrites the database where needle stands: only that, or all of the
+// page. The store is closed meanwhile.
+func (h *house) damage(needle string, wholePage bool) {
+	h.t.Helper()
+	h.must(h.Close())
+	h.Store = nil
+	file := filepath.Join(h.dir, "mailsrv.db")
+	octets, err := os.ReadFile(file)
+	h.must(err)
+	at := bytes.Index(octets, []byte(needle))
+	if at < 0 || bytes.Count(octets, []byte(needle)) != 1 {
+		h.t.Fatalf("%q stands %d times in the database", needle, bytes.Count(octets, []byte(needle)))
+	}
+	length := len(needle)
+	if wholePage {
+		at, length = at/pageSize*pageSize, pageSize
+	}
+	clear(octets[at : at+length])
+	h.must(os.WriteFile(file, octets, 0o600))
+}
+
+// readAll returns the error of reading each message to its end, by UIDL.
+func (h *house) readAll() map[string]error {
+	h.t.Helper()
+	drop, entries := h.entries()
+	failed := map[string]error{}
+	for _, e := range entries {
+		m, err := drop.Message(background, e)
+		for err == nil {
+			_, err = m.Next(background)
+		}
+		if m != nil {
+			m.Close()
+		}
+		failed[e.UIDL] = err
+	}
+	return failed
+}
+
+// What a bad sector leaves of a body costs that message, and those that share
+// its page; all others are delivered, read and deleted as before.
+func TestDamagedPage(t *testing.T) {
+	for name, wholePage := range map[string]bool{"content": false, "page": true} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Server: true})
+			for i := range 10 {
+				h.must(h.deliver(fmt.Sprint("m", i), fmt.Sprintf("needle-%d %s", i, strings.Repeat("x", 6000))))
+			}
+			h.damage("needle-5", wholePage)
+			var log lines
+			h.open(Options{Server: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+
+			for uidl, err := range h.readAll() {
+				if damaged := errors.Is(err, storage.ErrDamaged); damaged != (uidl == "m5") {
+					t.Errorf("%s: %v", uidl, err)
+				}
+			}
+			found, n := h.findings(false)
+			if text := strings.Join(found, "\n"); n == 0 || !strings.Contains(text, "is damaged (look@me.com m5): restore a backup, or") || strings.Contains(text, "m4") {
+				t.Errorf("check finds %q", found)
+			}
+
+			// Its deletion is done, and what cannot be freed stops nobody.
+			drop, entries := h.entries()
+			_, err := drop.Update(background, entries[4:7], nil)
+			h.must(err)
+			for i := range 6 {
+				h.writer.tidy()
+				h.must(h.deliver(fmt.Sprint("after", i), "text"))
+			}
+			h.must(h.Space())
+			drop, entries = h.entries()
+			_, err = drop.Update(background, entries[:1], nil)
+			h.must(err)
+			for uidl, err := range h.readAll() {
+				if errors.Is(err, storage.ErrDamaged) {
+					t.Errorf("%s: %v", uidl, err)
+				}
+			}
+			if wholePage {
+				for end := time.Now().Add(5 * time.Second); !strings.Contains(log.String(), "check --repair"); time.Sleep(10 * time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("the log does not say what to do: %s", log.String())
+					}
+				}
+			}
+
+			// A repair mends what it can reach, and goes on saying what it cannot.
+			h.must(h.Close())
+			h.open(Options{Exclusive: true})
+			h.tamper("UPDATE maildrop SET octets = octets + 1")
+			found, n = h.findings(true)
+			if text := strings.Join(found, "\n"); !strings.Contains(text, "mended: maildrop") || (n > 0) != wholePage {
+				t.Errorf("repair: %d remain of %q", n, found)
+			}
+		})
+	}
+}

@@ -1,0 +1,105 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// sums checks all content against its checksums. Where a table cannot be walked
+// through, because a page of it is damaged, each row that a message needs is
+// asked for by itself, so that what is lost has a name.
+type sums struct {
+	c     *conn
+	ctx   context.Context
+	count func(finding string)
+}
+
+func (s *sums) check() error {
+	const columns = "SELECT id, prefix, data, crc, octets, chunks FROM body WHERE "
+	err := s.c.each(columns+"id NOT IN (SELECT body FROM transfer)", s.body)
+	if is(err, sqlite3.ErrCorrupt) {
+		err = s.each("SELECT body FROM "+needed, columns+"id = ?", s.body, func(id int64) int64 { return id })
+	}
+	if err != nil {
+		return err
+	}
+	err = s.c.each("SELECT id, crc, data FROM chunk", s.chunk)
+	if is(err, sqlite3.ErrCorrupt) {
+		err = s.each(`WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < 65535)
+SELECT id << 16 | n FROM (SELECT id, chunks FROM body WHERE chunks > 0), number WHERE n < chunks`,
+			"SELECT id, crc, data FROM chunk WHERE id = ?", s.chunk, func(id int64) int64 { return id >> chunkShift })
+	}
+	if err != nil {
+		return err
+	}
+	return s.lengths()
+}
+
+func (s *sums) body(row []driver.Value) error {
+	data, _ := row[2].([]byte)
+	sum := crc32.Update(crc32.Checksum([]byte(row[1].(string)), castagnoli), castagnoli, data)
+	if int64(sum) != row[3].(int64) || row[5].(int64) == 0 && row[4].(int64) != int64(len(data)) {
+		return s.damaged("body", row[0].(int64), row[0].(int64))
+	}
+	return s.ctx.Err()
+}
+
+func (s *sums) chunk(row []driver.Value) error {
+	data, _ := row[2].([]byte)
+	if int64(crc32.Checksum(data, castagnoli)) != row[1].(int64) {
+		return s.damaged("chunk", row[0].(int64), row[0].(int64)>>chunkShift)
+	}
+	return s.ctx.Err()
+}
+
+// each looks at the rows that ids names one by one. bodyOf says whose content a
+// row is.
+func (s *sums) each(ids, query string, look func([]driver.Value) error, bodyOf func(int64) int64) error {
+	var all []int64
+	err := s.c.each(ids, func(row []driver.Value) error {
+		all = append(all, row[0].(int64))
+		return s.ctx.Err()
+	})
+	if err != nil && !is(err, sqlite3.ErrCorrupt) {
+		return err
+	}
+	for _, id := range all {
+		err := s.c.each(query, look, id)
+		if is(err, sqlite3.ErrCorrupt) {
+			err = s.damaged("the page of", id, bodyOf(id))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lengths compares what a long body's chunks add up to.
+func (s *sums) lengths() error {
+	err := s.c.each(`SELECT b.id, b.octets, count(c.id), coalesce(sum(length(c.data)), 0), b.chunks FROM body b
+LEFT JOIN chunk c ON c.id BETWEEN b.id << 16 AND (b.id << 16 | 65535)
+WHERE b.chunks > 0 AND b.id NOT IN (SELECT body FROM doomed) GROUP BY b.id
+HAVING count(c.id) <> b.chunks OR coalesce(sum(length(c.data)), 0) <> b.octets`, func(row []driver.Value) error {
+		return s.damaged("body", row[0].(int64), row[0].(int64))
+	})
+	if is(err, sqlite3.ErrCorrupt) {
+		return nil // each has named them
+	}
+	return err
+}
+
+// damaged counts the messages that a body belongs to as lost.
+func (s *sums) damaged(what string, id, body int64) error {
+	return s.c.each(`SELECT group_concat(m.local || '@' || d.name || ' ' || e.uidl, ', ')
+FROM entry e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body = ?`, func(row []driver.Value) error {
+		if text, ok := row[0].(string); ok {
+			s.count(fmt.Sprintf("%s %d is damaged (%s): restore a backup, or remove the message with mailsrv maildrop purge", what, id, text))
+		}
+		return nil
+	}, body)
+}
