@@ -4,6 +4,7 @@
 # make check      what is said of the code without running it
 # make crash      kill a loaded server again and again, and ask for all it promised
 # make faults     full disks, and races for the last of a quota
+# make soak       an hour of load, and nothing may grow
 # make powerloss  what a power cut can leave of a store
 # make bench      measure the server beside its peers; as root, takes half an hour
 # make install    binary, unit, configuration and manual pages into $(DESTDIR)$(PREFIX)
@@ -19,7 +20,7 @@ export GOFLAGS
 export CGO_CFLAGS = -O2 -g -DHAVE_FDATASYNC=1 -DSQLITE_DEFAULT_MEMSTATUS=0
 export CGO_ENABLED = 1
 
-.PHONY: all build run test check fuzz crash faults powerloss bench install clean
+.PHONY: all build run test check fuzz crash faults soak powerloss bench install clean
 
 all: build
 
@@ -63,6 +64,12 @@ RACES ?= 100
 faults:
 	@deploy/setup build
 	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) $(proof) -run 'TestFullDisk|TestQuotaRaces'
+
+# So many seconds of everything at once.
+SOAK ?= 3600
+soak:
+	@deploy/setup build
+	PROOF_SOAK=$(SOAK) $(proof) -run TestSoak
 
 # Cuts the power of a recorded store at so many moments.
 CUTS ?= 500

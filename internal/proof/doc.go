@@ -4,8 +4,8 @@
 // what it answered over SMTP and POP3, and by what its maildrops hold
 // afterwards.
 //
-// "go test" runs a short form. PROOF_KILLS, PROOF_PREFILL, PROOF_DISKS and
-// PROOF_RACES scale them, and PROOF_SEED repeats the choices of a run; "make
-// crash" and "make faults" set them. docs/reliability.md says what each proves,
+// "go test" runs a short form. PROOF_KILLS, PROOF_PREFILL, PROOF_DISKS,
+// PROOF_RACES and PROOF_SOAK (seconds) scale them, and PROOF_SEED repeats the
+// choices of a run; "make crash", "make faults" and "make soak" set them. docs/reliability.md says what each proves,
 // and what it found.
 package proof
