@@ -3,7 +3,7 @@
 # make test       everything, with the race detector and real clients
 # make check      what is said of the code without running it
 # make crash      kill a loaded server again and again, and ask for all it promised
-# make faults     full disks, and races for the last of a quota
+# make faults     full disks, races for the last of a quota, bad peers
 # make soak       an hour of load, and nothing may grow
 # make powerloss  what a power cut can leave of a store
 # make bench      measure the server beside its peers; as root, takes half an hour
@@ -58,12 +58,14 @@ crash:
 	@deploy/setup build
 	PROOF_KILLS=$(KILLS) PROOF_PREFILL=$(PREFILL) $(proof) -run 'TestKill|TestLargeStore|TestSecondServer'
 
-# Each way to fill a disk so often, and so many races of a second.
+# Each way to fill a disk so often, so many races of a second, and so many times
+# all bad peers.
 DISKS ?= 10
 RACES ?= 100
+PEERS ?= 20
 faults:
 	@deploy/setup build
-	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) $(proof) -run 'TestFullDisk|TestQuotaRaces'
+	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) PROOF_PEERS=$(PEERS) $(proof) -run 'TestFullDisk|TestQuotaRaces|TestBadPeers'
 
 # So many seconds of everything at once.
 SOAK ?= 3600

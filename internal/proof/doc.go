@@ -5,7 +5,7 @@
 // afterwards.
 //
 // "go test" runs a short form. PROOF_KILLS, PROOF_PREFILL, PROOF_DISKS,
-// PROOF_RACES and PROOF_SOAK (seconds) scale them, and PROOF_SEED repeats the
+// PROOF_RACES, PROOF_PEERS and PROOF_SOAK (seconds) scale them, and PROOF_SEED repeats the
 // choices of a run; "make crash", "make faults" and "make soak" set them. docs/reliability.md says what each proves,
 // and what it found.
 package proof
