@@ -25,13 +25,13 @@ var (
 // The transcripts that docs/protocol.md names.
 var transcripts = []string{"smtpd/testdata", "pop3d/testdata"}
 
-// Every clause in docs/protocol.md names tests that exist, and every transcript
-// is named there.
-func TestProtocolPageNamesTests(t *testing.T) {
+// Every row of docs/protocol.md and docs/security.md names tests that exist, and
+// every transcript is named there.
+func TestPagesNameTests(t *testing.T) {
 	exists := testsOfTheModule(t)
 	named := map[string]bool{}
 	rows := 0
-	for _, cells := range tableRows(t, "docs/protocol.md") {
+	for _, cells := range append(tableRows(t, "docs/protocol.md"), tableRows(t, "docs/security.md")...) {
 		tests := codeSpans(cells[len(cells)-1])
 		if len(tests) == 0 {
 			t.Errorf("%s: no test is named", cells[0])
