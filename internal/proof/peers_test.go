@@ -3,7 +3,6 @@ package proof
 import (
 	"bufio"
 	"bytes"
-	"database/sql"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -74,11 +73,8 @@ func TestBadPeers(t *testing.T) {
 // for what a heap and its threads keep, and holds no unfinished transfer.
 func (s *server) isBackTo(idle measures) bool {
 	now := s.measure()
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data, "mailsrv.db")+"?mode=ro")
-	s.must(err)
-	defer db.Close()
 	var staged int
-	s.must(db.QueryRow("SELECT (SELECT count(*) FROM transfer) + (SELECT count(*) FROM doomed)").Scan(&staged))
+	s.ask("SELECT (SELECT count(*) FROM transfer) + (SELECT count(*) FROM doomed)", &staged)
 	return staged == 0 && now["descriptors"] <= idle["descriptors"]+slack["descriptors"] &&
 		now["threads"] <= idle["threads"]+2*slack["threads"] && now["memory"] <= idle["memory"]+4*slack["memory"]
 }

@@ -2,6 +2,7 @@ package proof
 
 import (
 	"bufio"
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,11 +34,14 @@ func TestSoak(t *testing.T) {
 	load.start(r, 3, 3)
 
 	var course []measures
+	mostUsed := 0
 	every := max(200*time.Millisecond, time.Duration(seconds)*time.Second/600)
 	for end := time.Now().Add(time.Duration(seconds) * time.Second); time.Now().Before(end) && !t.Failed(); {
 		time.Sleep(every)
 		s.process.Process.Signal(syscall.SIGHUP)
-		course = append(course, s.measure())
+		m := s.measure()
+		course = append(course, m)
+		mostUsed = max(mostUsed, m["used"])
 	}
 	load.ending.Store(true)
 	load.end()
@@ -49,6 +53,10 @@ func TestSoak(t *testing.T) {
 		if allowed := middle[name]*5/4 + slack[name]; now > allowed {
 			t.Errorf("%s grows: %d, then %d", name, middle[name], now)
 		}
+	}
+	// A database does not shrink; what is free in it must be used again.
+	if size := int(octets(s.data, "mailsrv.db") >> 10); size > mostUsed*5/4+slack["beside mail"] {
+		t.Errorf("the database has %d KiB, of which never more than %d were in use", size, mostUsed)
 	}
 	await(t, 10*time.Second, "descriptors to be given back", func() bool {
 		return s.measure()["descriptors"] <= idle["descriptors"]+slack["descriptors"]
@@ -64,9 +72,10 @@ func TestSoak(t *testing.T) {
 type measures map[string]int
 
 // slack is by how much each may differ between two times of the same load.
-var slack = measures{"memory": 24 << 10, "threads": 8, "descriptors": 16, "log": 8 << 10, "database": 16 << 10}
+var slack = measures{"memory": 24 << 10, "threads": 8, "descriptors": 16, "log": 8 << 10, "beside mail": 16 << 10}
 
-// measure looks at the process and its files.
+// measure looks at the process and its files. Beside what is in slack, "used" is
+// what is not free in the database.
 func (s *server) measure() measures {
 	s.t.Helper()
 	process := fmt.Sprintf("/proc/%d", s.process.Process.Pid)
@@ -75,8 +84,11 @@ func (s *server) measure() measures {
 	m := measures{
 		"descriptors": len(open),
 		"log":         int(octets(s.data, "mailsrv.db-wal") >> 10),
-		"database":    int(octets(s.data, "mailsrv.db") >> 10),
 	}
+	var used, held int
+	s.ask(`SELECT (page_count - freelist_count) * page_size / 1024, (SELECT coalesce(sum(octets), 0) FROM maildrop) / 1024
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size`, &used, &held)
+	m["used"], m["beside mail"] = used, used-held
 	status, err := os.Open(process + "/status")
 	s.must(err)
 	defer status.Close()
@@ -92,6 +104,15 @@ func (s *server) measure() measures {
 		s.must(err)
 	}
 	return m
+}
+
+// ask reads one row of the database.
+func (s *server) ask(query string, into ...any) {
+	s.t.Helper()
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(s.data, "mailsrv.db")+"?mode=ro&_busy_timeout=5000")
+	s.must(err)
+	defer db.Close()
+	s.must(db.QueryRow(query).Scan(into...))
 }
 
 // typical is the median of each measure.
