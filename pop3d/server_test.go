@@ -2,7 +2,6 @@ package pop3d_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -23,23 +22,8 @@ import (
 	"mailsrv/storage"
 )
 
-// record is a log that tests can read while it is being written.
-type record struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (r *record) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.Write(p)
-}
-
-func (r *record) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.String()
-}
+// record is a log with a look at its events.
+type record struct{ logs.Recorder }
 
 // lines returns the lines of one event.
 func (r *record) lines(event string) (lines []string) {

@@ -13,6 +13,7 @@ import (
 	_ "github.com/mattn/go-sqlite3"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/logs"
 	"mailsrv/storage/sqlite"
 )
 
@@ -66,7 +67,7 @@ func TestExpiryRunsAtOnceAndAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	log := &safeBuffer{}
+	log := &logs.Recorder{}
 	logger := slog.New(slog.NewTextHandler(log, nil))
 	a := &admin.Admin{Directory: store, Store: store, Logger: logger}
 	stop := startExpiry(a, 5*time.Millisecond, logger)

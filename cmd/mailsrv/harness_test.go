@@ -8,11 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/logs"
 	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
@@ -32,12 +32,12 @@ type house struct {
 	t       *testing.T
 	dir     string   // data directory
 	environ []string // beside MAILSRV_DATA_DIR
-	syslog  *safeBuffer
+	syslog  *logs.Recorder
 }
 
 func newHouse(t *testing.T, environ ...string) *house {
 	t.Helper()
-	return &house{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: environ, syslog: &safeBuffer{}}
+	return &house{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: environ, syslog: &logs.Recorder{}}
 }
 
 func (h *house) env() environment {
@@ -93,24 +93,6 @@ func (h *house) deliver(address string, n int) {
 			h.t.Fatal(err)
 		}
 	}
-}
-
-// safeBuffer is written by one goroutine while another looks.
-type safeBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *safeBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *safeBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }
 
 // await waits until a condition holds.

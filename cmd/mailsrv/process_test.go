@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mailsrv/internal/logs"
 )
 
 // process runs the program as a process of its own.
@@ -19,7 +21,7 @@ func (h *house) process(args ...string) *exec.Cmd {
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {
 	h := newHouse(t, "MAILSRV_SMTP_LISTEN=127.0.0.1:0", "MAILSRV_POP3_LISTEN=", "MAILSRV_POP3_LISTEN_TLS=", "MAILSRV_SHUTDOWN_TIMEOUT=1h")
-	log := &safeBuffer{}
+	log := &logs.Recorder{}
 	c := h.process("serve")
 	c.Stderr = log
 	if err := c.Start(); err != nil {

@@ -13,12 +13,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"mailsrv/internal/logs"
 )
 
 // running is a server that serve runs in this process.
 type running struct {
 	*house
-	log    *safeBuffer
+	log    *logs.Recorder
 	cancel context.CancelFunc
 	done   chan struct{}
 	code   int // once done is closed
@@ -30,7 +32,7 @@ func (h *house) serve() *running {
 	h.environ = append(h.environ, "MAILSRV_SMTP_LISTEN=127.0.0.1:0",
 		"MAILSRV_POP3_LISTEN=127.0.0.1:0", "MAILSRV_POP3_LISTEN_TLS=127.0.0.1:0")
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{house: h, log: &safeBuffer{}, cancel: cancel, done: make(chan struct{})}
+	r := &running{house: h, log: &logs.Recorder{}, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
 		r.code = run(ctx, []string{"serve"}, strings.NewReader(""), r.log, r.log, h.env())

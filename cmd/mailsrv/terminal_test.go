@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"mailsrv/internal/logs"
 )
 
 // terminal opens a pseudo-terminal: what a person sees and types at one end,
@@ -42,7 +44,7 @@ func terminal(t *testing.T) (person, program *os.File) {
 func (h *house) conversation(answers [][2]string, args ...string) (seen string, code int) {
 	h.t.Helper()
 	person, program := terminal(h.t)
-	var screen safeBuffer
+	var screen logs.Recorder
 	go func() {
 		buffer := make([]byte, 4096)
 		for {

@@ -95,7 +95,7 @@ func (s *server) refused(t *testing.T, from string) {
 }
 
 func TestLimitPerClient(t *testing.T) {
-	var log lockedBuffer
+	var log logs.Recorder
 	s := newServer(t, listen.Limits{PerClient: 2}, slog.New(slog.NewTextHandler(&log, nil)))
 	_, first := s.admitted(t, "127.0.0.2")
 	if got := first.Client(); got != netip.MustParseAddr("127.0.0.2") {
@@ -336,22 +336,4 @@ func TestDrainUnderLoad(t *testing.T) {
 	if s.Open() != 0 {
 		t.Errorf("%d are open", s.Open())
 	}
-}
-
-// lockedBuffer is written by a server and read by a test.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -5,9 +5,11 @@
 package logs
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 )
 
 // Events, the message of a line. One line per event.
@@ -69,3 +71,24 @@ func New(w io.Writer, format string, level *slog.LevelVar) (*slog.Logger, error)
 
 // Discard is a logger for tests.
 func Discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// Recorder keeps lines in memory for tests, which may read while others write.
+// The zero Recorder is ready.
+type Recorder struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+// Write implements io.Writer.
+func (r *Recorder) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+// String returns all that was written.
+func (r *Recorder) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}

@@ -8,30 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"mailsrv/internal/logs"
 	"mailsrv/storage"
 )
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // damage overwrites the database where needle stands: only that, or all of the
 // page. The store is closed meanwhile.
@@ -82,7 +64,7 @@ func TestDamagedPage(t *testing.T) {
 				h.must(h.deliver(fmt.Sprint("m", i), fmt.Sprintf("needle-%d %s", i, strings.Repeat("x", 6000))))
 			}
 			h.damage("needle-5", wholePage)
-			var log lines
+			var log logs.Recorder
 			h.open(Options{Server: true, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 
 			for uidl, err := range h.readAll() {
