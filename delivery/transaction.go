@@ -126,9 +126,10 @@ func (t *Transaction) noRoom(v quota.Verdict, alias bool, a mail.Address) error 
 }
 
 // Deliver reads the content to its end and commits it to every recipient, or
-// to none. It returns the octets of the message in the first maildrop. ctx is the session's: it ends the reading, and the wait for the
-// commit. Errors: *Refusal; what content returned, wrapped; or an unexpected
-// one. A *Refusal may come before the content has been read to its end.
+// to none. It returns the octets of the message in the first maildrop. ctx is the
+// session's: it ends the reading, and the wait for the commit. Errors: *Refusal;
+// what content returned, wrapped; or an unexpected one. A *Refusal may come before
+// the content has been read to its end.
 func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets int64, err error) {
 	if err := t.agent.store.Space(); err != nil {
 		return 0, storeRefusal(err)

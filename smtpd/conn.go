@@ -279,24 +279,35 @@ func (c *conn) Write(p []byte) (int, error) {
 	if muted || c.broken { // broken: the last word has been said
 		return len(p), nil
 	}
-	start := len(c.out)
-	c.say(reword(p))
-	for i := start; i < len(c.out)-len("\r\n"); i++ {
-		if c.out[i] < ' ' || c.out[i] == 0x7F {
-			c.out[i] = '?' // the library repeats what it does not understand
-		}
-	}
-	if len(c.out) >= maxReplies {
-		if err := c.flush(); err != nil {
-			return 0, err
-		}
+	if err := c.say(printable(reword(p))); err != nil {
+		return 0, err
 	}
 	return len(p), nil
 }
 
-// say gathers a reply of our own, a whole line.
-func (c *conn) say(reply string) {
-	c.out = append(c.out, reply...)
+// printable puts ? for control characters, which the library repeats from what
+// it does not understand.
+func printable(line string) string {
+	text, end := strings.CutSuffix(line, "\r\n")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7F {
+			return '?'
+		}
+		return r
+	}, text)
+	if end {
+		text += "\r\n"
+	}
+	return text
+}
+
+// say gathers whole lines of a reply, and sends what has been gathered when it
+// becomes much.
+func (c *conn) say(lines string) error {
+	if c.out = append(c.out, lines...); len(c.out) >= maxReplies {
+		return c.flush()
+	}
+	return nil
 }
 
 func (c *conn) flush() error {

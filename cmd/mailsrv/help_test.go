@@ -119,7 +119,7 @@ func TestManualPages(t *testing.T) {
 	})
 	groff, err := exec.LookPath("groff")
 	if err != nil {
-		t.Skip("no groff to read the pages with")
+		t.Fatal("no groff to read the pages with: run deploy/setup test")
 	}
 	pages, _ := filepath.Glob(dir + "/*.1")
 	for _, page := range pages {

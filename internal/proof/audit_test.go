@@ -39,15 +39,11 @@ func (l *ledger) audit(s *server, thoroughly bool) {
 
 // auditBox fetches what is new, or everything.
 func (l *ledger) auditBox(s *server, b *box, thoroughly bool) error {
-	c, err := dialPOP3(s.pop3, b.name)
+	c, all, err := visit(s.pop3, b.name)
 	if err != nil {
 		return err
 	}
 	defer c.close()
-	all, err := c.list()
-	if err != nil {
-		return err
-	}
 	if err := l.addUp(c, all); err != nil {
 		return err
 	}

@@ -42,6 +42,20 @@ func dialPOP3(server, local string) (*pop3Client, error) {
 	return c, nil
 }
 
+// visit logs in and lists what there is.
+func visit(server, local string) (*pop3Client, []listed, error) {
+	c, err := dialPOP3(server, local)
+	if err != nil {
+		return nil, nil, err
+	}
+	all, err := c.list()
+	if err != nil {
+		c.close()
+		return nil, nil, err
+	}
+	return c, all, nil
+}
+
 func (c *pop3Client) close() { c.conn.Close() }
 
 // denial is an -ERR.

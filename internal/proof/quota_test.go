@@ -342,7 +342,7 @@ func (f *referee) command(r *rand.Rand) error {
 func (q *quotaRace) empty(r *rand.Rand) error {
 	time.Sleep(between(r, 0, 50*time.Millisecond))
 	local := q.boxes[r.IntN(len(q.boxes))]
-	c, err := dialPOP3(q.s.pop3, local)
+	c, all, err := visit(q.s.pop3, local)
 	if inUse(err) {
 		return nil
 	}
@@ -350,10 +350,6 @@ func (q *quotaRace) empty(r *rand.Rand) error {
 		return err
 	}
 	defer c.close()
-	all, err := c.list()
-	if err != nil {
-		return err
-	}
 	d := q.l.mark(local)
 	for _, m := range all {
 		if err := c.dele(m); err != nil {

@@ -217,7 +217,7 @@ func (t *traffic) sendBurst(c *smtpClient, r *rand.Rand) error {
 // many, so that the store stays small, and ends in each way there is.
 func (t *traffic) fetchSome(r *rand.Rand) error {
 	local := t.boxes[r.IntN(len(t.boxes))]
-	c, err := dialPOP3(t.s.pop3, local)
+	c, all, err := visit(t.s.pop3, local)
 	if inUse(err) {
 		time.Sleep(time.Millisecond)
 		return nil
@@ -226,10 +226,6 @@ func (t *traffic) fetchSome(r *rand.Rand) error {
 		return err
 	}
 	defer c.close()
-	all, err := c.list()
-	if err != nil {
-		return err
-	}
 	for i := range min(3, len(all)) {
 		m := all[(i*7919+r.IntN(len(all)))%len(all)]
 		stored, err := c.retr(m)

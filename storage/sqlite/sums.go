@@ -22,14 +22,14 @@ func (s *sums) check() error {
 	const columns = "SELECT id, prefix, data, crc, octets, chunks FROM body WHERE "
 	err := s.c.each(columns+"id NOT IN (SELECT body FROM transfer)", s.body)
 	if is(err, sqlite3.ErrCorrupt) {
-		err = s.each("SELECT body FROM "+needed, columns+"id = ?", s.body, func(id int64) int64 { return id })
+		err = s.each("body", "SELECT body FROM "+needed, columns+"id = ?", s.body, func(id int64) int64 { return id })
 	}
 	if err != nil {
 		return err
 	}
 	err = s.c.each("SELECT id, crc, data FROM chunk", s.chunk)
 	if is(err, sqlite3.ErrCorrupt) {
-		err = s.each(`WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < 65535)
+		err = s.each("chunk", `WITH RECURSIVE number(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM number WHERE n < 65535)
 SELECT id << 16 | n FROM (SELECT id, chunks FROM body WHERE chunks > 0), number WHERE n < chunks`,
 			"SELECT id, crc, data FROM chunk WHERE id = ?", s.chunk, func(id int64) int64 { return id >> chunkShift })
 	}
@@ -58,7 +58,7 @@ func (s *sums) chunk(row []driver.Value) error {
 
 // each looks at the rows that ids names one by one. bodyOf says whose content a
 // row is.
-func (s *sums) each(ids, query string, look func([]driver.Value) error, bodyOf func(int64) int64) error {
+func (s *sums) each(what, ids, query string, look func([]driver.Value) error, bodyOf func(int64) int64) error {
 	var all []int64
 	err := s.c.each(ids, func(row []driver.Value) error {
 		all = append(all, row[0].(int64))
@@ -70,7 +70,7 @@ func (s *sums) each(ids, query string, look func([]driver.Value) error, bodyOf f
 	for _, id := range all {
 		err := s.c.each(query, look, id)
 		if is(err, sqlite3.ErrCorrupt) {
-			err = s.damaged("the page of", id, bodyOf(id))
+			err = s.damaged(what, id, bodyOf(id))
 		}
 		if err != nil {
 			return err
