@@ -72,7 +72,7 @@ func (b *body) stage() error {
 		return storage.ErrStagedFull
 	}
 	id := b.id
-	j := &job{octets: buffers.Max, staged: true}
+	j := &job{octets: buffers.Max, staged: true, narrow: true}
 	j.apply = func(c *conn) (err error) {
 		id = b.id
 		if id == 0 {
@@ -154,7 +154,7 @@ func (b *body) Discard() {
 // abandon dooms the bodies of transfers that will not be finished. Should the
 // process end before that is done, the next start does it.
 func (s *Store) abandon(bodies ...int64) {
-	s.writer.submit(&job{frees: true, again: true, apply: func(c *conn) error {
+	s.writer.submit(&job{frees: true, again: true, narrow: true, apply: func(c *conn) error {
 		for _, id := range bodies {
 			if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
 				return err

@@ -39,6 +39,8 @@ type job struct {
 	staged  bool  // of an unfinished transfer: may wait for deliveries
 	frees   bool  // removes mail: may use the space reserved for that
 	again   bool  // nobody waits for it: what fails is tried again later
+	narrow  bool  // changes no more of what is remembered than counted says
+	counted []counters
 	state   atomic.Int32
 	done    chan error
 }
@@ -56,6 +58,9 @@ type committer struct {
 	space  *space
 	logger *slog.Logger
 	conn   *conn // nil while it can't be opened
+
+	remembered *remembered
+	doubted    atomic.Bool // a lease on what is remembered is asked for
 
 	failed []*job // to be tried again
 
@@ -80,6 +85,7 @@ func newCommitter(path string, c *conn, space *space, logger *slog.Logger, upkee
 		path: path, conn: c, space: space, logger: logger, upkeep: upkeep,
 		wake: make(chan struct{}, 1), look: time.NewTicker(lookEvery), finished: make(chan struct{}),
 	}
+	m.remembered = newRemembered(m.doubt)
 	m.idleWork.Store(upkeep != nil)
 	go m.run()
 	return m
@@ -150,6 +156,13 @@ func (m *committer) submit(j *job) error {
 	return nil
 }
 
+// doubt asks whether another process has changed the database.
+func (m *committer) doubt() {
+	if !m.doubted.Swap(true) {
+		m.signal()
+	}
+}
+
 // tidy says that there is something to free.
 func (m *committer) tidy() {
 	if m.upkeep != nil && !m.damaged.Load() && !m.idleWork.Swap(true) {
@@ -174,6 +187,8 @@ func (m *committer) run() {
 			m.commitWaiting()
 		case closed:
 			return
+		case m.doubted.Load():
+			m.assure()
 		case m.idleWork.Load():
 			m.free()
 		default:
@@ -208,7 +223,7 @@ func (m *committer) lookAfter() {
 // free runs one slice of upkeep by itself.
 func (m *committer) free() {
 	more := false
-	j := &job{frees: true, done: make(chan error, 1)}
+	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
 	j.apply = func(c *conn) (err error) { more, err = m.upkeep(c); return err }
 	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
 	m.commit([]*job{j})
@@ -271,12 +286,26 @@ func (m *committer) begin() error {
 		_, _, err := m.conn.exec("BEGIN IMMEDIATE")
 		switch {
 		case err == nil:
+			m.assure()
 			return nil
 		case is(err, sqlite3.ErrBusy) && time.Now().Before(give):
 		default:
 			m.diskFailed(err)
 			return err
 		}
+	}
+}
+
+// assure begins a lease on what is remembered, unless it cannot be known whether
+// that still holds.
+func (m *committer) assure() {
+	m.doubted.Store(false)
+	if m.conn == nil {
+		return
+	}
+	since := time.Now()
+	if version, err := m.conn.number("PRAGMA data_version"); err == nil {
+		m.remembered.renew(since, version)
 	}
 }
 
@@ -397,5 +426,19 @@ func (m *committer) applyAndCommit(batch []*job) error {
 		m.rollback(err)
 		return err
 	}
+	m.recall(batch)
 	return nil
+}
+
+// recall brings what is remembered to what the batch has committed.
+func (m *committer) recall(batch []*job) {
+	var changed []counters
+	for _, j := range batch {
+		if !j.narrow {
+			m.remembered.forget()
+			return
+		}
+		changed = append(changed, j.counted...)
+	}
+	m.remembered.committed(changed)
 }

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql/driver"
 	"errors"
 
 	"mailsrv/quota"
@@ -20,17 +21,18 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Li
 	if err := s.space.take(int64(len(b.buffer))); err != nil {
 		return err
 	}
-	j := &job{octets: int64(len(b.buffer))}
+	j := &job{octets: int64(len(b.buffer)), narrow: true}
 	j.apply = func(c *conn) error {
-		misfits, err := takeRoom(c, d, limit)
+		counted, misfits, err := takeRoom(c, d, limit)
 		if err != nil {
 			return err
 		}
+		j.counted = counted
 		if len(misfits) > 0 {
 			j.outcome = &storage.MisfitError{Misfits: misfits}
 			return nil
 		}
-		return insertMessage(c, d, b)
+		return insertMessage(c, d, b, counted)
 	}
 	if err := s.writer.do(ctx, j); err != nil {
 		return err
@@ -40,7 +42,7 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Li
 }
 
 // roomQuery counts a message into a maildrop if its mailbox takes mail and has
-// room; otherwise it changes nothing. The limits are read here, in the commit,
+// room, and yields the counters; otherwise it changes nothing. The limits are read here, in the commit,
 // so that one just lowered counts. A join in place of the subqueries was
 // measured to cost ten times as much.
 const roomQuery = `
@@ -50,28 +52,47 @@ WHERE id = ?1 AND EXISTS (
     AND maildrop.octets + ?2 <= coalesce(nullif(coalesce(m.limit_octets,
         (SELECT limit_octets FROM domain WHERE id = m.domain), max(?3, 0)), 0), 9223372036854775807)
     AND maildrop.messages < coalesce(nullif(coalesce(m.limit_messages,
-        (SELECT limit_messages FROM domain WHERE id = m.domain), max(?4, 0)), 0), 9223372036854775807))`
+        (SELECT limit_messages FROM domain WHERE id = m.domain), max(?4, 0)), 0), 9223372036854775807))
+RETURNING ` + counterColumns
 
-// takeRoom counts the message into every maildrop, or into none when some
-// cannot take it, which it returns. No savepoint: errors that roll back a
+// counterColumns are what scanCounters reads.
+const counterColumns = "octets, messages, last"
+
+func scanCounters(id int64, row []driver.Value) counters {
+	return counters{id: id, usage: quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}, last: row[2].(int64)}
+}
+
+// countIn counts a message into a maildrop that has room for it, and reports
+// whether it has.
+func countIn(c *conn, id, octets int64, limit quota.Limit) (counted counters, ok bool, err error) {
+	row, err := c.first(roomQuery, id, octets, limit.Octets, limit.Messages)
+	if err != nil || row == nil {
+		return counters{}, false, err
+	}
+	return scanCounters(id, row), true, nil
+}
+
+// takeRoom counts the message into every maildrop and returns the counters in
+// their order, or into none when some cannot take it, which it returns. No savepoint: errors that roll back a
 // transaction would not stop at one, and they cost more than undoing by hand.
-func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) ([]storage.Misfit, error) {
-	var misfits []storage.Misfit
+func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) (counted []counters, misfits []storage.Misfit, err error) {
+	counted = make([]counters, 0, len(d.To))
 	for _, r := range d.To {
-		changed, _, err := c.exec(roomQuery, int64(r.Mailbox), d.Octets(r), limit.Octets, limit.Messages)
+		now, ok, err := countIn(c, int64(r.Mailbox), d.Octets(r), limit)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		if changed == 0 {
+		if !ok {
 			reason, err := whyNot(c, r, d.Octets(r), limit)
 			if err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			misfits = append(misfits, storage.Misfit{Mailbox: r.Mailbox, Reason: reason})
 		}
+		counted = append(counted, now)
 	}
 	if len(misfits) == 0 {
-		return nil, nil
+		return counted, nil, nil
 	}
 	refused := map[int64]bool{}
 	for _, m := range misfits {
@@ -84,10 +105,10 @@ func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) ([]storage.Misfit
 		_, _, err := c.exec("UPDATE maildrop SET octets = octets - ?2, messages = messages - 1, last = last - 1 WHERE id = ?1",
 			int64(r.Mailbox), d.Octets(r))
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return misfits, nil
+	return nil, misfits, nil
 }
 
 // whyNot names the reason for which roomQuery changed nothing.
@@ -113,8 +134,9 @@ FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id W
 	return storage.MisfitFull, nil
 }
 
-// insertMessage writes the body once and an entry for each recipient.
-func insertMessage(c *conn, d *storage.Delivery, b *body) error {
+// insertMessage writes the body once and an entry for each recipient, under the
+// sequence that was counted for it.
+func insertMessage(c *conn, d *storage.Delivery, b *body, counted []counters) error {
 	id, err := b.insert(c, d.Prefix)
 	if err != nil {
 		return err
@@ -126,11 +148,9 @@ func insertMessage(c *conn, d *storage.Delivery, b *body) error {
 			return err
 		}
 	}
-	for _, r := range d.To {
-		_, _, err := c.exec(`
-INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own)
-VALUES (?1, (SELECT last FROM maildrop WHERE id = ?1), ?2, ?3, ?4, ?5, ?6)`,
-			int64(r.Mailbox), d.Octets(r), id, shared, d.ID, r.Own)
+	for i, r := range d.To {
+		_, _, err := c.exec("INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own) VALUES (?, ?, ?, ?, ?, ?, ?)",
+			int64(r.Mailbox), counted[i].last, d.Octets(r), id, shared, d.ID, r.Own)
 		if err != nil {
 			return err
 		}

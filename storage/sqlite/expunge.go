@@ -23,10 +23,10 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 		return quota.Usage{}, err
 	}
 	var removed quota.Usage
-	j := &job{frees: true}
+	j := &job{frees: true, narrow: true}
 	j.apply = func(c *conn) error {
 		now := time.Now()
-		removed = quota.Usage{}
+		removed, j.counted = quota.Usage{}, nil
 		for _, r := range seen {
 			_, _, err := c.exec("UPDATE entry SET retrieved = ?4 WHERE maildrop = ?1 AND sequence BETWEEN ?2 AND ?3 AND retrieved IS NULL",
 				m.id, r[0], r[1], now.Unix())
@@ -53,7 +53,8 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 			}
 			removed = removed.Add(u)
 		}
-		return uncount(c, m.id, removed)
+		j.counted, err = uncount(c, m.id, removed)
+		return err
 	}
 	if err := m.store.writer.do(ctx, j); err != nil {
 		return quota.Usage{}, err
@@ -79,11 +80,15 @@ WHERE maildrop = ?1 AND sequence BETWEEN ?2 AND ?3 ORDER BY sequence`,
 	return err
 }
 
-// uncount takes what was removed out of a maildrop's counters.
-func uncount(c *conn, maildrop int64, removed quota.Usage) error {
-	_, _, err := c.exec("UPDATE maildrop SET octets = octets - ?2, messages = messages - ?3 WHERE id = ?1",
+// uncount takes what was removed out of a maildrop's counters, and returns them
+// unless the maildrop is gone.
+func uncount(c *conn, maildrop int64, removed quota.Usage) ([]counters, error) {
+	row, err := c.first("UPDATE maildrop SET octets = octets - ?2, messages = messages - ?3 WHERE id = ?1 RETURNING "+counterColumns,
 		maildrop, removed.Octets, removed.Messages)
-	return err
+	if err != nil || row == nil {
+		return nil, err
+	}
+	return []counters{scanCounters(maildrop, row)}, nil
 }
 
 // ranges turns messages into runs of sequences that hold nothing else: between

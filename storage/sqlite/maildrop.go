@@ -28,23 +28,24 @@ type maildrop struct {
 
 // OpenMaildrop implements storage.Store.
 func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
-	m := &maildrop{store: s, id: int64(id)}
-	err := s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first("SELECT octets, messages, last FROM maildrop WHERE id = ?", m.id)
+	now, ok := s.writer.remembered.maildrop(int64(id))
+	if !ok {
+		err := s.readers.use(ctx, func(c *conn) error {
+			row, err := c.first("SELECT "+counterColumns+" FROM maildrop WHERE id = ?", int64(id))
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				return storage.ErrNoMaildrop
+			}
+			now = scanCounters(int64(id), row)
+			return nil
+		})
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if row == nil {
-			return storage.ErrNoMaildrop
-		}
-		m.usage = quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}
-		m.last = row[2].(int64)
-		return nil
-	})
-	if err != nil {
-		return nil, err
 	}
-	return m, nil
+	return &maildrop{store: s, id: now.id, usage: now.usage, last: now.last}, nil
 }
 
 // Usage implements storage.Maildrop.

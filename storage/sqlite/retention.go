@@ -58,8 +58,8 @@ func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit q
 			return err
 		}
 		for _, r := range rows {
-			room, _, err := c.exec(roomQuery, maildrop, r.octets, limit.Octets, limit.Messages)
-			if err != nil || room == 0 {
+			_, room, err := countIn(c, maildrop, r.octets, limit)
+			if err != nil || !room {
 				return err
 			}
 			if err := bringBack(c, r.id, newID()); err != nil {
@@ -118,7 +118,7 @@ FROM mailbox m WHERE keep > 0`)
 // expireSome removes some messages of a maildrop that were retrieved before a
 // time.
 func (s *Store) expireSome(ctx context.Context, maildrop, before int64) (gone []storage.Entry, more bool, err error) {
-	j := &job{frees: true}
+	j := &job{frees: true, narrow: true}
 	j.apply = func(c *conn) error {
 		gone = nil
 		err := c.each("SELECT sequence, octets, uidl FROM entry WHERE maildrop = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
@@ -136,7 +136,8 @@ func (s *Store) expireSome(ctx context.Context, maildrop, before int64) (gone []
 			}
 			removed = removed.Add(u)
 		}
-		return uncount(c, maildrop, removed)
+		j.counted, err = uncount(c, maildrop, removed)
+		return err
 	}
 	err = s.writer.do(ctx, j)
 	return gone, len(gone) == perSlice, err
@@ -144,7 +145,7 @@ func (s *Store) expireSome(ctx context.Context, maildrop, before int64) (gone []
 
 // forgetSome drops some deleted messages whose time to be brought back is over.
 func (s *Store) forgetSome(ctx context.Context, now int64) (more bool, err error) {
-	j := &job{frees: true}
+	j := &job{frees: true, narrow: true}
 	j.apply = func(c *conn) error {
 		to, err := c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE until <= ? ORDER BY id LIMIT ?)", now, int64(perSlice))
 		more = to > 0

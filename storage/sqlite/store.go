@@ -185,9 +185,13 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 	return c, unfinished, nil
 }
 
-// Close commits what waits and closes everything. Nothing may be in use.
+// Close commits what waits and closes everything. Nothing may be in use. When it
+// returns, a server that has the same store open knows of every change.
 func (s *Store) Close() error {
 	err := s.writer.close()
+	if !s.options.Server {
+		time.Sleep(lease)
+	}
 	s.readers.close()
 	s.locks.release()
 	return err
