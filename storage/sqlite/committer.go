@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,8 +60,9 @@ type committer struct {
 	logger *slog.Logger
 	conn   *conn // nil while it can't be opened
 
-	remembered *remembered
-	doubted    atomic.Bool // a lease on what is remembered is asked for
+	checkpointer *checkpointer // nil: SQLite's own way
+	remembered   *remembered
+	doubted      atomic.Bool // a lease on what is remembered is asked for
 
 	failed []*job // to be tried again
 
@@ -80,12 +82,15 @@ type committer struct {
 	readOnly atomic.Bool
 }
 
-func newCommitter(path string, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
+func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
 	m := &committer{
-		path: path, conn: c, space: space, logger: logger, upkeep: upkeep,
+		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
 		wake: make(chan struct{}, 1), look: time.NewTicker(lookEvery), finished: make(chan struct{}),
 	}
 	m.remembered = newRemembered(m.doubt)
+	if upkeep != nil {
+		m.checkpointer = newCheckpointer(database, space.walPages()/4, logger)
+	}
 	m.idleWork.Store(upkeep != nil)
 	go m.run()
 	return m
@@ -98,6 +103,9 @@ func (m *committer) close() error {
 	m.mu.Unlock()
 	m.signal()
 	<-m.finished
+	if m.checkpointer != nil {
+		m.checkpointer.close()
+	}
 	if m.conn == nil {
 		return nil
 	}
@@ -232,18 +240,6 @@ func (m *committer) free() {
 	}
 }
 
-// checkpoint brings the write-ahead log into the database, as far as there is
-// room, so that it can be written anew in its place. No transaction is open.
-func (m *committer) checkpoint() {
-	if m.conn == nil {
-		return
-	}
-	if err := m.conn.script("PRAGMA wal_checkpoint(PASSIVE)"); err != nil && !isFull(err) {
-		m.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
-		m.diskFailed(err)
-	}
-}
-
 // commitWaiting opens a transaction, then takes what waits by that time.
 func (m *committer) commitWaiting() {
 	if err := m.begin(); err != nil {
@@ -251,6 +247,7 @@ func (m *committer) commitWaiting() {
 		return
 	}
 	m.finish(m.take())
+	m.tendLog()
 }
 
 // commit runs one transaction for jobs taken already.
@@ -260,6 +257,7 @@ func (m *committer) commit(batch []*job) {
 		return
 	}
 	m.finish(batch)
+	m.tendLog()
 }
 
 // answer tells those who wait that their jobs failed.

@@ -72,10 +72,13 @@ type Store struct {
 	buffers *buffers.Pool
 	logger  *slog.Logger
 	locks   locks // none: not asked for
-	space   *space
-	writer  *committer
-	readers readers
-	staged  atomic.Int64 // octets of unfinished transfers
+	// database is the file, for syncing it. SQLite's locks on it end when any
+	// descriptor of the process is closed, so it is closed last.
+	database *os.File
+	space    *space
+	writer   *committer
+	readers  readers
+	staged   atomic.Int64 // octets of unfinished transfers
 }
 
 // Open opens the store in the data directory dir, making both where they are
@@ -102,6 +105,9 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		}
 	}
 	if err := s.open(); err != nil {
+		if s.database != nil {
+			s.database.Close()
+		}
 		s.locks.release()
 		return nil, err
 	}
@@ -110,11 +116,10 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 
 func (s *Store) open() error {
 	// SQLite gives its other files the mode of this one.
-	file, err := os.OpenFile(s.path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+	var err error
+	if s.database, err = os.OpenFile(s.path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return fmt.Errorf("database: %w", err)
 	}
-	file.Close()
 	// A database whose name is lost in a power cut is lost whole.
 	if err := syncPath(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
@@ -133,7 +138,7 @@ func (s *Store) open() error {
 		s.space.check()
 		work = upkeep
 	}
-	s.writer = newCommitter(s.path, c, s.space, s.logger, work)
+	s.writer = newCommitter(s.database, c, s.space, s.logger, work)
 	if s.options.Server && len(unfinished) > 0 {
 		s.abandon(unfinished...)
 	}
@@ -193,6 +198,7 @@ func (s *Store) Close() error {
 		time.Sleep(lease)
 	}
 	s.readers.close()
+	s.database.Close()
 	s.locks.release()
 	return err
 }

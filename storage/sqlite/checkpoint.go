@@ -1,0 +1,167 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"mailsrv/internal/logs"
+)
+
+// checkpointer brings the write-ahead log into the database while the committer
+// goes on: on the committer's own connection that would stop all mail for the
+// tenth of a second that it takes. What is committed meanwhile is brought in by
+// further passes, each shorter. The last few pages are the committer's, between
+// two batches: only when nothing is added can the log begin anew in its place.
+type checkpointer struct {
+	database *os.File // its name is that of the database
+	pages    int64    // so many new ones in the log are a reason
+	logger   *slog.Logger
+
+	mu sync.Mutex // one checkpoint at a time: SQLite would refuse the second
+
+	// The committer's.
+	begun  int64 // pages of the log when the last checkpoint began
+	active bool
+
+	wanted   chan struct{}
+	nearly   chan struct{} // the rest is the committer's
+	finished chan struct{}
+}
+
+const (
+	fewPages  = 200 // so many the committer can bring in between two batches
+	maxPasses = 4
+	patience  = 20 * time.Millisecond // of the committer with readers of the old log
+)
+
+func newCheckpointer(database *os.File, pages int64, logger *slog.Logger) *checkpointer {
+	k := &checkpointer{
+		database: database, pages: pages, logger: logger,
+		wanted: make(chan struct{}, 1), nearly: make(chan struct{}, 1), finished: make(chan struct{}),
+	}
+	go k.run()
+	return k
+}
+
+// close ends the goroutine, after the pass at hand.
+func (k *checkpointer) close() {
+	close(k.wanted)
+	<-k.finished
+}
+
+func (k *checkpointer) run() {
+	defer close(k.finished)
+	for range k.wanted {
+		// What fails here the committer tries again, and knows what to make of it.
+		if err := k.passes(); err != nil {
+			k.logger.Debug(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
+		}
+		k.nearly <- struct{}{}
+	}
+}
+
+func (k *checkpointer) passes() error {
+	c, err := openConn(k.database.Name(), readerCacheKiB)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for range maxPasses {
+		k.mu.Lock()
+		log, err := c.checkpoint("PASSIVE")
+		k.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		// SQLite syncs the database only when it has brought in everything, which
+		// would leave all of that to the committer.
+		if err := unix.Fdatasync(int(k.database.Fd())); err != nil {
+			return err
+		}
+		if log.pages-log.done <= fewPages {
+			break
+		}
+	}
+	return nil
+}
+
+// tendLog is the committer's part, after a batch: it has the log brought into
+// the database when that has become long, and ends what was begun.
+func (m *committer) tendLog() {
+	k := m.checkpointer
+	if k == nil || m.conn == nil {
+		return
+	}
+	if k.active {
+		select {
+		case <-k.nearly:
+			k.active = false
+			m.restartLog()
+		default:
+		}
+		return
+	}
+	log, err := m.conn.checkpoint("NOOP")
+	if err != nil {
+		return // the next batch meets it again
+	}
+	if log.pages < k.begun {
+		k.begun = 0 // the log has begun anew
+	}
+	if log.pages-k.begun >= k.pages {
+		k.begun, k.active = log.pages, true
+		k.wanted <- struct{}{}
+	}
+}
+
+// restartLog brings in what is left of the log and makes the next batch begin it
+// anew, unless somebody reads from it for long, such as a backup.
+func (m *committer) restartLog() {
+	m.checkpointer.mu.Lock()
+	defer m.checkpointer.mu.Unlock()
+	m.conn.script(fmt.Sprintf("PRAGMA busy_timeout = %d", patience.Milliseconds()))
+	_, err := m.conn.checkpoint("RESTART")
+	m.conn.script("PRAGMA busy_timeout = 5000")
+	m.checkpointed(err)
+}
+
+// checkpoint brings the write-ahead log into the database, as far as there is
+// room, so that it can be written anew in its place. No transaction is open.
+func (m *committer) checkpoint() {
+	if m.conn == nil {
+		return
+	}
+	if k := m.checkpointer; k != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+	}
+	_, err := m.conn.checkpoint("PASSIVE")
+	m.checkpointed(err)
+}
+
+func (m *committer) checkpointed(err error) {
+	if err != nil && !isFull(err) {
+		m.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
+		m.diskFailed(err)
+	}
+}
+
+// walState is how far the write-ahead log has got, in pages.
+type walState struct {
+	pages, done int64 // of which so many are in the database
+}
+
+// checkpoint runs a checkpoint of SQLite's, or with NOOP looks at the log.
+func (c *conn) checkpoint(mode string) (s walState, err error) {
+	err = c.each("PRAGMA wal_checkpoint="+mode, func(row []driver.Value) error {
+		s = walState{row[1].(int64), row[2].(int64)}
+		return nil
+	})
+	return s, err
+}
