@@ -17,7 +17,7 @@ export GOFLAGS
 # SQLite as its own build script configures it on Linux: fdatasync, which leaves
 # out the journal of the file system where a file has not grown (a third more
 # commits). And no count of its memory, which every allocation would lock.
-export CGO_CFLAGS = -O2 -g -DHAVE_FDATASYNC=1 -DSQLITE_DEFAULT_MEMSTATUS=0
+export CGO_CFLAGS = -O2 -g -DHAVE_FDATASYNC=1 -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_ENABLE_QPSG=1
 export CGO_ENABLED = 1
 
 .PHONY: all build run test check fuzz crash faults soak powerloss bench install clean
