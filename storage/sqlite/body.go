@@ -165,5 +165,5 @@ func (s *Store) abandon(bodies ...int64) {
 		}
 		return nil
 	}})
-	s.writer.tidy()
+	s.writer.tidy(int64(len(bodies)))
 }

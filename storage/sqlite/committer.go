@@ -24,6 +24,13 @@ const (
 	busyLimit      = time.Minute // how long the lock of another process is waited for
 )
 
+// What is to be freed waits until nothing has been committed for restBefore, so
+// that freeing delays nobody; of bodies, as long as no more than maxBacklog wait.
+const (
+	restBefore = 50 * time.Millisecond
+	maxBacklog = 4096
+)
+
 // lookEvery is how often a server looks for work that nobody asks for.
 const lookEvery = 5 * time.Second
 
@@ -73,9 +80,11 @@ type committer struct {
 
 	wake     chan struct{}
 	look     *time.Ticker // of lookEvery
+	rest     *time.Timer  // of restBefore
 	finished chan struct{}
 	upkeep   func(*conn) (more bool, err error) // one slice of freeing; nil: none
 	idleWork atomic.Bool                        // upkeep may have something to do
+	backlog  atomic.Int64                       // how many bodies that may be
 	damaged  atomic.Bool                        // upkeep met a damaged page: it would again
 
 	failures []time.Time // of the disk, the last minute's
@@ -85,7 +94,8 @@ type committer struct {
 func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
 	m := &committer{
 		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
-		wake: make(chan struct{}, 1), look: time.NewTicker(lookEvery), finished: make(chan struct{}),
+		wake: make(chan struct{}, 1), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
+		finished: make(chan struct{}),
 	}
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
@@ -171,8 +181,9 @@ func (m *committer) doubt() {
 	}
 }
 
-// tidy says that there is something to free.
-func (m *committer) tidy() {
+// tidy says that so many bodies are to be freed.
+func (m *committer) tidy(bodies int64) {
+	m.backlog.Add(bodies)
 	if m.upkeep != nil && !m.damaged.Load() && !m.idleWork.Swap(true) {
 		m.signal()
 	}
@@ -181,7 +192,8 @@ func (m *committer) tidy() {
 func (m *committer) run() {
 	defer close(m.finished)
 	defer m.look.Stop()
-	for {
+	defer m.rest.Stop()
+	for resting := false; ; {
 		select {
 		case <-m.look.C:
 			m.lookAfter()
@@ -192,21 +204,44 @@ func (m *committer) run() {
 		m.mu.Unlock()
 		switch {
 		case waiting:
+			resting = false
+			m.rest.Reset(restBefore)
 			m.commitWaiting()
 		case closed:
 			return
 		case m.doubted.Load():
 			m.assure()
-		case m.idleWork.Load():
+		case m.idleWork.Load() && (resting || m.pressed()):
 			m.free()
 		default:
 			select {
 			case <-m.wake:
+			case <-m.rest.C:
+				resting = true
 			case <-m.look.C:
 				m.lookAfter()
 			}
 		}
 	}
+}
+
+// slice frees some of what waits for it in the open transaction.
+func (m *committer) slice() (more bool, err error) {
+	more, err = m.upkeep(m.conn)
+	if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
+		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where removed mail stands, which is not freed until a restart: mailsrv check names the messages that are lost, mailsrv check --repair mends what it can reach, a backup has the rest", logs.Error, err)
+	}
+	left := int64(0)
+	if more {
+		left = max(0, m.backlog.Load()-sliceBodies)
+	}
+	m.backlog.Store(left)
+	return more, err
+}
+
+// pressed reports whether freeing cannot wait for a rest.
+func (m *committer) pressed() bool {
+	return m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
 }
 
 // lookAfter finds the work that nobody asks for: what the command line has left
@@ -232,7 +267,7 @@ func (m *committer) lookAfter() {
 func (m *committer) free() {
 	more := false
 	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
-	j.apply = func(c *conn) (err error) { more, err = m.upkeep(c); return err }
+	j.apply = func(*conn) (err error) { more, err = m.slice(); return err }
 	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
 	m.commit([]*job{j})
 	if err := <-j.done; err == nil && more {
@@ -344,7 +379,7 @@ func takeFrom(from []*job, batch *[]*job, count int, octets *int64) []*job {
 // anything unexpected happens the batch is rolled back and each job is tried
 // once more by itself: one bad job never harms its neighbours.
 func (m *committer) finish(batch []*job) {
-	shared := len(batch) > 1 || m.idleWork.Load()
+	shared := len(batch) > 1 || m.pressed()
 	err := m.applyAndCommit(batch)
 	if err == nil {
 		for _, j := range batch {
@@ -406,11 +441,8 @@ func (m *committer) applyAndCommit(batch []*job) error {
 			return err
 		}
 	}
-	if m.idleWork.Load() {
-		more, err := m.upkeep(m.conn)
-		if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
-			m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where removed mail stands, which is not freed until a restart: mailsrv check names the messages that are lost, mailsrv check --repair mends what it can reach, a backup has the rest", logs.Error, err)
-		}
+	if m.pressed() {
+		more, err := m.slice()
 		if err != nil {
 			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)

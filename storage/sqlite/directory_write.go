@@ -227,7 +227,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		}
 		return nil
 	})
-	s.writer.tidy()
+	s.writer.tidy(removed.Messages)
 	return removed, err
 }
 

@@ -59,7 +59,7 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 	if err := m.store.writer.do(ctx, j); err != nil {
 		return quota.Usage{}, err
 	}
-	m.store.writer.tidy()
+	m.store.writer.tidy(removed.Messages)
 	return removed, nil
 }
 

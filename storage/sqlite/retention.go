@@ -111,7 +111,7 @@ FROM mailbox m WHERE keep > 0`)
 			return err
 		}
 	}
-	s.writer.tidy()
+	s.writer.tidy(0)
 	return nil
 }
 
