@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"mailsrv/internal/listen"
 	"mailsrv/pop3d"
 )
 
@@ -30,7 +31,7 @@ func (a accepted) Accept() (net.Conn, error) {
 // the server's end of its connection.
 func (s *setup) shown(t *testing.T) (*client, *net.TCPConn) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := listen.TCP(t.Context(), "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,7 @@ type wire struct {
 	*listen.Conn
 	idle     time.Duration // without an octet taken, a write fails
 	deadline time.Time     // of reads
+	sent     int           // octets since the client was known to have all
 
 	// Of the maildrop's lock, once there is one.
 	hold     *hold
@@ -27,10 +28,19 @@ type wire struct {
 	lost     bool          // the lock was taken
 }
 
+// fastOctets is what any client takes within the idle timeout: less needs no
+// look at how it fares.
+const fastOctets = 16 << 10
+
 // Read waits for octets from the client. A client that still receives what the
 // kernel holds is not silent: the wait begins anew while that grows less.
 func (w *wire) Read(p []byte) (int, error) {
-	pending := w.pending()
+	pending := int32(0)
+	if w.sent > fastOctets {
+		if pending = w.pending(); pending == 0 {
+			w.sent = 0
+		}
+	}
 	for {
 		n, err := w.await(p)
 		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost || w.Draining() {
@@ -72,6 +82,7 @@ func (w *wire) Write(p []byte) (int, error) {
 		}
 		n, err := w.Conn.Write(p[sent:])
 		sent += n
+		w.sent += n
 		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
 			continue
 		}

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"syscall"
 
 	"mailsrv/internal/config"
+	"mailsrv/internal/listen"
 )
 
 const (
@@ -36,7 +38,7 @@ func openSockets(cfg *config.Config) (sockets []socket, err error) {
 		{"pop3.listen_tls", protoPOP3, implicitTLS, cfg.POP3.ListenTLS},
 	} {
 		for _, address := range part.addresses {
-			l, err := net.Listen("tcp", address)
+			l, err := listen.TCP(context.Background(), address)
 			if err != nil {
 				closeSockets(sockets)
 				return nil, fmt.Errorf("%s %s %s (%s)", part.key, address, whyNotOpen(address, err), cfg.Source())

@@ -151,9 +151,14 @@ type listener struct {
 	group *Group
 }
 
-// keepAlive finds peers that vanished without a word: a dead one frees its
-// maildrop's lock after two minutes at the latest.
-var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 30 * time.Second, Count: 3}
+// TCP opens a port. Its connections find out about peers that vanished without a
+// word: a dead one frees its maildrop's lock after two minutes at the latest.
+func TCP(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
+		Enable: true, Idle: 30 * time.Second, Interval: 30 * time.Second, Count: 3,
+	}}
+	return config.Listen(ctx, "tcp", address)
+}
 
 // Accept returns the next connection within the limits, as a *Conn.
 func (l *listener) Accept() (net.Conn, error) {
@@ -161,9 +166,6 @@ func (l *listener) Accept() (net.Conn, error) {
 		raw, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err
-		}
-		if tcp, ok := raw.(*net.TCPConn); ok {
-			tcp.SetKeepAliveConfig(keepAlive)
 		}
 		c := &Conn{Conn: raw, group: l.group, client: clientOf(raw)}
 		c.network = Network(c.client)
