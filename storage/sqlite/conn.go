@@ -63,7 +63,9 @@ func openConn(path string, cacheKiB int) (*conn, error) {
 }
 
 // databaseURI names a file to SQLite, whatever characters its path has.
-func databaseURI(path string) string { return (&url.URL{Scheme: "file", Path: path}).String() }
+func databaseURI(path string) string {
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: "_mutex=no"}).String() // a connection has one goroutine at a time
+}
 
 func (c *conn) apply(cacheKiB int) error {
 	first := fmt.Sprintf("PRAGMA page_size = %d; PRAGMA cache_size = -%d", pageSize, cacheKiB)

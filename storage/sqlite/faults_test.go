@@ -494,9 +494,9 @@ func TestSettingsAreAsserted(t *testing.T) {
 	}
 }
 
-func (h *house) count(query string) (n int64) {
+func (h *house) count(query string, args ...driver.Value) (n int64) {
 	h.t.Helper()
-	h.must(h.readers.use(background, func(c *conn) (err error) { n, err = c.number(query); return err }))
+	h.must(h.readers.use(background, func(c *conn) (err error) { n, err = c.number(query, args...); return err }))
 	return n
 }
 

@@ -1,0 +1,199 @@
+package sqlite
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+)
+
+var lookAddress = mail.Address{Local: "look", Domain: "me.com"}
+
+// remember makes the store remember look@me.com under a lease that has begun.
+func (h *house) remember() {
+	h.t.Helper()
+	h.wait("the mailbox to be remembered", func() bool {
+		_, err := h.Lookup(background, lookAddress)
+		h.must(err)
+		return h.writer.remembered.mailbox(lookAddress) != nil
+	})
+}
+
+// What a command changes counts in a running server once the command has ended,
+// though the server had looked a moment before.
+func TestRememberedByAServerBesideCommands(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.must(h.deliver("m", "xxx"))
+	line := func(change func(*house)) {
+		t.Helper()
+		other := &house{t: t, dir: h.dir, look: h.look}
+		other.open(Options{})
+		h.remember()
+		change(other)
+		h.must(other.Close())
+	}
+	lookup := func() *directory.Mailbox {
+		t.Helper()
+		match, err := h.Lookup(background, lookAddress)
+		h.must(err)
+		return match.Mailbox
+	}
+	for round := range 5 {
+		enabled := round%2 == 1
+		line(func(o *house) {
+			h.must(o.ChangeMailbox(background, lookAddress, func(m *directory.Mailbox) { m.Enabled = enabled }))
+		})
+		if got := lookup(); got.Enabled != enabled {
+			t.Fatalf("round %d: enabled is %t", round, got.Enabled)
+		}
+	}
+	line(func(o *house) {
+		d, e := o.entries()
+		_, err := d.Update(background, e, nil)
+		h.must(err)
+	})
+	if got := lookup(); got.Usage != (quota.Usage{}) {
+		t.Errorf("usage after a purge is %v", got.Usage)
+	}
+	line(func(o *house) {
+		_, err := o.RemoveMailbox(background, lookAddress)
+		h.must(err)
+		o.look, err = o.AddMailbox(background, directory.Mailbox{Address: lookAddress, Enabled: true, Limit: inherit})
+		h.must(err)
+	})
+	if got := lookup(); got.ID == h.look {
+		t.Error("a mailbox that was made anew is still the old one")
+	}
+	line(func(o *house) {
+		_, err := o.RemoveMailbox(background, lookAddress)
+		h.must(err)
+	})
+	if got := lookup(); got != nil {
+		t.Errorf("a removed mailbox is still there: %v", got)
+	}
+}
+
+// What the server itself changes counts as soon as it is answered.
+func TestRememberedAfterOwnChanges(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	want := func(what string, holds func(*directory.Mailbox) bool) {
+		t.Helper()
+		match, err := h.Lookup(background, lookAddress)
+		h.must(err)
+		if !holds(match.Mailbox) {
+			t.Errorf("%s: %+v", what, match.Mailbox)
+		}
+	}
+	h.remember()
+	h.must(h.deliver("a", "xxx"))
+	h.must(h.deliver("b", "xx"))
+	want("delivered", func(m *directory.Mailbox) bool { return m.Usage == quota.Usage{Octets: 5, Messages: 2} })
+	d, e := h.entries()
+	if len(e) != 2 {
+		t.Fatalf("%d messages in the snapshot", len(e))
+	}
+	h.remember()
+	_, err := d.Update(background, e[:1], nil)
+	h.must(err)
+	want("expunged", func(m *directory.Mailbox) bool { return m.Usage == quota.Usage{Octets: 2, Messages: 1} })
+	h.remember()
+	h.must(h.SetHash(background, h.look, "", "hash"))
+	want("a password", func(m *directory.Mailbox) bool { return m.Hash == "hash" })
+	h.remember()
+	h.must(h.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Limit.Octets = 7 }))
+	want("a domain's limit", func(m *directory.Mailbox) bool { return m.Effective.Octets == 7 })
+}
+
+// Counters that are remembered equal the rows, whatever happens at once.
+func TestRememberedCounters(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	var boxes []mail.Address
+	for i := range 5 {
+		a := mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Limit: inherit})
+		h.must(err)
+		boxes = append(boxes, a)
+	}
+	for round := range 5 {
+		var group sync.WaitGroup
+		for w := range 8 {
+			group.Go(func() {
+				for n := range 20 {
+					match, err := h.Lookup(background, boxes[rand.IntN(len(boxes))])
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					to := &house{Store: h.Store, t: t, look: match.Mailbox.ID}
+					if rand.IntN(4) > 0 {
+						if err := to.deliver(fmt.Sprintf("m%d-%d-%d", round, w, n), "xxx"); err != nil {
+							t.Error(err)
+						}
+						continue
+					}
+					d, e := to.entries()
+					if _, err := d.Update(background, e[:min(len(e), 2)], nil); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		group.Wait()
+		for _, a := range boxes {
+			match, err := h.Lookup(background, a)
+			h.must(err)
+			m := match.Mailbox
+			octets := h.count("SELECT coalesce(sum(octets), 0) FROM entry WHERE maildrop = ?", int64(m.ID))
+			messages := h.count("SELECT count(*) FROM entry WHERE maildrop = ?", int64(m.ID))
+			if (m.Usage != quota.Usage{Octets: octets, Messages: messages}) {
+				t.Errorf("%s: %v, and the rows say %d octets, %d messages", a, m.Usage, octets, messages)
+			}
+			d, err := h.OpenMaildrop(background, m.ID)
+			h.must(err)
+			entries, err := d.Entries(background)
+			h.must(err)
+			if int64(len(entries)) != messages {
+				t.Errorf("%s: a snapshot of %d messages, of %d", a, len(entries), messages)
+			}
+		}
+	}
+}
+
+// What was read before a commit is not remembered after it.
+func TestRememberedTooLate(t *testing.T) {
+	r := newRemembered(func() {})
+	r.renew(time.Now().Add(time.Hour), 1)
+	m := &directory.Mailbox{ID: 1, Address: lookAddress}
+	before := r.now()
+	r.committed(nil)
+	if r.put(m, 0, before); r.mailbox(lookAddress) != nil {
+		t.Error("a row from before a commit is remembered")
+	}
+	if r.put(m, 0, r.now()); r.mailbox(lookAddress) == nil {
+		t.Error("nothing is remembered")
+	}
+	before = r.now()
+	r.renew(time.Now().Add(time.Hour), 2)
+	if r.mailbox(lookAddress) != nil {
+		t.Error("another process has committed, and the mailbox is still remembered")
+	}
+	if r.put(m, 0, before); r.mailbox(lookAddress) != nil {
+		t.Error("a row from before another process's commit is remembered")
+	}
+}
+
+func TestRememberedIsBounded(t *testing.T) {
+	r := newRemembered(func() {})
+	for i := range maxRemembered + 100 {
+		a := mail.Address{Local: fmt.Sprint(i), Domain: "me.com"}
+		r.put(&directory.Mailbox{ID: mail.MailboxID(i + 1), Address: a}, 0, r.now())
+	}
+	if len(r.byID) != maxRemembered || len(r.byAddress) != maxRemembered {
+		t.Errorf("%d mailboxes and %d addresses are remembered", len(r.byID), len(r.byAddress))
+	}
+}
