@@ -116,7 +116,7 @@ func (p *program) serve(ctx context.Context) error {
 		admin: &admin.Admin{Directory: store, Store: store, Limit: cfg.Limit(), Logger: logger},
 		smtp:  receiver, smtpGroup: smtpGroup, pop3: reader, pop3Group: pop3Group,
 	}
-	defer startHeap()()
+	defer startHeap(os.Getenv("GOGC"))()
 	return s.run(ctx, sockets, orders)
 }
 
