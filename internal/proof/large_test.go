@@ -24,7 +24,7 @@ const (
 	largeStart = 5 * time.Second
 	// largeWAL is how much of the log has to be read again after a crash: near
 	// the most that there is between two checkpoints.
-	largeWAL = 24 << 20
+	largeWAL = 6 << 20
 )
 
 // TestLargeStore kills a server that holds much mail, is busy removing some and
