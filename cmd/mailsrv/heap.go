@@ -16,9 +16,11 @@ const (
 	// fetch.
 	heapFloor = 32 << 20
 	// A server that has allocated less than restOctets within restEvery is at
-	// rest, and gives what it does not need back to the system.
-	restEvery  = 2 * time.Second
-	restOctets = 1 << 20
+	// rest, and gives back to the system what it does not need, if that is more
+	// than spareOctets.
+	restEvery   = 2 * time.Second
+	restOctets  = 1 << 20
+	spareOctets = 2 << 20
 )
 
 // heap is the policy of the garbage collector.
@@ -90,7 +92,7 @@ func (h *heap) look() bool {
 	rest := allocated-h.allocated < restOctets
 	h.allocated = allocated
 	held := read("/memory/classes/heap/objects:bytes") + read("/memory/classes/heap/free:bytes")
-	if !rest || held < read("/gc/heap/live:bytes")+8<<20 {
+	if !rest || held < read("/gc/heap/live:bytes")+spareOctets {
 		return false
 	}
 	debug.FreeOSMemory()

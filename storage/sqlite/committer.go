@@ -99,7 +99,7 @@ func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger,
 	}
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
-		m.checkpointer = newCheckpointer(database, space.walPages()/4, logger)
+		m.checkpointer = newCheckpointer(database, max(1, space.walPages()/4), logger)
 	}
 	m.idleWork.Store(upkeep != nil)
 	go m.run()
