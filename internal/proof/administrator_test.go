@@ -37,8 +37,10 @@ const (
 	away
 )
 
-func newAdministrator(t *testing.T, s *server, l *ledger) *administrator {
-	return &administrator{t: t, s: s, l: l, limit: []int64{-1}, passers: map[string]certainty{}}
+// newAdministrator begins with the limit that "limited" was made with, in octets;
+// -1 where it inherits one.
+func newAdministrator(t *testing.T, s *server, l *ledger, limit int64) *administrator {
+	return &administrator{t: t, s: s, l: l, limit: []int64{limit}, passers: map[string]certainty{}}
 }
 
 // passing returns a mailbox that will be removed soon, or none.

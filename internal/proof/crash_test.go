@@ -30,7 +30,7 @@ func TestKill(t *testing.T) {
 	s.do("", "quota", "set", domain, "0")
 	s.do("", "mailbox", "set", address(boxes[0]), "--undelete-for", "7d", "--keep-retrieved", "30d")
 	l := newLedger(t, boxes...)
-	c := &crashes{t: t, s: s, l: l, r: r, boxes: boxes, admin: newAdministrator(t, s, l)}
+	c := &crashes{t: t, s: s, l: l, r: r, boxes: boxes, admin: newAdministrator(t, s, l, -1)}
 
 	every := max(1, min(25, kills/3))
 	for round := 1; c.kills < kills && !t.Failed(); round++ {

@@ -30,7 +30,7 @@ func TestSoak(t *testing.T) {
 	s.start()
 	idle := s.measure()
 	load := newTraffic(s, l, boxes, "")
-	load.admin = newAdministrator(t, s, l)
+	load.admin = newAdministrator(t, s, l, 0)
 	load.start(r, 3, 3)
 
 	var course []measures
