@@ -12,7 +12,6 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"mailsrv/internal/buffers"
-	"mailsrv/internal/logs"
 	"mailsrv/storage"
 )
 
@@ -22,13 +21,6 @@ const (
 	maxBatchOctets = 16 << 20    // content; less where the reserve is small
 	maxBatchStaged = 1 << 20     // that of unfinished transfers, after all complete deliveries
 	busyLimit      = time.Minute // how long the lock of another process is waited for
-)
-
-// What is to be freed waits until nothing has been committed for restBefore, so
-// that freeing delays nobody; of bodies, as long as no more than maxBacklog wait.
-const (
-	restBefore = 50 * time.Millisecond
-	maxBacklog = 4096
 )
 
 // lookEvery is how often a server looks for work that nobody asks for.
@@ -181,14 +173,6 @@ func (m *committer) doubt() {
 	}
 }
 
-// tidy says that so many bodies are to be freed.
-func (m *committer) tidy(bodies int64) {
-	m.backlog.Add(bodies)
-	if m.upkeep != nil && !m.damaged.Load() && !m.idleWork.Swap(true) {
-		m.signal()
-	}
-}
-
 func (m *committer) run() {
 	defer close(m.finished)
 	defer m.look.Stop()
@@ -225,25 +209,6 @@ func (m *committer) run() {
 	}
 }
 
-// slice frees some of what waits for it in the open transaction.
-func (m *committer) slice() (more bool, err error) {
-	more, err = m.upkeep(m.conn)
-	if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
-		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where removed mail stands, which is not freed until a restart: mailsrv check names the messages that are lost, mailsrv check --repair mends what it can reach, a backup has the rest", logs.Error, err)
-	}
-	left := int64(0)
-	if more {
-		left = max(0, m.backlog.Load()-sliceBodies)
-	}
-	m.backlog.Store(left)
-	return more, err
-}
-
-// pressed reports whether freeing cannot wait for a rest.
-func (m *committer) pressed() bool {
-	return m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
-}
-
 // lookAfter finds the work that nobody asks for: what the command line has left
 // to free, what failed when the disk was full, and whether it still is.
 func (m *committer) lookAfter() {
@@ -260,18 +225,6 @@ func (m *committer) lookAfter() {
 	m.failed = nil
 	if m.space.check() != nil {
 		m.checkpoint()
-	}
-}
-
-// free runs one slice of upkeep by itself.
-func (m *committer) free() {
-	more := false
-	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
-	j.apply = func(*conn) (err error) { more, err = m.slice(); return err }
-	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
-	m.commit([]*job{j})
-	if err := <-j.done; err == nil && more {
-		m.idleWork.Store(true)
 	}
 }
 

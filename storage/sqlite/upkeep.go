@@ -2,6 +2,18 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"time"
+
+	"github.com/mattn/go-sqlite3"
+
+	"mailsrv/internal/logs"
+)
+
+// What is to be freed waits until nothing has been committed for restBefore, so
+// that freeing delays nobody; of bodies, as long as no more than maxBacklog wait.
+const (
+	restBefore = 50 * time.Millisecond
+	maxBacklog = 4096
 )
 
 // Bounds of one slice of freeing, small beside a batch of deliveries.
@@ -10,6 +22,45 @@ const (
 	sliceChunks  = 8
 	sliceEntries = 256
 )
+
+// tidy says that so many bodies are to be freed.
+func (m *committer) tidy(bodies int64) {
+	m.backlog.Add(bodies)
+	if m.upkeep != nil && !m.damaged.Load() && !m.idleWork.Swap(true) {
+		m.signal()
+	}
+}
+
+// pressed reports whether freeing cannot wait for a rest.
+func (m *committer) pressed() bool {
+	return m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
+}
+
+// free runs one slice of upkeep by itself.
+func (m *committer) free() {
+	more := false
+	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
+	j.apply = func(*conn) (err error) { more, err = m.slice(); return err }
+	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
+	m.commit([]*job{j})
+	if err := <-j.done; err == nil && more {
+		m.idleWork.Store(true)
+	}
+}
+
+// slice frees some of what waits for it in the open transaction.
+func (m *committer) slice() (more bool, err error) {
+	more, err = m.upkeep(m.conn)
+	if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
+		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where removed mail stands, which is not freed until a restart: mailsrv check names the messages that are lost, mailsrv check --repair mends what it can reach, a backup has the rest", logs.Error, err)
+	}
+	left := int64(0)
+	if more {
+		left = max(0, m.backlog.Load()-sliceBodies)
+	}
+	m.backlog.Store(left)
+	return more, err
+}
 
 // upkeep frees one slice inside an open transaction and reports whether there
 // is more: entries of orphaned maildrops first, then doomed bodies.
