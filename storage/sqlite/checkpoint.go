@@ -127,7 +127,7 @@ func (m *committer) restartLog() {
 	defer m.checkpointer.mu.Unlock()
 	m.conn.script(fmt.Sprintf("PRAGMA busy_timeout = %d", patience.Milliseconds()))
 	_, err := m.conn.checkpoint("RESTART")
-	m.conn.script("PRAGMA busy_timeout = 5000")
+	m.conn.script("PRAGMA busy_timeout = " + busyTimeout)
 	m.checkpointed(err)
 }
 

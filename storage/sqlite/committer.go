@@ -34,13 +34,13 @@ var errClosed = errors.New("the store is closed")
 // and is told through outcome; an error of apply rolls the transaction back.
 type job struct {
 	apply   func(*conn) error
-	outcome error // set by apply; nil: done
-	octets  int64 // of content
-	staged  bool  // of an unfinished transfer: may wait for deliveries
-	frees   bool  // removes mail: may use the space reserved for that
-	again   bool  // nobody waits for it: what fails is tried again later
-	narrow  bool  // changes no more of what is remembered than counted says
-	counted []counters
+	outcome error      // set by apply; nil: done
+	octets  int64      // of content
+	staged  bool       // of an unfinished transfer: may wait for deliveries
+	frees   bool       // removes mail: may use the space reserved for that
+	again   bool       // nobody waits for it: what fails is tried again later
+	narrow  bool       // changes no more of what is remembered than counted says
+	counted []counters // as they are after apply, of the maildrops it changed
 	state   atomic.Int32
 	done    chan error
 }
@@ -64,6 +64,7 @@ type committer struct {
 	doubted      atomic.Bool // a lease on what is remembered is asked for
 
 	failed []*job // to be tried again
+	wrote  bool   // something was committed; to be read once it is closed
 
 	mu     sync.Mutex
 	queue  []*job // complete changes
@@ -409,6 +410,7 @@ func (m *committer) applyAndCommit(batch []*job) error {
 		m.rollback(err)
 		return err
 	}
+	m.wrote = true
 	m.recall(batch)
 	return nil
 }

@@ -27,10 +27,13 @@ type setting struct {
 	want        driver.Value
 }
 
+// busyTimeout is how long a statement waits for another process, in ms.
+const busyTimeout = "5000"
+
 // settings are applied to every connection and asserted. DESIGN.md says why
 // each.
 var settings = []setting{
-	{"busy_timeout", "5000", int64(5000)},
+	{"busy_timeout", busyTimeout, int64(5000)},
 	{"journal_mode", "WAL", "wal"},
 	{"synchronous", "FULL", int64(2)},
 	{"foreign_keys", "ON", int64(1)},

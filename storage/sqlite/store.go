@@ -194,7 +194,7 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 // returns, a server that has the same store open knows of every change.
 func (s *Store) Close() error {
 	err := s.writer.close()
-	if !s.options.Server {
+	if !s.options.Server && s.writer.wrote {
 		time.Sleep(lease)
 	}
 	s.readers.close()
