@@ -333,8 +333,9 @@ func takeFrom(from []*job, batch *[]*job, count int, octets *int64) []*job {
 // anything unexpected happens the batch is rolled back and each job is tried
 // once more by itself: one bad job never harms its neighbours.
 func (m *committer) finish(batch []*job) {
-	shared := len(batch) > 1 || m.pressed()
-	err := m.applyAndCommit(batch)
+	pressed := m.pressed()
+	shared := len(batch) > 1 || pressed
+	err := m.applyAndCommit(batch, pressed)
 	if err == nil {
 		for _, j := range batch {
 			j.done <- j.outcome
@@ -372,7 +373,7 @@ func (m *committer) once(j *job) error {
 	if err := m.begin(); err != nil {
 		return err
 	}
-	return m.applyAndCommit([]*job{j})
+	return m.applyAndCommit([]*job{j}, false)
 }
 
 // explain turns what SQLite says into the contract's errors.
@@ -386,8 +387,9 @@ func (m *committer) explain(err error) error {
 	return err
 }
 
-// applyAndCommit works inside the open transaction and always ends it.
-func (m *committer) applyAndCommit(batch []*job) error {
+// applyAndCommit works inside the open transaction and always ends it. free has it
+// free a slice as well, whose failure is the batch's.
+func (m *committer) applyAndCommit(batch []*job, free bool) error {
 	for _, j := range batch {
 		j.outcome = nil
 		if err := j.apply(m.conn); err != nil {
@@ -395,7 +397,7 @@ func (m *committer) applyAndCommit(batch []*job) error {
 			return err
 		}
 	}
-	if m.pressed() {
+	if free {
 		more, err := m.slice()
 		if err != nil {
 			m.idleWork.Store(false) // until lookAfter

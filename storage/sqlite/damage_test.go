@@ -82,7 +82,7 @@ func TestDamagedPage(t *testing.T) {
 			_, err := drop.Update(background, entries[4:7], nil)
 			h.must(err)
 			for i := range 6 {
-				h.writer.tidy(0)
+				h.writer.tidy(maxBacklog + 1) // with the delivery
 				h.must(h.deliver(fmt.Sprint("after", i), "text"))
 			}
 			h.must(h.Space())

@@ -42,9 +42,9 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Li
 }
 
 // roomQuery counts a message into a maildrop if its mailbox takes mail and has
-// room, and yields the counters; otherwise it changes nothing. The limits are read here, in the commit,
-// so that one just lowered counts. A join in place of the subqueries was
-// measured to cost ten times as much.
+// room, and yields the counters; otherwise it changes nothing. The limits are read
+// here, in the commit, so that one just lowered counts. Subqueries, since a build
+// without SQLITE_ENABLE_QPSG compiles a join anew at each bind.
 const roomQuery = `
 UPDATE maildrop SET octets = octets + ?2, messages = messages + 1, last = last + 1
 WHERE id = ?1 AND EXISTS (
@@ -73,8 +73,9 @@ func countIn(c *conn, id, octets int64, limit quota.Limit) (counted counters, ok
 }
 
 // takeRoom counts the message into every maildrop and returns the counters in
-// their order, or into none when some cannot take it, which it returns. No savepoint: errors that roll back a
-// transaction would not stop at one, and they cost more than undoing by hand.
+// their order, or counts it into none when some cannot take it, which it returns.
+// No savepoint: errors that roll back a transaction would not stop at one, and they
+// cost more than undoing by hand.
 func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) (counted []counters, misfits []storage.Misfit, err error) {
 	counted = make([]counters, 0, len(d.To))
 	for _, r := range d.To {

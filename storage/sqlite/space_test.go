@@ -168,6 +168,10 @@ func TestUpkeepHarmsNoDelivery(t *testing.T) {
 		h.writer.upkeep = func(*conn) (bool, error) { return false, errors.New("a row that cannot be freed") }
 		return nil
 	}}))
+	h.writer.backlog.Store(maxBacklog + 1) // with the next batch
 	h.writer.idleWork.Store(true)
 	h.must(h.deliver("m", "x"))
+	if h.writer.backlog.Load() != 0 {
+		t.Error("upkeep was not tried with the delivery")
+	}
 }
