@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailsrv/internal/config"
 	"mailsrv/storage/sqlite"
 )
 
@@ -20,7 +21,9 @@ stands for, and prints a line for each finding. It exits with 0 when there is
 none, with 1 otherwise. It may run beside a server.
 
 --repair mends what can be mended. It needs the store to itself: stop the
-server first, and make a copy of the data directory.`,
+server first, and make a copy of the data directory. A database with damaged
+pages is laid out anew from what can still be read; that needs as much free
+space as it has, and keeps the old one beside it.`,
 		Example: `  mailsrv check
   systemctl stop mailsrv && mailsrv check --repair`,
 	}
@@ -30,16 +33,22 @@ server first, and make a copy of the data directory.`,
 		if err != nil {
 			return err
 		}
+		findings := 0
+		report := func(finding string) {
+			findings++
+			p.printf("%s\n", finding)
+			p.out.Flush()
+		}
+		if repair {
+			if err := p.rebuild(ctx, cfg, report); err != nil {
+				return err
+			}
+		}
 		store, err := p.open(ctx, cfg, sqlite.Options{Exclusive: repair}, mustExist)
 		if err != nil {
 			return err
 		}
-		findings := 0
-		remaining, err := store.Check(ctx, repair, func(finding string) {
-			findings++
-			p.printf("%s\n", finding)
-			p.out.Flush()
-		})
+		remaining, err := store.Check(ctx, repair, report)
 		if closed := store.Close(); err == nil {
 			err = closed
 		}
@@ -53,10 +62,18 @@ server first, and make a copy of the data directory.`,
 			return errors.New(plural(int64(remaining), "finding", "findings") +
 				": stop the server, copy the data directory, and run: mailsrv check --repair (" + where(cfg) + ")")
 		case findings > 0:
-			p.printf("All of it is mended.\n")
+			p.printf("Mended: everything agrees now.\n")
 		default:
 			p.printf("Everything agrees.\n")
 		}
 		return nil
 	})
+}
+
+// rebuild lays a database with damaged pages out anew.
+func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(string)) error {
+	if err := p.prepareDirectory(cfg, mustExist); err != nil {
+		return err
+	}
+	return storeError(sqlite.Rebuild(ctx, cfg.DataDir, sqlite.Options{Path: cfg.Database()}, report), cfg)
 }

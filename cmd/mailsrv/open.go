@@ -89,13 +89,18 @@ func (p *program) open(ctx context.Context, c *config.Config, o sqlite.Options, 
 	o.MinFree = c.Storage.MinFree
 	o.MaxStaged = c.SMTP.MaxStaged
 	store, err := sqlite.Open(ctx, c.DataDir, o)
+	return store, storeError(err, c)
+}
+
+// storeError says where the store is that err is about.
+func storeError(err error, c *config.Config) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: run this as root or as the user who owns the data (%s)", err, where(c))
+		return fmt.Errorf("%w: run this as root or as the user who owns the data (%s)", err, where(c))
 	case err != nil:
-		return nil, fmt.Errorf("%w (%s)", err, where(c))
+		return fmt.Errorf("%w (%s)", err, where(c))
 	}
-	return store, nil
+	return nil
 }
 
 // prepareDirectory finds or makes the data directory and takes the identity of

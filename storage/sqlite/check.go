@@ -24,6 +24,11 @@ const (
 	shared = "(SELECT body FROM entry WHERE shared = 1 UNION ALL SELECT body FROM removed WHERE shared = 1)"
 )
 
+// address names a mailbox by its address, or by its id where it has none.
+func address(id string) string {
+	return "coalesce((SELECT m.local || '@' || d.name FROM mailbox m JOIN domain d ON d.id = m.domain WHERE m.id = " + id + "), " + id + ")"
+}
+
 // rules are checked in this order, so that an earlier mend can feed a later.
 var rules = []rule{
 	{ // doomed, transfer and orphan are waiting, not drift
@@ -43,19 +48,19 @@ var rules = []rule{
 		mend:  `DELETE FROM entry WHERE body NOT IN (SELECT id FROM body)`,
 	},
 	{
-		query: `SELECT 'message ' || e.uidl || ' in maildrop ' || e.maildrop || ': its size is ' || e.octets || ', its parts have ' || (length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets) FROM entry e JOIN body b ON b.id = e.body WHERE e.octets <> length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets`,
+		query: `SELECT 'message ' || e.uidl || ' in maildrop ' || ` + address("e.maildrop") + ` || ': its size is ' || e.octets || ', its parts have ' || (length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets) FROM entry e JOIN body b ON b.id = e.body WHERE e.octets <> length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets`,
 		mend:  `UPDATE entry SET octets = (SELECT length(CAST(b.prefix AS BLOB)) + length(CAST(entry.own AS BLOB)) + b.octets FROM body b WHERE b.id = entry.body) WHERE body IN (SELECT id FROM body)`,
 	},
 	{
-		query: `SELECT 'maildrop ' || p.id || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM maildrop p LEFT JOIN (SELECT maildrop, sum(octets) AS octets, count(*) AS messages FROM entry GROUP BY maildrop) e ON e.maildrop = p.id WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
+		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM maildrop p LEFT JOIN (SELECT maildrop, sum(octets) AS octets, count(*) AS messages FROM entry GROUP BY maildrop) e ON e.maildrop = p.id WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
 		mend:  `UPDATE maildrop SET octets = (SELECT coalesce(sum(octets), 0) FROM entry WHERE maildrop = maildrop.id), messages = (SELECT count(*) FROM entry WHERE maildrop = maildrop.id)`,
 	},
 	{
-		query: `SELECT 'maildrop ' || p.id || ' gave sequence ' || p.last || ', holds ' || max(e.sequence) FROM maildrop p JOIN entry e ON e.maildrop = p.id GROUP BY p.id HAVING max(e.sequence) > p.last`,
+		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' gave sequence ' || p.last || ', holds ' || max(e.sequence) FROM maildrop p JOIN entry e ON e.maildrop = p.id GROUP BY p.id HAVING max(e.sequence) > p.last`,
 		mend:  `UPDATE maildrop SET last = max(last, (SELECT coalesce(max(sequence), 0) FROM entry WHERE maildrop = maildrop.id))`,
 	},
 	{
-		query:  `SELECT 'maildrop ' || maildrop || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM entry GROUP BY maildrop, uidl HAVING count(*) > 1`,
+		query:  `SELECT 'maildrop ' || ` + address("maildrop") + ` || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM entry GROUP BY maildrop, uidl HAVING count(*) > 1`,
 		advice: "remove all but one with mailsrv maildrop purge",
 	},
 	{
@@ -92,7 +97,7 @@ var rules = []rule{
 // opened with Exclusive; without, a server may be at work meanwhile.
 func (s *Store) Check(ctx context.Context, repair bool, report func(finding string)) (remaining int, err error) {
 	if repair {
-		if len(s.locks) == 0 {
+		if !s.options.Exclusive {
 			return 0, fmt.Errorf("a repair needs the store to itself")
 		}
 		for _, r := range rules {
@@ -161,17 +166,27 @@ func (s *Store) mend(ctx context.Context, r rule, report func(string)) error {
 	return nil
 }
 
-// pragmaCheck lets SQLite look at its own pages, indexes and constraints.
-func pragmaCheck(c *conn, count func(string)) error {
+// integrityCheck lets SQLite look at its own pages, indexes and constraints.
+func integrityCheck(c *conn, count func(string)) error {
 	err := c.each("PRAGMA integrity_check", func(row []driver.Value) error {
 		if text, _ := row[0].(string); text != "ok" {
-			count("database: " + strings.ReplaceAll(text, "\n", " ") + ": restore a backup")
+			count(strings.ReplaceAll(text, "\n", " "))
 		}
 		return nil
 	})
 	if is(err, sqlite3.ErrCorrupt) {
-		count("database: " + err.Error() + ": the messages that are lost follow; restore a backup")
-	} else if err != nil {
+		count(err.Error())
+		return nil
+	}
+	return err
+}
+
+// pragmaCheck counts what SQLite finds.
+func pragmaCheck(c *conn, count func(string)) error {
+	err := integrityCheck(c, func(text string) {
+		count("database: " + text + ": mailsrv check --repair saves what can be read, or restore a backup")
+	})
+	if err != nil {
 		return err
 	}
 	err = c.each("PRAGMA foreign_key_check", func(row []driver.Value) error {

@@ -57,12 +57,16 @@ func openConn(path string, cacheKiB int) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	c := &conn{SQLiteConn: opened.(*sqlite3.SQLiteConn), statements: map[string]*sqlite3.SQLiteStmt{}}
+	c := newConn(opened)
 	if err := c.apply(cacheKiB); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return c, nil
+}
+
+func newConn(opened driver.Conn) *conn {
+	return &conn{SQLiteConn: opened.(*sqlite3.SQLiteConn), statements: map[string]*sqlite3.SQLiteStmt{}}
 }
 
 // databaseURI names a file to SQLite, whatever characters its path has.

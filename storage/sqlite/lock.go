@@ -48,16 +48,33 @@ func (l locks) release() {
 }
 
 func lockDirectory(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	return lockFile(filepath.Join(dir, "lock"), unix.LOCK_EX, ErrLocked)
+}
+
+// ErrInUse says that a command has the database open while a repair wants to lay
+// it out anew, or the other way round.
+var ErrInUse = errors.New("a repair is at work, or a command beside it: try again when it has ended")
+
+// lockDatabase keeps a database from being exchanged while it is open: whoever
+// opens one in its directory shares the lock (LOCK_SH), who exchanges one has it
+// alone (LOCK_EX).
+func lockDatabase(path string, how int) (*os.File, error) {
+	return lockFile(filepath.Join(filepath.Dir(path), "in-use"), how, ErrInUse)
+}
+
+// lockFile locks a file, which is made if needed; held is the error if it is
+// locked already.
+func lockFile(path string, how int, held error) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, fmt.Errorf("%s: %w", dir, ErrLocked)
+			return nil, fmt.Errorf("%s: %w", filepath.Dir(path), held)
 		}
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
 	return f, nil
 }

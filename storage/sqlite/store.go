@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
@@ -104,6 +106,12 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 			return nil, err
 		}
 	}
+	shared, err := lockDatabase(path, unix.LOCK_SH)
+	if err != nil {
+		s.locks.release()
+		return nil, err
+	}
+	s.locks = append(s.locks, shared)
 	if err := s.open(); err != nil {
 		if s.database != nil {
 			s.database.Close()

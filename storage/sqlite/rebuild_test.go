@@ -1,0 +1,213 @@
+package sqlite
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+)
+
+// rebuild lays the closed store out anew, repairs it, and checks that nothing is
+// left to find but messages of which a part is lost.
+func (h *house) rebuild() (losses []string) {
+	h.t.Helper()
+	report := func(loss string) { losses = append(losses, loss) }
+	h.must(Rebuild(background, h.dir, Options{}, report))
+	h.open(Options{Exclusive: true})
+	if _, err := h.Check(background, true, report); err != nil {
+		h.t.Fatal(err)
+	}
+	found, _ := h.findings(false)
+	for _, finding := range found {
+		if !strings.Contains(finding, " is damaged (look@me.com ") { // for its owner to give up
+			h.t.Errorf("after the repair: %s", finding)
+		}
+	}
+	return losses
+}
+
+// whole counts the messages that can be read to their end.
+func (h *house) whole() map[string]bool {
+	h.t.Helper()
+	whole := map[string]bool{}
+	for uidl, err := range h.readAll() {
+		if err == io.EOF {
+			whole[uidl] = true
+		}
+	}
+	return whole
+}
+
+func TestRebuildLosesWhatStoodOnThePage(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	for i := range 10 {
+		h.must(h.deliver(fmt.Sprint("m", i), fmt.Sprintf("needle-%d %s", i, strings.Repeat("x", 6000))))
+	}
+	h.damage("needle-5", true)
+	losses := strings.Join(h.rebuild(), "\n")
+	if !strings.Contains(losses, "mended: message m5 in look@me.com: its body is missing") {
+		t.Errorf("losses: %s", losses)
+	}
+	if whole := h.whole(); len(whole) != 9 || whole["m5"] {
+		t.Errorf("left: %v", whole)
+	}
+	if _, err := os.Stat(filepath.Join(h.dir, "mailsrv.db.damaged")); err != nil {
+		t.Error(err)
+	}
+	h.must(h.deliver("after", "text"))
+
+	h.must(h.Close())
+	sound := func(loss string) { t.Errorf("a sound database: %s", loss) }
+	h.must(Rebuild(background, h.dir, Options{}, sound))
+	h.open(Options{})
+	if err := Rebuild(background, h.dir, Options{}, sound); !errors.Is(err, ErrInUse) {
+		t.Errorf("beside a command: %v", err)
+	}
+}
+
+func TestRebuildSavesContentWithoutEntry(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	const messages = 400
+	for i := range messages {
+		content := fmt.Sprintf("content of %d", i)
+		if i == messages-2 {
+			content = strings.Repeat("long ", 100_000)
+		}
+		h.must(h.deliver(fmt.Sprintf("message-number-%d-", i), content))
+	}
+	h.damage(fmt.Sprintf("message-number-%d-", messages-1), true)
+	losses := strings.Join(h.rebuild(), "\n")
+	left := len(h.whole())
+	saved, err := os.ReadDir(filepath.Join(h.dir, "mailsrv.db.lost"))
+	h.must(err)
+	if left < messages/2 || left == messages || left+len(saved) != messages {
+		t.Errorf("of %d messages %d are left, %d saved", messages, left, len(saved))
+	}
+	want := fmt.Sprintf("content of %d messages whose entry is lost was saved", len(saved))
+	if !strings.Contains(losses, want) || !strings.Contains(losses, fmt.Sprintf("in %d messages, holds", messages)) {
+		t.Errorf("losses: %s", losses)
+	}
+	long := 0
+	for _, f := range saved {
+		content, err := os.ReadFile(filepath.Join(h.dir, "mailsrv.db.lost", f.Name()))
+		h.must(err)
+		if strings.HasSuffix(string(content), strings.Repeat("long ", 100_000)) {
+			long++
+		}
+	}
+	if long != 1 {
+		t.Errorf("the long message was saved %d times", long)
+	}
+}
+
+func TestRebuildMakesAddressesAgain(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	const others = 100
+	for i := range others {
+		a := mail.Address{Local: fmt.Sprintf("box%d", i), Domain: "me.com"}
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Limit: inherit, Hash: strings.Repeat(fmt.Sprintf("hash-%d ", i), 20)})
+		h.must(err)
+	}
+	_, err := h.RemoveMailbox(background, mail.Address{Local: fmt.Sprintf("box%d", others-1), Domain: "me.com"})
+	h.must(err)
+	h.must(h.deliver("m", "text"))
+	h.damage(strings.Repeat(fmt.Sprintf("hash-%d ", others-2), 20), true)
+	losses := strings.Join(h.rebuild(), "\n")
+	if !strings.Contains(losses, fmt.Sprintf("mailbox box%d@me.com: its password, limits and times are lost: set them with", others-2)) {
+		t.Errorf("losses: %s", losses)
+	}
+	for i := range others - 1 {
+		a := mail.Address{Local: fmt.Sprintf("box%d", i), Domain: "me.com"}
+		if match, err := h.Lookup(background, a); err != nil || match.Mailbox == nil {
+			t.Errorf("%s: %v", a, err)
+		}
+	}
+	if whole := h.whole(); len(whole) != 1 {
+		t.Errorf("left: %v", whole)
+	}
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
+	if h.must(err); int(id) != others+2 {
+		t.Errorf("the new mailbox has the id %d, a removed one's", id)
+	}
+}
+
+// Whichever page is damaged, the repair ends, and what could be read by itself
+// before can be read after it.
+func TestRebuildAroundAnyPage(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	for i := range 150 {
+		content := strings.Repeat(fmt.Sprintf("content of %d\r\n", i), 10)
+		if i == 7 {
+			content = strings.Repeat("long\r\n", 50_000)
+		}
+		h.must(h.deliver(fmt.Sprintf("m%d", i), content))
+	}
+	_, entries := h.entries()
+	drop, err := h.OpenMaildrop(background, h.look)
+	h.must(err)
+	_, err = drop.Update(background, entries[20:30], nil)
+	h.must(err)
+	h.must(h.Close())
+	h.Store = nil
+	file := filepath.Join(h.dir, "mailsrv.db")
+	sound, err := os.ReadFile(file)
+	h.must(err)
+	pages := len(sound) / pageSize
+	random := rand.New(rand.NewPCG(1, 2))
+	tried, shrunk := 0, 0
+	for page := 1; page < pages; page++ { // without the first no file is a database
+		for _, noise := range []bool{false, true} {
+			if page%8 > 0 && bytes.Count(sound[page*pageSize:(page+1)*pageSize], []byte("long")) > 100 {
+				continue // as its neighbours
+			}
+			h.dir = t.TempDir()
+			octets := append([]byte(nil), sound...)
+			clear(octets[page*pageSize : (page+1)*pageSize])
+			if noise {
+				for i := range pageSize {
+					octets[page*pageSize+i] = byte(random.Uint32())
+				}
+			}
+			h.must(os.WriteFile(filepath.Join(h.dir, "mailsrv.db"), octets, 0o600))
+			before := map[string]bool{}
+			func() {
+				s, err := Open(background, h.dir, Options{})
+				if err != nil {
+					return
+				}
+				h.Store = s
+				defer h.Close()
+				if drop, err := h.OpenMaildrop(background, h.look); err == nil {
+					if _, err := drop.Entries(background); err == nil {
+						before = h.whole()
+					}
+				}
+			}()
+			h.rebuild()
+			after := h.whole()
+			for uidl := range before {
+				if !after[uidl] {
+					t.Errorf("page %d, noise %t: %s could be read before the repair", page, noise, uidl)
+				}
+			}
+			tried++
+			if len(after) < 140 {
+				shrunk++
+			}
+			h.must(h.Close())
+			h.Store = nil
+		}
+	}
+	t.Logf("%d damages, %d of them cost messages", tried, shrunk)
+	if shrunk == 0 || shrunk == tried {
+		t.Errorf("%d of %d damages cost messages", shrunk, tried)
+	}
+}
