@@ -9,8 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"mailsrv/internal/logs"
 )
@@ -152,12 +156,30 @@ type listener struct {
 }
 
 // TCP opens a port. Its connections find out about peers that vanished without a
-// word: a dead one frees its maildrop's lock after two minutes at the latest.
+// word: a dead one frees its maildrop's lock after two minutes at the latest. They
+// inherit that from the listening socket, which saves four system calls for each.
 func TCP(ctx context.Context, address string) (net.Listener, error) {
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable: true, Idle: 30 * time.Second, Interval: 30 * time.Second, Count: 3,
+	config := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		controlled := c.Control(func(fd uintptr) { err = keepAlive(int(fd)) })
+		return errors.Join(controlled, err)
 	}}
 	return config.Listen(ctx, "tcp", address)
+}
+
+// keepAlive has a peer asked for a sign of life after 30 s of silence, three times.
+func keepAlive(fd int) error {
+	for _, o := range []struct{ level, option, value int }{
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 30},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+	} {
+		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+	}
+	return nil
 }
 
 // Accept returns the next connection within the limits, as a *Conn.
