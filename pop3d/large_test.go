@@ -28,9 +28,10 @@ func (r *real) multiply(id mail.MailboxID, n int) {
 	}
 	defer db.Close()
 	for _, statement := range []string{
-		`WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
-INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own)
-SELECT maildrop, sequence + i, octets, body, shared, printf('%026d', i), own FROM entry, n WHERE maildrop = ?1`,
+		`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?2 - 1)
+INSERT OR REPLACE INTO entry (id, octets, body, shared, uidl, own)
+SELECT id + i, octets, body, shared, printf('%026d', i), own FROM message, n WHERE maildrop = ?1`,
+		`DELETE FROM arrival WHERE id >> 40 = ?1`,
 		`UPDATE maildrop SET octets = octets * ?2, messages = ?2, last = (SELECT max(sequence) FROM entry WHERE maildrop = ?1) WHERE id = ?1`,
 	} {
 		if _, err := db.Exec(statement, int64(id), n); err != nil {

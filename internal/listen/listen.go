@@ -14,8 +14,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"mailsrv/internal/logs"
 )
 
@@ -170,12 +168,12 @@ func TCP(ctx context.Context, address string) (net.Listener, error) {
 // keepAlive has a peer asked for a sign of life after 30 s of silence, three times.
 func keepAlive(fd int) error {
 	for _, o := range []struct{ level, option, value int }{
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 30},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 30},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 3},
+		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE, 30},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL, 30},
+		{syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT, 3},
 	} {
-		if err := unix.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
+		if err := syscall.SetsockoptInt(fd, o.level, o.option, o.value); err != nil {
 			return os.NewSyscallError("setsockopt", err)
 		}
 	}

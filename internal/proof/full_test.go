@@ -370,7 +370,7 @@ func (d *disk) read() (end func()) {
 	tx, err := db.Begin()
 	var n int
 	if err == nil {
-		err = tx.QueryRow("SELECT count(*) FROM entry").Scan(&n)
+		err = tx.QueryRow("SELECT count(*) FROM message").Scan(&n)
 	}
 	if err != nil {
 		d.t.Fatal(err)

@@ -18,10 +18,12 @@ type rule struct {
 	advice string
 }
 
-// needed are the bodies that some row needs, shared those counted in share.
+// needed are the bodies that some row needs, shared those counted in share, own
+// the entries of a row of maildrop.
 const (
-	needed = "(SELECT body FROM entry UNION ALL SELECT body FROM removed)"
-	shared = "(SELECT body FROM entry WHERE shared = 1 UNION ALL SELECT body FROM removed WHERE shared = 1)"
+	own    = "entry WHERE id BETWEEN maildrop.id << 40 AND (maildrop.id + 1 << 40) - 1"
+	needed = "(SELECT body FROM message UNION ALL SELECT body FROM removed)"
+	shared = "(SELECT body FROM message WHERE shared = 1 UNION ALL SELECT body FROM removed WHERE shared = 1)"
 )
 
 // address names a mailbox by its address, or by its id where it has none.
@@ -32,7 +34,7 @@ func address(id string) string {
 // rules are checked in this order, so that an earlier mend can feed a later.
 var rules = []rule{
 	{ // doomed, transfer and orphan are waiting, not drift
-		query: `SELECT 'entry of maildrop ' || maildrop || ', sequence ' || sequence || ': the mailbox does not exist' FROM entry WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)`,
+		query: `SELECT 'entry of maildrop ' || maildrop || ', sequence ' || sequence || ': the mailbox does not exist' FROM message WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)`,
 		mend:  `INSERT OR IGNORE INTO orphan (maildrop) SELECT DISTINCT maildrop FROM entry WHERE maildrop NOT IN (SELECT id FROM mailbox)`,
 	},
 	{
@@ -44,23 +46,23 @@ var rules = []rule{
 		mend:  `DELETE FROM maildrop WHERE id NOT IN (SELECT id FROM mailbox)`,
 	},
 	{
-		query: `SELECT 'message ' || e.uidl || ' in ' || m.local || '@' || d.name || ': its body is missing' FROM entry e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body NOT IN (SELECT id FROM body)`,
+		query: `SELECT 'message ' || e.uidl || ' in ' || m.local || '@' || d.name || ': its body is missing' FROM message e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body NOT IN (SELECT id FROM body)`,
 		mend:  `DELETE FROM entry WHERE body NOT IN (SELECT id FROM body)`,
 	},
 	{
-		query: `SELECT 'message ' || e.uidl || ' in maildrop ' || ` + address("e.maildrop") + ` || ': its size is ' || e.octets || ', its parts have ' || (length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets) FROM entry e JOIN body b ON b.id = e.body WHERE e.octets <> length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets`,
+		query: `SELECT 'message ' || e.uidl || ' in maildrop ' || ` + address("e.maildrop") + ` || ': its size is ' || e.octets || ', its parts have ' || (length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets) FROM message e JOIN body b ON b.id = e.body WHERE e.octets <> length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets`,
 		mend:  `UPDATE entry SET octets = (SELECT length(CAST(b.prefix AS BLOB)) + length(CAST(entry.own AS BLOB)) + b.octets FROM body b WHERE b.id = entry.body) WHERE body IN (SELECT id FROM body)`,
 	},
 	{
-		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM maildrop p LEFT JOIN (SELECT maildrop, sum(octets) AS octets, count(*) AS messages FROM entry GROUP BY maildrop) e ON e.maildrop = p.id WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
-		mend:  `UPDATE maildrop SET octets = (SELECT coalesce(sum(octets), 0) FROM entry WHERE maildrop = maildrop.id), messages = (SELECT count(*) FROM entry WHERE maildrop = maildrop.id)`,
+		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM maildrop p LEFT JOIN (SELECT maildrop, sum(octets) AS octets, count(*) AS messages FROM message GROUP BY maildrop) e ON e.maildrop = p.id WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
+		mend:  `UPDATE maildrop SET octets = (SELECT coalesce(sum(octets), 0) FROM ` + own + `), messages = (SELECT count(*) FROM ` + own + `)`,
 	},
 	{
-		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' gave sequence ' || p.last || ', holds ' || max(e.sequence) FROM maildrop p JOIN entry e ON e.maildrop = p.id GROUP BY p.id HAVING max(e.sequence) > p.last`,
-		mend:  `UPDATE maildrop SET last = max(last, (SELECT coalesce(max(sequence), 0) FROM entry WHERE maildrop = maildrop.id))`,
+		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' gave sequence ' || p.last || ', holds ' || max(e.sequence) FROM maildrop p JOIN message e ON e.maildrop = p.id GROUP BY p.id HAVING max(e.sequence) > p.last`,
+		mend:  `UPDATE maildrop SET last = max(last, (SELECT coalesce(max(sequence), 0) FROM ` + own + `))`,
 	},
 	{
-		query:  `SELECT 'maildrop ' || ` + address("maildrop") + ` || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM entry GROUP BY maildrop, uidl HAVING count(*) > 1`,
+		query:  `SELECT 'maildrop ' || ` + address("maildrop") + ` || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM message GROUP BY maildrop, uidl HAVING count(*) > 1`,
 		advice: "remove all but one with mailsrv maildrop purge",
 	},
 	{
@@ -99,6 +101,9 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 	if repair {
 		if !s.options.Exclusive {
 			return 0, fmt.Errorf("a repair needs the store to itself")
+		}
+		if err := s.settleAll(ctx); err != nil {
+			return 0, err
 		}
 		for _, r := range rules {
 			if err := s.mend(ctx, r, report); err != nil {

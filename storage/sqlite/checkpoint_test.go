@@ -54,7 +54,7 @@ func TestCheckpointBesideALongReader(t *testing.T) {
 	h.must(h.deliver("first", "x"))
 	content := strings.Repeat("x", 200<<10)
 	read := func(c *conn) int64 {
-		n, err := c.number("SELECT count(*) FROM entry")
+		n, err := c.number("SELECT count(*) FROM message")
 		h.must(err)
 		return n
 	}

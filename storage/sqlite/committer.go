@@ -33,16 +33,17 @@ var errClosed = errors.New("the store is closed")
 // may run twice, the second time alone. A refusal leaves every row as it was
 // and is told through outcome; an error of apply rolls the transaction back.
 type job struct {
-	apply   func(*conn) error
-	outcome error      // set by apply; nil: done
-	octets  int64      // of content
-	staged  bool       // of an unfinished transfer: may wait for deliveries
-	frees   bool       // removes mail: may use the space reserved for that
-	again   bool       // nobody waits for it: what fails is tried again later
-	narrow  bool       // changes no more of what is remembered than counted says
-	counted []counters // as they are after apply, of the maildrops it changed
-	state   atomic.Int32
-	done    chan error
+	apply    func(*conn) error
+	outcome  error      // set by apply; nil: done
+	octets   int64      // of content
+	staged   bool       // of an unfinished transfer: may wait for deliveries
+	frees    bool       // removes mail: may use the space reserved for that
+	again    bool       // nobody waits for it: what fails is tried again later
+	arrivals int64      // how many it adds
+	narrow   bool       // changes no more of what is remembered than counted says
+	counted  []counters // as they are after apply, of the maildrops it changed
+	state    atomic.Int32
+	done     chan error
 }
 
 const (
@@ -79,6 +80,8 @@ type committer struct {
 	idleWork atomic.Bool                        // upkeep may have something to do
 	backlog  atomic.Int64                       // how many bodies that may be
 	damaged  atomic.Bool                        // upkeep met a damaged page: it would again
+	arrived  int64                              // arrivals that wait to be settled
+	settled  int64                              // the id up to which this round has settled them
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
@@ -398,7 +401,7 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 		}
 	}
 	if free {
-		more, err := m.slice()
+		more, err := m.slice(false)
 		if err != nil {
 			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)
@@ -413,6 +416,11 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 		return err
 	}
 	m.wrote = true
+	for _, j := range batch {
+		if j.outcome == nil {
+			m.arrived += j.arrivals
+		}
+	}
 	m.recall(batch)
 	return nil
 }

@@ -21,7 +21,7 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Li
 	if err := s.space.take(int64(len(b.buffer))); err != nil {
 		return err
 	}
-	j := &job{octets: int64(len(b.buffer)), narrow: true}
+	j := &job{octets: int64(len(b.buffer)), narrow: true, arrivals: int64(len(d.To))}
 	j.apply = func(c *conn) error {
 		counted, misfits, err := takeRoom(c, d, limit)
 		if err != nil {
@@ -150,8 +150,8 @@ func insertMessage(c *conn, d *storage.Delivery, b *body, counted []counters) er
 		}
 	}
 	for i, r := range d.To {
-		_, _, err := c.exec("INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own) VALUES (?, ?, ?, ?, ?, ?, ?)",
-			int64(r.Mailbox), counted[i].last, d.Octets(r), id, shared, d.ID, r.Own)
+		_, _, err := c.exec("INSERT INTO arrival ("+entryColumns+") VALUES (?, ?, ?, ?, ?, ?)",
+			entryID(int64(r.Mailbox), counted[i].last), d.Octets(r), id, shared, d.ID, r.Own)
 		if err != nil {
 			return err
 		}

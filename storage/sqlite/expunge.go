@@ -27,9 +27,14 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 	j.apply = func(c *conn) error {
 		now := time.Now()
 		removed, j.counted = quota.Usage{}, nil
+		settled, err := settleMaildrop(c, m.id)
+		if err != nil {
+			return err
+		}
+		j.arrivals = -settled
 		for _, r := range seen {
-			_, _, err := c.exec("UPDATE entry SET retrieved = ?4 WHERE maildrop = ?1 AND sequence BETWEEN ?2 AND ?3 AND retrieved IS NULL",
-				m.id, r[0], r[1], now.Unix())
+			_, _, err := c.exec("UPDATE entry SET retrieved = ?3 WHERE id BETWEEN ?1 AND ?2 AND retrieved IS NULL",
+				entryID(m.id, r[0]), entryID(m.id, r[1]), now.Unix())
 			if err != nil {
 				return err
 			}
@@ -74,9 +79,8 @@ FROM mailbox m WHERE id = ?`, maildrop)
 // them; they take their bodies along.
 func putAside(c *conn, maildrop int64, r [2]int64, now time.Time, keep time.Duration) error {
 	_, _, err := c.exec(`INSERT INTO removed (maildrop, octets, body, shared, own, at, until)
-SELECT maildrop, octets, body, shared, own, ?4, ?5 FROM entry
-WHERE maildrop = ?1 AND sequence BETWEEN ?2 AND ?3 ORDER BY sequence`,
-		maildrop, r[0], r[1], now.Unix(), now.Add(keep).Unix())
+SELECT maildrop, octets, body, shared, own, ?3, ?4 FROM entry WHERE id BETWEEN ?1 AND ?2 ORDER BY id`,
+		entryID(maildrop, r[0]), entryID(maildrop, r[1]), now.Unix(), now.Add(keep).Unix())
 	return err
 }
 
@@ -122,21 +126,22 @@ func (m *maildrop) ranges(ctx context.Context, marked []storage.Entry) ([][2]int
 	return ranges, nil
 }
 
-// expungeRange removes the entries of a run of sequences and dooms the bodies
+// expungeRange removes the settled entries of a run of sequences and dooms the bodies
 // that nobody else needs, unless they are kept. The caller adjusts the counters.
 func expungeRange(c *conn, maildrop, from, to int64, keepBodies bool) (quota.Usage, error) {
-	const where = " FROM entry WHERE maildrop = ? AND sequence BETWEEN ? AND ?"
-	row, err := c.first("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, maildrop, from, to)
+	const where = " FROM entry WHERE id BETWEEN ? AND ?"
+	first, last := entryID(maildrop, from), entryID(maildrop, to)
+	row, err := c.first("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, first, last)
 	if err != nil {
 		return quota.Usage{}, err
 	}
 	removed := quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
 	if !keepBodies {
-		if err := doomBodies(c, row[2].(int64) > 0, where, maildrop, from, to); err != nil {
+		if err := doomBodies(c, row[2].(int64) > 0, where, first, last); err != nil {
 			return quota.Usage{}, err
 		}
 	}
-	_, _, err = c.exec("DELETE"+where, maildrop, from, to)
+	_, _, err = c.exec("DELETE"+where, first, last)
 	return removed, err
 }
 

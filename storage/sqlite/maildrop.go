@@ -1,14 +1,11 @@
 package sqlite
 
 import (
-	"cmp"
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
-	"slices"
 
 	"github.com/mattn/go-sqlite3"
 
@@ -25,7 +22,6 @@ type maildrop struct {
 	last    int64 // highest sequence of the snapshot
 	usage   quota.Usage
 	entries []storage.Entry
-	rows    []int64 // of entries, in the table
 	read    bool
 }
 
@@ -60,40 +56,23 @@ func (m *maildrop) Entries(ctx context.Context) ([]storage.Entry, error) {
 		return m.entries, nil
 	}
 	entries := make([]storage.Entry, 0, m.usage.Messages)
-	rows := make([]int64, 0, m.usage.Messages)
 	var usage quota.Usage
 	err := m.store.readers.use(ctx, func(c *conn) error {
-		return c.each("SELECT sequence, octets, uidl, id FROM entry WHERE maildrop = ? AND sequence <= ? ORDER BY sequence",
-			func(row []driver.Value) error {
-				e := storage.Entry{Sequence: row[0].(int64), Octets: row[1].(int64), UIDL: row[2].(string)}
-				entries = append(entries, e)
-				rows = append(rows, row[3].(int64))
-				usage = usage.Add(quota.Usage{Octets: e.Octets, Messages: 1})
-				return nil
-			}, m.id, m.last)
+		return eachEntry(c, m.id, m.last, func(e storage.Entry) {
+			entries = append(entries, e)
+			usage = usage.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+		})
 	})
 	if err != nil {
 		return nil, err
 	}
-	m.entries, m.rows, m.usage, m.read = entries, rows, usage, true
+	m.entries, m.usage, m.read = entries, usage, true
 	return entries, nil
-}
-
-// row is where a message of the snapshot stands in the table of entries, unless
-// it has gone; 0 if the snapshot has not got it.
-func (m *maildrop) row(sequence int64) int64 {
-	i, found := slices.BinarySearchFunc(m.entries, sequence, func(e storage.Entry, sequence int64) int {
-		return cmp.Compare(e.Sequence, sequence)
-	})
-	if !found {
-		return 0
-	}
-	return m.rows[i]
 }
 
 // Message implements storage.Maildrop.
 func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Message, error) {
-	msg := &message{store: m.store, maildrop: m.id, sequence: e.Sequence, row: m.row(e.Sequence)}
+	msg := &message{store: m.store, entry: entryID(m.id, e.Sequence)}
 	// The driver copies a row's content out of SQLite's memory; that copy is
 	// what is counted here.
 	msg.reserved = min(e.Octets, buffers.Max)
@@ -112,9 +91,7 @@ func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Messag
 // Subqueries rather than joins: see roomQuery.
 type message struct {
 	store    *Store
-	maildrop int64
-	sequence int64
-	row      int64 // a new entry may have taken it
+	entry    int64
 	reserved int64
 	head     []byte // prefix and own, then nil
 	data     []byte // the piece that follows the head
@@ -127,7 +104,7 @@ func (m *message) open(ctx context.Context) error {
 		row, err := c.first(`
 SELECT e.own, (SELECT prefix FROM body WHERE id = e.body), (SELECT crc FROM body WHERE id = e.body),
     (SELECT chunks FROM body WHERE id = e.body), (SELECT data FROM body WHERE id = e.body)
-FROM entry e WHERE e.id = ? AND e.maildrop = ? AND e.sequence = ?`, m.row, m.maildrop, m.sequence)
+FROM message e WHERE e.id = ?`, m.entry)
 		switch {
 		case err != nil:
 			return damaged(err)
@@ -156,8 +133,8 @@ FROM entry e WHERE e.id = ? AND e.maildrop = ? AND e.sequence = ?`, m.row, m.mai
 func (m *message) chunk(ctx context.Context) (data []byte, err error) {
 	err = m.store.readers.use(ctx, func(c *conn) error {
 		row, err := c.first(`
-SELECT (SELECT data FROM chunk WHERE id = (e.body << 16 | ?4)), (SELECT crc FROM chunk WHERE id = (e.body << 16 | ?4))
-FROM entry e WHERE e.id = ?1 AND e.maildrop = ?2 AND e.sequence = ?3`, m.row, m.maildrop, m.sequence, m.number)
+SELECT (SELECT data FROM chunk WHERE id = (e.body << 16 | ?2)), (SELECT crc FROM chunk WHERE id = (e.body << 16 | ?2))
+FROM message e WHERE e.id = ?1`, m.entry, m.number)
 		switch {
 		case err != nil:
 			return damaged(err)

@@ -15,7 +15,50 @@ const applicationID = 0x6d61696c
 
 // migrations bring an older database up to date: migrations[i] leads from
 // version i+1 to i+2. schema.sql is always the newest.
-var migrations = []string{}
+var migrations = []string{sortEntries}
+
+// sortEntries puts the entries of a maildrop side by side; they stood in the order
+// of their commits.
+const sortEntries = `
+CREATE TABLE new_maildrop (
+    id       INTEGER PRIMARY KEY CHECK (id < 1 << 23),
+    octets   INTEGER NOT NULL DEFAULT 0,
+    messages INTEGER NOT NULL DEFAULT 0,
+    last     INTEGER NOT NULL DEFAULT 0 CHECK (last < 1 << 40)
+) STRICT;
+INSERT INTO new_maildrop SELECT id, octets, messages, last FROM maildrop ORDER BY id;
+DROP TABLE maildrop;
+ALTER TABLE new_maildrop RENAME TO maildrop;
+CREATE TABLE new_entry (
+    id        INTEGER PRIMARY KEY,
+    octets    INTEGER NOT NULL,
+    body      INTEGER NOT NULL,
+    shared    INTEGER NOT NULL,
+    uidl      TEXT    NOT NULL,
+    own       TEXT    NOT NULL,
+    retrieved INTEGER,
+    maildrop  INTEGER AS (id >> 40) VIRTUAL,
+    sequence  INTEGER AS (id & (1 << 40) - 1) VIRTUAL
+) STRICT;
+INSERT INTO new_entry (id, octets, body, shared, uidl, own, retrieved)
+SELECT maildrop << 40 | sequence, octets, body, shared, uidl, own, retrieved FROM entry ORDER BY maildrop, sequence;
+DROP TABLE entry;
+ALTER TABLE new_entry RENAME TO entry;
+CREATE INDEX entry_retrieved ON entry (maildrop, retrieved) WHERE retrieved IS NOT NULL;
+CREATE TABLE arrival (
+    number INTEGER PRIMARY KEY,
+    id     INTEGER NOT NULL,
+    octets INTEGER NOT NULL,
+    body   INTEGER NOT NULL,
+    shared INTEGER NOT NULL,
+    uidl   TEXT    NOT NULL,
+    own    TEXT    NOT NULL
+) STRICT;
+CREATE VIEW message AS
+SELECT id, octets, body, shared, uidl, own, maildrop, sequence FROM entry
+UNION ALL
+SELECT id, octets, body, shared, uidl, own, id >> 40, id & (1 << 40) - 1 FROM arrival;
+`
 
 // ErrNewer says that a later release wrote the database.
 var ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")

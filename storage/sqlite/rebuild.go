@@ -50,6 +50,13 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	if sound, err := r.sound(); sound || err != nil {
 		return err
 	}
+	version, err := r.from.number("PRAGMA user_version")
+	if err == nil && version != int64(len(migrations)+1) {
+		err = fmt.Errorf("the database is damaged and has schema %d: repair it with the version that wrote it, or restore a backup", version)
+	}
+	if err != nil {
+		return err
+	}
 	for _, kept := range []string{r.damaged(), r.lost()} {
 		if _, err := os.Lstat(kept); err == nil {
 			return fmt.Errorf("%s is there from an earlier repair: %w: move it elsewhere first", kept, fs.ErrExist)
@@ -131,13 +138,9 @@ func (r *rebuild) copyAll() error {
 	if err != nil {
 		return err
 	}
-	version, err := r.from.number("PRAGMA user_version")
-	if err != nil {
-		return err
-	}
 	// The file is of no use until it is whole: it needs no journal.
 	err = r.to.script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
-		size, applicationID, version))
+		size, applicationID, len(migrations)+1))
 	if err != nil {
 		return err
 	}
@@ -173,7 +176,7 @@ func (r *rebuild) copyAll() error {
 			return err
 		}
 	}
-	if lost["entry"] || lost["removed"] {
+	if lost["entry"] || lost["arrival"] || lost["removed"] {
 		if err := r.saveOwnerless(); err != nil {
 			return err
 		}

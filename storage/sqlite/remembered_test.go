@@ -148,8 +148,8 @@ func TestRememberedCounters(t *testing.T) {
 			match, err := h.Lookup(background, a)
 			h.must(err)
 			m := match.Mailbox
-			octets := h.count("SELECT coalesce(sum(octets), 0) FROM entry WHERE maildrop = ?", int64(m.ID))
-			messages := h.count("SELECT count(*) FROM entry WHERE maildrop = ?", int64(m.ID))
+			octets := h.count("SELECT coalesce(sum(octets), 0) FROM message WHERE maildrop = ?", int64(m.ID))
+			messages := h.count("SELECT count(*) FROM message WHERE maildrop = ?", int64(m.ID))
 			if (m.Usage != quota.Usage{Octets: octets, Messages: messages}) {
 				t.Errorf("%s: %v, and the rows say %d octets, %d messages", a, m.Usage, octets, messages)
 			}

@@ -58,11 +58,11 @@ func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit q
 			return err
 		}
 		for _, r := range rows {
-			_, room, err := countIn(c, maildrop, r.octets, limit)
+			now, room, err := countIn(c, maildrop, r.octets, limit)
 			if err != nil || !room {
 				return err
 			}
-			if err := bringBack(c, r.id, newID()); err != nil {
+			if err := bringBack(c, r.id, entryID(maildrop, now.last), newID()); err != nil {
 				return err
 			}
 			restored = restored.Add(quota.Usage{Octets: r.octets, Messages: 1})
@@ -74,10 +74,9 @@ func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit q
 }
 
 // bringBack makes an entry of a row of removed, for which there is room.
-func bringBack(c *conn, id int64, uidl string) error {
-	_, _, err := c.exec(`INSERT INTO entry (maildrop, sequence, octets, body, shared, uidl, own)
-SELECT maildrop, (SELECT last FROM maildrop WHERE id = r.maildrop), octets, body, shared, ?2, own
-FROM removed r WHERE id = ?1`, id, uidl)
+func bringBack(c *conn, id, entry int64, uidl string) error {
+	_, _, err := c.exec(`INSERT INTO arrival (`+entryColumns+`)
+SELECT ?2, octets, body, shared, ?3, own FROM removed WHERE id = ?1`, id, entry, uidl)
 	if err != nil {
 		return err
 	}

@@ -46,26 +46,42 @@ CREATE INDEX target_address ON target (local, domain);
 -- What changes with every delivery, apart from what never does: many rows a
 -- page, so that a batch for many maildrops writes few pages.
 CREATE TABLE maildrop (
-    id       INTEGER PRIMARY KEY,                 -- the mailbox's
+    id       INTEGER PRIMARY KEY CHECK (id < 1 << 23), -- the mailbox's
     octets   INTEGER NOT NULL DEFAULT 0,
     messages INTEGER NOT NULL DEFAULT 0,
-    last     INTEGER NOT NULL DEFAULT 0           -- highest sequence given
+    last     INTEGER NOT NULL DEFAULT 0 CHECK (last < 1 << 40) -- highest sequence given
 ) STRICT;
 
--- Entries stand in append order; see DESIGN.md.
+-- The messages of a maildrop stand side by side, in the order of their sequence.
 CREATE TABLE entry (
-    id        INTEGER PRIMARY KEY,
-    maildrop  INTEGER NOT NULL,
-    sequence  INTEGER NOT NULL,
+    id        INTEGER PRIMARY KEY,                -- maildrop << 40 | sequence
     octets    INTEGER NOT NULL,                   -- prefix + own + body
     body      INTEGER NOT NULL,
     shared    INTEGER NOT NULL,                   -- 1: counted in share
     uidl      TEXT    NOT NULL,
     own       TEXT    NOT NULL,
-    retrieved INTEGER                             -- when; NULL: not, or not noted
+    retrieved INTEGER,                            -- when; NULL: not, or not noted
+    maildrop  INTEGER AS (id >> 40) VIRTUAL,
+    sequence  INTEGER AS (id & (1 << 40) - 1) VIRTUAL
 ) STRICT;
-CREATE UNIQUE INDEX entry_maildrop ON entry (maildrop, sequence);
 CREATE INDEX entry_retrieved ON entry (maildrop, retrieved) WHERE retrieved IS NOT NULL;
+
+-- Entries in the order of their commits, until they are settled; see arrivals.go.
+CREATE TABLE arrival (
+    number INTEGER PRIMARY KEY,
+    id     INTEGER NOT NULL,                      -- the entry's
+    octets INTEGER NOT NULL,
+    body   INTEGER NOT NULL,
+    shared INTEGER NOT NULL,
+    uidl   TEXT    NOT NULL,
+    own    TEXT    NOT NULL
+) STRICT;
+
+-- All entries.
+CREATE VIEW message AS
+SELECT id, octets, body, shared, uidl, own, maildrop, sequence FROM entry
+UNION ALL
+SELECT id, octets, body, shared, uidl, own, id >> 40, id & (1 << 40) - 1 FROM arrival;
 
 -- Entries that were deleted and can be brought back, outside the counters.
 CREATE TABLE removed (

@@ -59,6 +59,15 @@ func (s *space) walPages() int64 {
 	return min(maxWALPages, max(1, s.reserve/2/pageSize))
 }
 
+// sliceSettle is how many arrivals are settled in one batch: each may write a page,
+// and a batch must find room where the reserve stands.
+func (s *space) sliceSettle() int64 {
+	if s.reserve == 0 {
+		return sliceSettle
+	}
+	return min(sliceSettle, max(1, s.reserve/8/pageSize))
+}
+
 // check returns ErrNoSpace while no mail should be accepted: less than the
 // minimum is free, the reserve and free pages inside the database counted in,
 // or the reserve is gone and there is no room for it.

@@ -31,16 +31,19 @@ func (m *committer) tidy(bodies int64) {
 	}
 }
 
-// pressed reports whether freeing cannot wait for a rest.
+// pressed reports whether upkeep cannot wait for a rest.
 func (m *committer) pressed() bool {
-	return m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
+	if m.upkeep == nil || m.damaged.Load() {
+		return false
+	}
+	return m.arrived > maxArrivals || m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
 }
 
 // free runs one slice of upkeep by itself.
 func (m *committer) free() {
 	more := false
 	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
-	j.apply = func(*conn) (err error) { more, err = m.slice(); return err }
+	j.apply = func(*conn) (err error) { more, err = m.slice(true); return err }
 	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
 	m.commit([]*job{j})
 	if err := <-j.done; err == nil && more {
@@ -48,18 +51,38 @@ func (m *committer) free() {
 	}
 }
 
-// slice frees some of what waits for it in the open transaction.
-func (m *committer) slice() (more bool, err error) {
-	more, err = m.upkeep(m.conn)
+// slice does some of what waits in the open transaction: where too many arrivals
+// wait, or any at a rest, it settles those; otherwise it frees.
+func (m *committer) slice(resting bool) (more bool, err error) {
+	settled := false
+	if resting || m.arrived > maxArrivals {
+		settled, err = m.settle()
+	}
+	if !settled && err == nil {
+		more, err = m.upkeep(m.conn)
+		left := int64(0)
+		if more {
+			left = max(0, m.backlog.Load()-sliceBodies)
+		}
+		m.backlog.Store(left)
+	}
 	if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
-		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where removed mail stands, which is not freed until a restart: mailsrv check names the messages that are lost, mailsrv check --repair mends what it can reach, a backup has the rest", logs.Error, err)
+		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where mail is removed or settled, which is not done until a restart: mailsrv check names the messages that are lost, mailsrv check --repair saves what can be read, a backup has the rest", logs.Error, err)
 	}
-	left := int64(0)
-	if more {
-		left = max(0, m.backlog.Load()-sliceBodies)
+	return more || settled, err
+}
+
+// settle settles some arrivals, going round the maildrops, and reports whether
+// there were any.
+func (m *committer) settle() (settled bool, err error) {
+	least := m.space.sliceSettle()
+	m.arrived = max(0, m.arrived-least) // should it fail, others are waited for
+	next, err := settle(m.conn, m.settled, least)
+	if err == nil && next == 0 && m.settled > 0 {
+		next, err = settle(m.conn, 0, least)
 	}
-	m.backlog.Store(left)
-	return more, err
+	m.settled = next
+	return next > 0, err
 }
 
 // upkeep frees one slice inside an open transaction and reports whether there
@@ -78,8 +101,11 @@ func upkeep(c *conn) (more bool, err error) {
 // emptyOrphan removes some entries of a removed mailbox's maildrop, then what it
 // had put aside, and the orphan itself with the last.
 func emptyOrphan(c *conn, maildrop int64) error {
-	to, err := c.number("SELECT max(sequence) FROM (SELECT sequence FROM entry WHERE maildrop = ? ORDER BY sequence LIMIT ?)",
-		maildrop, int64(sliceEntries))
+	if _, err := settleMaildrop(c, maildrop); err != nil {
+		return err
+	}
+	to, err := c.number("SELECT max(sequence) FROM (SELECT sequence FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
+		entryID(maildrop, 0), entryID(maildrop+1, 0)-1, int64(sliceEntries))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,114 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+
+	"mailsrv/storage"
+)
+
+// Entries arrive in the order of their commits, and are settled later, many at
+// once, where those of their maildrop stand: each for itself would write a page of
+// its own. What is settled is all of a maildrop, so its arrivals are always newer
+// than its settled entries.
+
+// Bounds of arrivals. The more wait, the more of them go to one page; each login
+// looks through those that wait.
+const (
+	maxArrivals = 2048            // settled beside deliveries when more wait
+	sliceSettle = maxArrivals / 4 // in one batch, each may write a page
+)
+
+// sequenceBits are those of an entry's id that hold its sequence; the maildrop's
+// id is above them.
+const sequenceBits = 40
+
+// entryID is the id of a message's entry.
+func entryID(maildrop, sequence int64) int64 { return maildrop<<sequenceBits | sequence }
+
+func maildropOf(id int64) int64 { return id >> sequenceBits }
+
+func sequenceOf(id int64) int64 { return id & (1<<sequenceBits - 1) }
+
+// entryColumns are what an arrival and a settled entry have in common.
+const entryColumns = "id, octets, body, shared, uidl, own"
+
+// settle settles at least so many arrivals, if they are there, of the maildrops
+// behind an id, and returns the id behind which to go on; 0: there were none.
+func settle(c *conn, behind, least int64) (id int64, err error) {
+	last, err := c.number("SELECT max(id) FROM (SELECT id FROM arrival WHERE id > ? ORDER BY id LIMIT ?)", behind, least)
+	if err != nil || last == 0 {
+		return 0, err
+	}
+	last = entryID(maildropOf(last)+1, 0) - 1
+	_, err = settleBetween(c, behind+1, last)
+	return last, err
+}
+
+// settleBetween settles the arrivals whose ids are from first to last, and returns
+// how many that were.
+func settleBetween(c *conn, first, last int64) (moved int64, err error) {
+	const where = " FROM arrival WHERE id BETWEEN ? AND ?"
+	moved, _, err = c.exec("INSERT INTO entry ("+entryColumns+") SELECT "+entryColumns+where+" ORDER BY id", first, last)
+	if err != nil || moved == 0 {
+		return 0, err
+	}
+	_, _, err = c.exec("DELETE"+where, first, last)
+	return moved, err
+}
+
+// settleAll settles what waits, for a repair, whose remedies know settled entries.
+func (s *Store) settleAll(ctx context.Context) error {
+	behind, more := int64(0), true
+	for more {
+		err := s.writer.change(ctx, func(c *conn, _ func(error)) error {
+			next, err := settle(c, behind, sliceSettle)
+			behind, more = next, next > 0
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleMaildrop settles the arrivals of one maildrop.
+func settleMaildrop(c *conn, maildrop int64) (moved int64, err error) {
+	return settleBetween(c, entryID(maildrop, 0), entryID(maildrop+1, 0)-1)
+}
+
+// eachEntry calls f with the entries of a maildrop up to a sequence, in their order.
+// The arrivals are read first: what is settled meanwhile is met twice, not missed.
+func eachEntry(c *conn, maildrop, last int64, f func(storage.Entry)) error {
+	var arrived []storage.Entry
+	collect := func(row []driver.Value) error {
+		arrived = append(arrived, scanEntry(row))
+		return nil
+	}
+	const where = " WHERE id BETWEEN ? AND ? ORDER BY "
+	from, to := entryID(maildrop, 0), entryID(maildrop, last)
+	if err := c.each("SELECT id, octets, uidl FROM arrival"+where+"number", collect, from, to); err != nil {
+		return err
+	}
+	newest := int64(0)
+	err := c.each("SELECT id, octets, uidl FROM entry"+where+"id", func(row []driver.Value) error {
+		e := scanEntry(row)
+		newest = e.Sequence
+		f(e)
+		return nil
+	}, from, to)
+	if err != nil {
+		return err
+	}
+	for _, e := range arrived {
+		if e.Sequence > newest {
+			f(e)
+		}
+	}
+	return nil
+}
+
+func scanEntry(row []driver.Value) storage.Entry {
+	return storage.Entry{Sequence: sequenceOf(row[0].(int64)), Octets: row[1].(int64), UIDL: row[2].(string)}
+}
