@@ -135,6 +135,9 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 	group.Wait()
+	if err := s.settleAll(background); err != nil {
+		b.Fatal(err)
+	}
 	for b.Loop() {
 		d, _ := s.OpenMaildrop(background, ids[0])
 		if entries, err := d.Entries(background); err != nil || len(entries) != 20000 {
