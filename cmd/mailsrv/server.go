@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -153,7 +154,7 @@ func (s *server) reload() {
 	}
 	if err == nil {
 		s.logger.Info(logs.Reload, logs.Config, next.File, logs.Changed, strings.Join(applied, ", "),
-			logs.Expires, s.certificate.Expires())
+			logs.Expires, s.certificate.Expires(), logs.Goroutines, runtime.NumGoroutine())
 	}
 }
 

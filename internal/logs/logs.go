@@ -54,6 +54,9 @@ const (
 	Changed  = "changed" // keys that a reload applied
 	File     = "file"
 	Expires  = "expires" // the certificate in use
+	// Goroutines is how many the process has: with nobody connected always about as
+	// many, or one has no owner that ends it.
+	Goroutines = "goroutines"
 )
 
 // New returns a logger that writes lines in format "text" or "json" at or above

@@ -75,7 +75,8 @@ func (s *server) isBackTo(idle measures) bool {
 	now := s.measure()
 	var staged int
 	s.ask("SELECT (SELECT count(*) FROM transfer) + (SELECT count(*) FROM doomed)", &staged)
-	return staged == 0 && now["descriptors"] <= idle["descriptors"]+slack["descriptors"] &&
+	return staged == 0 && now["goroutines"] <= idle["goroutines"]+slack["goroutines"] &&
+		now["descriptors"] <= idle["descriptors"]+slack["descriptors"] &&
 		now["threads"] <= idle["threads"]+2*slack["threads"] && now["memory"] <= idle["memory"]+4*slack["memory"]
 }
 

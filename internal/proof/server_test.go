@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -53,6 +54,7 @@ type server struct {
 	mu   sync.Mutex
 	tail []string // the log's last lines
 	odd  []string // the last ones above level INFO
+	told []int    // goroutines, as each reload says
 }
 
 // newServer writes a configuration for a data directory; more are further lines
@@ -179,6 +181,10 @@ func (s *server) note(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tail = keepLast(s.tail, line, 15)
+	if m := reloaded.FindStringSubmatch(line); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		s.told = append(s.told, n)
+	}
 	if !strings.Contains(line, "level=INFO") {
 		s.odd = keepLast(s.odd, line, 40)
 	}
