@@ -22,9 +22,9 @@ func TestVerdicts(t *testing.T) {
 		{times("", 24.9, 25, 33), "**missed**"},
 		{times("", 25, 25, 33), "owed"},
 		{times("", 40, 25, 33), "proud"},
-		{cost(0.16, 0.15, 0.11), "**missed**"},
-		{cost(0.15, 0.15, 0.11), "owed"},
-		{cost(0.10, 0.15, 0.11), "proud"},
+		{cost(0.32, 0.15, 0.11, "sink", 0.062, 0.031), "**missed**"},
+		{cost(0.15, 0.15, 0.11, "sink", 0.031, 0.031), "owed"},
+		{cost(0.20, 0.15, 0.11, "sink", 0.062, 0.031), "proud"},
 	} {
 		if got := test.claim.verdict(); got != test.want {
 			t.Errorf("%v: %s", test.claim, got)

@@ -16,8 +16,11 @@ func times(of string, measured, owed, proud float64) claim {
 	return claim{what: "times " + of, measured: measured, owed: owed, proud: proud, format: "%.2f"}
 }
 
-func cost(measured, owed, proud float64) claim {
-	return claim{what: "CPU an operation", measured: measured, owed: owed, proud: proud, less: true, format: "%.3f ms"}
+// cost is a processor time, in ms, owed on a machine where the same work takes
+// another program a known time: it is scaled by what that takes in the same run.
+func cost(measured, owed, proud float64, other string, takes, known float64) claim {
+	what := fmt.Sprintf("CPU an operation, where %s takes %.3g ms", other, known)
+	return claim{what: what, measured: measured * known / takes, owed: owed, proud: proud, less: true, format: "%.3f ms"}
 }
 
 func atMost(what, format string, measured, owed, proud float64) claim {

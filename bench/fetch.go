@@ -79,7 +79,7 @@ func login(ctx context.Context, b *bench) (*outcome, error) {
 		return nil, err
 	}
 	o.claim(times("Dovecot's rate", o.of(mailsrv, rate)/o.of(postfix, rate), 5, 6))
-	o.claim(cost(o.of(mailsrv, cpu), 0.17, 0.13))
+	o.claim(cost(o.of(mailsrv, cpu), 0.17, 0.13, "Dovecot", o.of(postfix, cpu), 1.36))
 	return o, nil
 }
 

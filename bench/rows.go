@@ -20,7 +20,7 @@ var rows = []row{
 		[]string{mailsrv, postfix, discard, sink, appendOne, appendSixteen},
 		func(o *outcome) {
 			o.claim(times("Postfix+Dovecot's delivered rate", o.of(mailsrv, rate)/o.of(postfix, rate), 25, 33))
-			o.claim(cost(o.of(mailsrv, cpu), 0.15, 0.11))
+			o.claim(cost(o.of(mailsrv, cpu), 0.15, 0.11, sink, o.of(sink, cpu), 0.031))
 			o.claim(times("smtp-sink's rate", o.of(mailsrv, rate)/o.of(sink, rate), 1./4, 1./3))
 		})},
 	{"smtp-1", "receive", "the same, 1 connection", receiveRow(small,
