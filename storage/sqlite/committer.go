@@ -5,52 +5,19 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-sqlite3"
 
-	"mailsrv/internal/buffers"
 	"mailsrv/storage"
 )
 
-// Bounds of one batch.
-const (
-	maxBatch       = 512         // jobs
-	maxBatchOctets = 16 << 20    // content; less where the reserve is small
-	maxBatchStaged = 1 << 20     // that of unfinished transfers, after all complete deliveries
-	busyLimit      = time.Minute // how long the lock of another process is waited for
-)
+// busyLimit is how long the lock of another process is waited for.
+const busyLimit = time.Minute
 
 // lookEvery is how often a server looks for work that nobody asks for.
 const lookEvery = 5 * time.Second
-
-// errClosed answers what comes after Close.
-var errClosed = errors.New("the store is closed")
-
-// job is one change. apply runs inside a transaction that other jobs share; it
-// may run twice, the second time alone. A refusal leaves every row as it was
-// and is told through outcome; an error of apply rolls the transaction back.
-type job struct {
-	apply    func(*conn) error
-	outcome  error      // set by apply; nil: done
-	octets   int64      // of content
-	staged   bool       // of an unfinished transfer: may wait for deliveries
-	frees    bool       // removes mail: may use the space reserved for that
-	again    bool       // nobody waits for it: what fails is tried again later
-	arrivals int64      // how many it adds
-	narrow   bool       // changes no more of what is remembered than counted says
-	counted  []counters // as they are after apply, of the maildrops it changed
-	state    atomic.Int32
-	done     chan error
-}
-
-const (
-	jobWaiting int32 = iota
-	jobTaken
-	jobWithdrawn
-)
 
 // committer owns the one connection that writes. It takes whatever waits, at
 // once, without a timer: while one batch is being synced the next one gathers.
@@ -67,12 +34,7 @@ type committer struct {
 	failed []*job // to be tried again
 	wrote  bool   // something was committed; to be read once it is closed
 
-	mu     sync.Mutex
-	queue  []*job // complete changes
-	staged []*job // chunks of unfinished transfers
-	closed bool
-
-	wake     chan struct{}
+	queue    *queue
 	look     *time.Ticker // of lookEvery
 	rest     *time.Timer  // of restBefore
 	finished chan struct{}
@@ -90,7 +52,7 @@ type committer struct {
 func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
 	m := &committer{
 		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
-		wake: make(chan struct{}, 1), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
+		queue: newQueue(), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
 		finished: make(chan struct{}),
 	}
 	m.remembered = newRemembered(m.doubt)
@@ -104,10 +66,7 @@ func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger,
 
 // close commits what waits and ends the goroutine.
 func (m *committer) close() error {
-	m.mu.Lock()
-	m.closed = true
-	m.mu.Unlock()
-	m.signal()
+	m.queue.close()
 	<-m.finished
 	if m.checkpointer != nil {
 		m.checkpointer.close()
@@ -116,13 +75,6 @@ func (m *committer) close() error {
 		return nil
 	}
 	return m.conn.Close()
-}
-
-func (m *committer) signal() {
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
 }
 
 // do commits one change and returns its outcome. ctx takes it back only while
@@ -155,25 +107,13 @@ func (m *committer) submit(j *job) error {
 		return storage.ErrReadOnly
 	}
 	j.done = make(chan error, 1)
-	m.mu.Lock()
-	if m.closed {
-		m.mu.Unlock()
-		return errClosed
-	}
-	if j.staged {
-		m.staged = append(m.staged, j)
-	} else {
-		m.queue = append(m.queue, j)
-	}
-	m.mu.Unlock()
-	m.signal()
-	return nil
+	return m.queue.add(j)
 }
 
 // doubt asks whether another process has changed the database.
 func (m *committer) doubt() {
 	if !m.doubted.Swap(true) {
-		m.signal()
+		m.queue.signal()
 	}
 }
 
@@ -187,9 +127,7 @@ func (m *committer) run() {
 			m.lookAfter()
 		default:
 		}
-		m.mu.Lock()
-		waiting, closed := len(m.queue)+len(m.staged) > 0, m.closed
-		m.mu.Unlock()
+		waiting, closed := m.queue.state()
 		switch {
 		case waiting:
 			resting = false
@@ -203,7 +141,7 @@ func (m *committer) run() {
 			m.free()
 		default:
 			select {
-			case <-m.wake:
+			case <-m.queue.wake:
 			case <-m.rest.C:
 				resting = true
 			case <-m.look.C:
@@ -222,10 +160,8 @@ func (m *committer) lookAfter() {
 	m.idleWork.Store(!m.damaged.Load())
 	for _, j := range m.failed {
 		j.state.Store(jobWaiting)
+		m.queue.add(j) // once closed, the next start does it
 	}
-	m.mu.Lock()
-	m.queue = append(m.queue, m.failed...)
-	m.mu.Unlock()
 	m.failed = nil
 	if m.space.check() != nil {
 		m.checkpoint()
@@ -235,10 +171,10 @@ func (m *committer) lookAfter() {
 // commitWaiting opens a transaction, then takes what waits by that time.
 func (m *committer) commitWaiting() {
 	if err := m.begin(); err != nil {
-		m.answer(m.take(), err)
+		m.answer(m.queue.take(m.space.batchOctets()), err)
 		return
 	}
-	m.finish(m.take())
+	m.finish(m.queue.take(m.space.batchOctets()))
 	m.tendLog()
 }
 
@@ -297,39 +233,6 @@ func (m *committer) assure() {
 	if version, err := m.conn.number("PRAGMA data_version"); err == nil {
 		m.remembered.renew(since, version)
 	}
-}
-
-// take empties the queue into a batch.
-func (m *committer) take() []*job {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var batch []*job
-	// What a batch adds to the write-ahead log must, beside what may be in there
-	// already, find room where the reserve stands.
-	octets := int64(maxBatchOctets)
-	if m.space.reserve > 0 {
-		octets = min(octets, m.space.reserve/8)
-	}
-	m.queue = takeFrom(m.queue, &batch, maxBatch-1, &octets)
-	octets = max(min(octets, maxBatchStaged), buffers.Max) // a chunk at least: nobody starves
-	m.staged = takeFrom(m.staged, &batch, maxBatch, &octets)
-	return batch
-}
-
-// takeFrom moves jobs to the batch until it has count jobs or the octets are used
-// up, and returns the rest. A batch of nothing else takes any job.
-func takeFrom(from []*job, batch *[]*job, count int, octets *int64) []*job {
-	for i, j := range from {
-		if len(*batch) >= count || len(*batch) > 0 && j.octets > *octets {
-			return append(from[:0], from[i:]...)
-		}
-		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
-			*batch = append(*batch, j)
-			*octets -= j.octets
-		}
-		from[i] = nil
-	}
-	return from[:0]
 }
 
 // finish applies the batch in the open transaction, commits, and answers. When

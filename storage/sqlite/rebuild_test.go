@@ -164,47 +164,46 @@ func TestRebuildAroundAnyPage(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	tried, shrunk := 0, 0
 	for page := 1; page < pages; page++ { // without the first no file is a database
-		for _, noise := range []bool{false, true} {
-			if page%8 > 0 && bytes.Count(sound[page*pageSize:(page+1)*pageSize], []byte("long")) > 100 {
-				continue // as its neighbours
-			}
-			h.dir = t.TempDir()
-			octets := append([]byte(nil), sound...)
-			clear(octets[page*pageSize : (page+1)*pageSize])
-			if noise {
-				for i := range pageSize {
-					octets[page*pageSize+i] = byte(random.Uint32())
-				}
-			}
-			h.must(os.WriteFile(filepath.Join(h.dir, "mailsrv.db"), octets, 0o600))
-			before := map[string]bool{}
-			func() {
-				s, err := Open(background, h.dir, Options{})
-				if err != nil {
-					return
-				}
-				h.Store = s
-				defer h.Close()
-				if drop, err := h.OpenMaildrop(background, h.look); err == nil {
-					if _, err := drop.Entries(background); err == nil {
-						before = h.whole()
-					}
-				}
-			}()
-			h.rebuild()
-			after := h.whole()
-			for uidl := range before {
-				if !after[uidl] {
-					t.Errorf("page %d, noise %t: %s could be read before the repair", page, noise, uidl)
-				}
-			}
-			tried++
-			if len(after) < 140 {
-				shrunk++
-			}
-			h.must(h.Close())
-			h.Store = nil
+		if page%8 > 0 && bytes.Count(sound[page*pageSize:(page+1)*pageSize], []byte("long")) > 100 {
+			continue // as its neighbours
 		}
+		noise := page%2 > 0
+		h.dir = t.TempDir()
+		octets := append([]byte(nil), sound...)
+		clear(octets[page*pageSize : (page+1)*pageSize])
+		if noise {
+			for i := range pageSize {
+				octets[page*pageSize+i] = byte(random.Uint32())
+			}
+		}
+		h.must(os.WriteFile(filepath.Join(h.dir, "mailsrv.db"), octets, 0o600))
+		before := map[string]bool{}
+		func() {
+			s, err := Open(background, h.dir, Options{})
+			if err != nil {
+				return
+			}
+			h.Store = s
+			defer h.Close()
+			if drop, err := h.OpenMaildrop(background, h.look); err == nil {
+				if _, err := drop.Entries(background); err == nil {
+					before = h.whole()
+				}
+			}
+		}()
+		h.rebuild()
+		after := h.whole()
+		for uidl := range before {
+			if !after[uidl] {
+				t.Errorf("page %d, noise %t: %s could be read before the repair", page, noise, uidl)
+			}
+		}
+		tried++
+		if len(after) < 140 {
+			shrunk++
+		}
+		h.must(h.Close())
+		h.Store = nil
 	}
 	t.Logf("%d damages, %d of them cost messages", tried, shrunk)
 	if shrunk == 0 || shrunk == tried {

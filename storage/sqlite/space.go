@@ -59,6 +59,16 @@ func (s *space) walPages() int64 {
 	return min(maxWALPages, max(1, s.reserve/2/pageSize))
 }
 
+// batchOctets is how much content one batch may bring. What it adds to the
+// write-ahead log must, beside what may be in there already, find room where the
+// reserve stands.
+func (s *space) batchOctets() int64 {
+	if s.reserve == 0 {
+		return maxBatchOctets
+	}
+	return min(maxBatchOctets, s.reserve/8)
+}
+
 // sliceSettle is how many arrivals are settled in one batch: each may write a page,
 // and a batch must find room where the reserve stands.
 func (s *space) sliceSettle() int64 {

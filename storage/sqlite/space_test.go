@@ -36,17 +36,17 @@ func TestLogIsShorterThanTheReserve(t *testing.T) {
 // One batch must not bring more into the log than the reserve has room for, and
 // long messages go on in small batches too.
 func TestBatchIsSmallerThanTheReserve(t *testing.T) {
-	m := &committer{space: &space{reserve: 16 << 20}}
+	q := newQueue()
 	for range 20 {
-		m.queue = append(m.queue, &job{octets: buffers.Max})
-		m.staged = append(m.staged, &job{octets: buffers.Max, staged: true})
+		q.add(&job{octets: buffers.Max})
+		q.add(&job{octets: buffers.Max, staged: true})
 	}
 	var octets int64
-	for _, j := range m.take() {
+	for _, j := range q.take((&space{reserve: 16 << 20}).batchOctets()) {
 		octets += j.octets
 	}
-	if want := int64(2<<20 + buffers.Max); octets != want || len(m.queue) != 12 || len(m.staged) != 19 {
-		t.Errorf("%d octets, want %d; %d deliveries and %d chunks wait", octets, want, len(m.queue), len(m.staged))
+	if want := int64(2<<20 + buffers.Max); octets != want || len(q.jobs) != 12 || len(q.staged) != 19 {
+		t.Errorf("%d octets, want %d; %d deliveries and %d chunks wait", octets, want, len(q.jobs), len(q.staged))
 	}
 }
 

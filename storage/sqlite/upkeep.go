@@ -27,7 +27,7 @@ const (
 func (m *committer) tidy(bodies int64) {
 	m.backlog.Add(bodies)
 	if m.upkeep != nil && !m.damaged.Load() && !m.idleWork.Swap(true) {
-		m.signal()
+		m.queue.signal()
 	}
 }
 
