@@ -164,7 +164,7 @@ func verify(ctx context.Context, path string, report func(string)) error {
 	if err := isOurs(path); err != nil {
 		return err
 	}
-	s, err := Open(ctx, filepath.Dir(path), Options{Path: path, NoBackup: true})
+	s, err := Open(ctx, filepath.Dir(path), Options{Path: path, NoBackup: true, held: true})
 	if err != nil {
 		return err
 	}

@@ -114,6 +114,12 @@ func firstStore(t *testing.T) (dir string) {
 // A store of the first release keeps every message, UIDL, counter and mark.
 func TestUpgradeFromTheFirstSchema(t *testing.T) {
 	h := &house{t: t, dir: firstStore(t)}
+	older, err := lockStore(h.dir, filepath.Join(h.dir, "mailsrv.db"))
+	h.must(err)
+	if _, err := Open(background, h.dir, Options{}); !errors.Is(err, ErrLocked) {
+		t.Errorf("a command beside an older server: %v", err)
+	}
+	older.release()
 	h.open(Options{Server: true})
 	defer h.Close()
 	if found, _ := h.findings(false); len(found) > 0 {

@@ -57,6 +57,8 @@ type Options struct {
 	Buffers *buffers.Pool
 	// Logger hears of the store's condition; nil discards.
 	Logger *slog.Logger
+
+	held bool // the caller holds the locks on the data directory
 }
 
 // path is where the database is.
@@ -70,6 +72,7 @@ func (o Options) path(dir string) (string, error) {
 // Store is the store on SQLite. All methods may be called at once.
 type Store struct {
 	options Options
+	dir     string
 	path    string
 	buffers *buffers.Pool
 	logger  *slog.Logger
@@ -94,7 +97,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{options: o, path: path, buffers: o.Buffers, logger: o.Logger}
+	s := &Store{options: o, dir: dir, path: path, buffers: o.Buffers, logger: o.Logger}
 	if s.buffers == nil {
 		s.buffers = buffers.NewPool(16<<20, 30*time.Second)
 	}
@@ -105,6 +108,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		if s.locks, err = lockStore(dir, path); err != nil {
 			return nil, err
 		}
+		s.options.held = true
 	}
 	shared, err := lockDatabase(path, unix.LOCK_SH)
 	if err != nil {
@@ -156,10 +160,19 @@ func (s *Store) open() error {
 // smallStore is the size up to which an upgrade makes its own backup.
 const smallStore = 1 << 30
 
-// beforeUpgrade returns what is done before an older schema is changed: a small
-// store is copied beside itself, a large one is the administrator's to copy.
+// beforeUpgrade returns what is done before an older schema is changed: a server
+// of the older version must not be running, a small store is copied beside itself, a
+// large one is the administrator's to copy.
 func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 	return func(version int64) error {
+		if !s.options.held {
+			held, err := lockStore(s.dir, s.path)
+			if err != nil {
+				return fmt.Errorf("the store has schema %d and must be upgraded, which waits until its server is stopped: %w", version, err)
+			}
+			s.locks = append(s.locks, held...) // until it is closed: no older server begins meanwhile
+			s.options.held = true
+		}
 		if s.options.NoBackup {
 			return nil
 		}
