@@ -17,8 +17,9 @@ import (
 // Bounds of arrivals. The more wait, the more of them go to one page; each login
 // looks through those that wait.
 const (
-	maxArrivals = 2048            // settled beside deliveries when more wait
-	sliceSettle = maxArrivals / 4 // in one batch, each may write a page
+	maxArrivals      = 2048            // settled beside deliveries when more wait
+	sliceSettle      = maxArrivals / 4 // in one batch, beside as many as it brings
+	maxBatchArrivals = maxArrivals     // that one batch brings, unless one message has more recipients
 )
 
 // sequenceBits are those of an entry's id that hold its sequence; the maildrop's
@@ -36,15 +37,16 @@ func sequenceOf(id int64) int64 { return id & (1<<sequenceBits - 1) }
 const entryColumns = "id, octets, body, shared, uidl, own"
 
 // settle settles at least so many arrivals, if they are there, of the maildrops
-// behind an id, and returns the id behind which to go on; 0: there were none.
-func settle(c *conn, behind, least int64) (id int64, err error) {
-	last, err := c.number("SELECT max(id) FROM (SELECT id FROM arrival WHERE id > ? ORDER BY id LIMIT ?)", behind, least)
+// behind an id. It returns how many that were and the id behind which to go on; 0:
+// there were none.
+func settle(c *conn, behind, least int64) (moved, last int64, err error) {
+	last, err = c.number("SELECT max(id) FROM (SELECT id FROM arrival WHERE id > ? ORDER BY id LIMIT ?)", behind, least)
 	if err != nil || last == 0 {
-		return 0, err
+		return 0, 0, err
 	}
 	last = entryID(maildropOf(last)+1, 0) - 1
-	_, err = settleBetween(c, behind+1, last)
-	return last, err
+	moved, err = settleBetween(c, behind+1, last)
+	return moved, last, err
 }
 
 // settleBetween settles the arrivals whose ids are from first to last, and returns
@@ -61,18 +63,17 @@ func settleBetween(c *conn, first, last int64) (moved int64, err error) {
 
 // settleAll settles what waits, for a repair, whose remedies know settled entries.
 func (s *Store) settleAll(ctx context.Context) error {
-	behind, more := int64(0), true
-	for more {
-		err := s.writer.change(ctx, func(c *conn, _ func(error)) error {
-			next, err := settle(c, behind, sliceSettle)
-			behind, more = next, next > 0
+	for behind := int64(0); ; {
+		next := int64(0)
+		err := s.writer.change(ctx, func(c *conn, _ func(error)) (err error) {
+			_, next, err = settle(c, behind, sliceSettle)
 			return err
 		})
-		if err != nil {
+		if err != nil || next == 0 {
 			return err
 		}
+		behind = next
 	}
-	return nil
 }
 
 // settleMaildrop settles the arrivals of one maildrop.

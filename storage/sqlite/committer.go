@@ -44,16 +44,17 @@ type committer struct {
 	damaged  atomic.Bool                        // upkeep met a damaged page: it would again
 	arrived  int64                              // arrivals that wait to be settled
 	settled  int64                              // the id up to which this round has settled them
+	moved    int64                              // arrivals that the open transaction settles
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
 }
 
-func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error)) *committer {
+func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error), arrived int64) *committer {
 	m := &committer{
 		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
 		queue: newQueue(), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
-		finished: make(chan struct{}),
+		finished: make(chan struct{}), arrived: arrived,
 	}
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
@@ -296,15 +297,20 @@ func (m *committer) explain(err error) error {
 // applyAndCommit works inside the open transaction and always ends it. free has it
 // free a slice as well, whose failure is the batch's.
 func (m *committer) applyAndCommit(batch []*job, free bool) error {
+	brought := int64(0)
+	m.moved = 0
 	for _, j := range batch {
 		j.outcome = nil
 		if err := j.apply(m.conn); err != nil {
 			m.rollback(err)
 			return err
 		}
+		if j.outcome == nil {
+			brought += j.arrivals
+		}
 	}
 	if free {
-		more, err := m.slice(false)
+		more, err := m.slice(false, max(0, brought))
 		if err != nil {
 			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)
@@ -319,11 +325,7 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 		return err
 	}
 	m.wrote = true
-	for _, j := range batch {
-		if j.outcome == nil {
-			m.arrived += j.arrivals
-		}
-	}
+	m.arrived = max(0, m.arrived+brought-m.moved)
 	m.recall(batch)
 	return nil
 }

@@ -89,7 +89,7 @@ func (h *house) tamper(statement string) {
 	h.must(err)
 	defer c.Close()
 	h.must(c.script("PRAGMA foreign_keys = OFF"))
-	_, err = settle(c, 0, maxArrivals)
+	_, _, err = settle(c, 0, maxArrivals)
 	h.must(err)
 	h.must(c.script(statement))
 }

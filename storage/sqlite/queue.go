@@ -97,22 +97,24 @@ func (q *queue) take(octets int64) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var batch []*job
-	q.jobs = takeFrom(q.jobs, &batch, maxBatch-1, &octets)
+	arrivals := int64(maxBatchArrivals)
+	q.jobs = takeFrom(q.jobs, &batch, maxBatch-1, &octets, &arrivals)
 	octets = max(min(octets, maxBatchStaged), buffers.Max) // a chunk at least: nobody starves
-	q.staged = takeFrom(q.staged, &batch, maxBatch, &octets)
+	q.staged = takeFrom(q.staged, &batch, maxBatch, &octets, &arrivals)
 	return batch
 }
 
-// takeFrom moves jobs to the batch until it has count jobs or the octets are used
-// up, and returns the rest. A batch of nothing else takes any job.
-func takeFrom(from []*job, batch *[]*job, count int, octets *int64) []*job {
+// takeFrom moves jobs to the batch until it has count jobs, or the octets or the
+// arrivals are used up, and returns the rest. A batch of nothing else takes any job.
+func takeFrom(from []*job, batch *[]*job, count int, octets, arrivals *int64) []*job {
 	for i, j := range from {
-		if len(*batch) >= count || len(*batch) > 0 && j.octets > *octets {
+		if len(*batch) >= count || len(*batch) > 0 && (j.octets > *octets || j.arrivals > *arrivals) {
 			return append(from[:0], from[i:]...)
 		}
 		if j.state.CompareAndSwap(jobWaiting, jobTaken) {
 			*batch = append(*batch, j)
 			*octets -= j.octets
+			*arrivals -= j.arrivals
 		}
 		from[i] = nil
 	}

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 
 	"mailsrv/internal/buffers"
@@ -150,7 +151,12 @@ func (s *Store) open() error {
 		s.space.check()
 		work = upkeep
 	}
-	s.writer = newCommitter(s.database, c, s.space, s.logger, work)
+	arrived, err := c.number("SELECT count(*) FROM arrival")
+	if err != nil && !is(err, sqlite3.ErrCorrupt) { // which costs no more than it must
+		c.Close()
+		return fmt.Errorf("%s: %w", s.path, err)
+	}
+	s.writer = newCommitter(s.database, c, s.space, s.logger, work, arrived)
 	if s.options.Server && len(unfinished) > 0 {
 		s.abandon(unfinished...)
 	}

@@ -43,7 +43,7 @@ func (m *committer) pressed() bool {
 func (m *committer) free() {
 	more := false
 	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
-	j.apply = func(*conn) (err error) { more, err = m.slice(true); return err }
+	j.apply = func(*conn) (err error) { more, err = m.slice(true, 0); return err }
 	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
 	m.commit([]*job{j})
 	if err := <-j.done; err == nil && more {
@@ -51,12 +51,13 @@ func (m *committer) free() {
 	}
 }
 
-// slice does some of what waits in the open transaction: where too many arrivals
-// wait, or any at a rest, it settles those; otherwise it frees.
-func (m *committer) slice(resting bool) (more bool, err error) {
+// slice does some of what waits in the open transaction, to which the batch brought
+// so many arrivals: where too many wait, or any at a rest, it settles those;
+// otherwise it frees.
+func (m *committer) slice(resting bool, brought int64) (more bool, err error) {
 	settled := false
 	if resting || m.arrived > maxArrivals {
-		settled, err = m.settle()
+		settled, err = m.settle(brought)
 	}
 	if !settled && err == nil {
 		more, err = m.upkeep(m.conn)
@@ -72,17 +73,20 @@ func (m *committer) slice(resting bool) (more bool, err error) {
 	return more || settled, err
 }
 
-// settle settles some arrivals, going round the maildrops, and reports whether
-// there were any.
-func (m *committer) settle() (settled bool, err error) {
-	least := m.space.sliceSettle()
-	m.arrived = max(0, m.arrived-least) // should it fail, others are waited for
-	next, err := settle(m.conn, m.settled, least)
-	if err == nil && next == 0 && m.settled > 0 {
-		next, err = settle(m.conn, 0, least)
+// settle settles as many arrivals as the batch brings and some more, going round the
+// maildrops, and reports whether there were any. A round that fails goes on behind
+// what failed.
+func (m *committer) settle(brought int64) (settled bool, err error) {
+	least := m.space.sliceSettle() + brought
+	moved, next, err := settle(m.conn, m.settled, least)
+	if err == nil && moved < least && m.settled > 0 {
+		var more int64
+		more, next, err = settle(m.conn, 0, least-moved)
+		moved += more
 	}
 	m.settled = next
-	return next > 0, err
+	m.moved += moved
+	return moved > 0, err
 }
 
 // upkeep frees one slice inside an open transaction and reports whether there
