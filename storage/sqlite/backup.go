@@ -13,6 +13,9 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
+// partial is what the name of a backup ends in until it is whole.
+const partial = ".part"
+
 // backupStep is how many pages are copied between two reports of progress.
 const backupStep = 256
 
@@ -35,7 +38,7 @@ func backup(ctx context.Context, source *conn, file string, progress func(done, 
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s: %w", file, fs.ErrExist)
 	}
-	part := file + ".part"
+	part := file + partial
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err

@@ -150,6 +150,23 @@ func TestUpgradeFromTheFirstSchema(t *testing.T) {
 	}
 }
 
+// What a broken-off backup left must not pass for one.
+func TestUpgradeAfterABrokenBackup(t *testing.T) {
+	dir := firstStore(t)
+	file := filepath.Join(dir, "mailsrv.db.schema-1")
+	if err := os.WriteFile(file+partial, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(background, dir, Options{Server: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if _, err := os.Stat(file); err != nil {
+		t.Error("the backup from before:", err)
+	}
+}
+
 // An upgraded database has the tables and indexes of a new one.
 func TestUpgradeLeadsToTheSchema(t *testing.T) {
 	shape := func(dir string) (all []string) {

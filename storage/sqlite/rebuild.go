@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
@@ -50,13 +49,6 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	if sound, err := r.sound(); sound || err != nil {
 		return err
 	}
-	version, err := r.from.number("PRAGMA user_version")
-	if err == nil && version != int64(len(migrations)+1) {
-		err = fmt.Errorf("the database is damaged and has schema %d: repair it with the version that wrote it, or restore a backup", version)
-	}
-	if err != nil {
-		return err
-	}
 	for _, kept := range []string{r.damaged(), r.lost()} {
 		if _, err := os.Lstat(kept); err == nil {
 			return fmt.Errorf("%s is there from an earlier repair: %w: move it elsewhere first", kept, fs.ErrExist)
@@ -66,10 +58,17 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := r.fill(part); err != nil {
-		return errors.Join(fmt.Errorf("lay out %s anew: %w", path, err), os.Remove(part))
+	err = r.fill(part)
+	if err == nil {
+		err = r.exchange(part)
 	}
-	return r.exchange(part)
+	if err != nil {
+		os.Remove(part)
+		os.RemoveAll(r.lost())
+		return fmt.Errorf("lay out %s anew: %w", path, err)
+	}
+	r.report("the database was laid out anew: what it was before is in " + r.damaged())
+	return nil
 }
 
 // rebuild copies one database into another.
@@ -77,6 +76,7 @@ type rebuild struct {
 	ctx      context.Context
 	path     string
 	from, to *conn
+	version  int64 // of from, when the copy began
 	report   func(loss string)
 }
 
@@ -90,7 +90,10 @@ func (r *rebuild) sound() (bool, error) {
 	return sound, err
 }
 
-// fill makes the new file.
+// errUsed says that a program which knows nothing of our locks uses the database.
+var errUsed = errors.New("another program has the database open: end it first")
+
+// fill makes the new file. Nobody may write into the old one until it is exchanged.
 func (r *rebuild) fill(part string) error {
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -102,7 +105,12 @@ func (r *rebuild) fill(part string) error {
 		return err
 	}
 	r.to = newConn(opened)
-	err = r.copyAll()
+	if err = r.from.script("BEGIN IMMEDIATE"); err == nil {
+		if r.version, err = r.from.number("PRAGMA data_version"); err == nil {
+			err = r.copyAll()
+		}
+		err = errors.Join(err, r.from.script("ROLLBACK"))
+	}
 	if closed := r.to.Close(); err == nil {
 		err = closed
 	}
@@ -116,19 +124,28 @@ func (r *rebuild) fill(part string) error {
 // there is none.
 func (r *rebuild) exchange(part string) error {
 	// What stands in the log is in the new file; the next log must not meet it.
-	if err := r.from.script("PRAGMA wal_checkpoint(TRUNCATE)"); err != nil {
-		return fmt.Errorf("empty the log of %s: %w", r.path, err)
-	}
-	if err := os.Link(r.path, r.damaged()); err != nil {
+	row, err := r.from.first("PRAGMA wal_checkpoint(TRUNCATE)")
+	if err != nil {
 		return err
+	}
+	if busy, _ := row[0].(int64); busy != 0 {
+		return errUsed
+	}
+	if version, err := r.from.number("PRAGMA data_version"); err != nil || version != r.version {
+		return errors.Join(err, errUsed)
 	}
 	if err := r.from.Close(); err != nil {
 		return err
 	}
-	if err := os.Rename(part, r.path); err != nil {
+	if log, err := os.Stat(r.path + "-wal"); err == nil && log.Size() > 0 {
+		return errUsed
+	}
+	if err := os.Link(r.path, r.damaged()); err != nil {
 		return err
 	}
-	r.report("the database was laid out anew: what it was before is in " + r.damaged())
+	if err := os.Rename(part, r.path); err != nil {
+		return errors.Join(err, os.Remove(r.damaged()))
+	}
 	return syncPath(filepath.Dir(r.path))
 }
 
@@ -138,9 +155,13 @@ func (r *rebuild) copyAll() error {
 	if err != nil {
 		return err
 	}
+	version, err := r.from.number("PRAGMA user_version")
+	if err != nil {
+		return err
+	}
 	// The file is of no use until it is whole: it needs no journal.
 	err = r.to.script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
-		size, applicationID, len(migrations)+1))
+		size, applicationID, version))
 	if err != nil {
 		return err
 	}
@@ -168,191 +189,27 @@ func (r *rebuild) copyAll() error {
 			}
 		}
 	}
-	if err := r.copyHighest(); err != nil {
-		return err
-	}
 	for _, index := range indexes {
 		if err := r.to.script(index); err != nil {
 			return err
 		}
 	}
-	if lost["entry"] || lost["arrival"] || lost["removed"] {
-		if err := r.saveOwnerless(); err != nil {
+	messages := "message"
+	if version == 1 {
+		messages = "entry"
+	}
+	if err := r.copyHighest(messages); err != nil {
+		return err
+	}
+	if lost["mailbox"] {
+		if err := r.holdMailboxes(messages); err != nil {
+			return err
+		}
+	}
+	if lost["entry"] || lost["arrival"] || lost["removed"] || lost["body"] {
+		if err := r.saveOwnerless(messages); err != nil {
 			return err
 		}
 	}
 	return r.to.script("COMMIT")
-}
-
-// copyTable copies the rows that can be read, in the order of their ids, and
-// reports whether there may have been others.
-func (r *rebuild) copyTable(table string) (lost bool, err error) {
-	var columns []string
-	err = r.to.each("SELECT name FROM pragma_table_info(?)", func(row []driver.Value) error { // not the generated ones
-		columns = append(columns, row[0].(string))
-		return nil
-	}, table)
-	if err != nil {
-		return false, err
-	}
-	list := strings.Join(columns, ", ")
-	read := "SELECT rowid, " + list + " FROM " + table + " WHERE rowid >= ? ORDER BY rowid"
-	insert := "INSERT INTO " + table + " (" + list + ") VALUES (?" + strings.Repeat(", ?", len(columns)-1) + ")"
-	for next := int64(0); ; {
-		err := r.from.each(read, func(row []driver.Value) error {
-			id, _ := row[0].(int64)
-			if id < next { // what a damaged page pretends
-				return sqlite3.Error{Code: sqlite3.ErrCorrupt}
-			}
-			next = id + 1
-			_, _, err := r.to.exec(insert, row[1:]...)
-			if is(err, sqlite3.ErrConstraint) {
-				lost = true
-				return r.ctx.Err()
-			}
-			return errors.Join(err, r.ctx.Err())
-		}, next)
-		if !is(err, sqlite3.ErrCorrupt) {
-			return lost, err
-		}
-		lost = true
-		var more bool
-		if next, more, err = r.behind(read+" LIMIT 1", next); err != nil || !more {
-			return lost, err
-		}
-	}
-}
-
-// behind finds the first id from which on a table can be read again, where it
-// cannot from next on. The ids of a page are one run, and of nothing else.
-func (r *rebuild) behind(read string, next int64) (id int64, more bool, err error) {
-	readable := func(id int64) (bool, error) {
-		err := r.from.each(read, func([]driver.Value) error { return nil }, id)
-		if is(err, sqlite3.ErrCorrupt) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	bad, good := next, int64(-1)
-	for step := int64(1); good < 0; step *= 2 {
-		id := next + step
-		if id < next || step <= 0 {
-			return 0, false, nil
-		}
-		ok, err := readable(id)
-		switch {
-		case err != nil:
-			return 0, false, err
-		case ok:
-			good = id
-		default:
-			bad = id
-		}
-	}
-	for good-bad > 1 {
-		middle := bad + (good-bad)/2
-		ok, err := readable(middle)
-		switch {
-		case err != nil:
-			return 0, false, err
-		case ok:
-			good = middle
-		default:
-			bad = middle
-		}
-	}
-	return good, true, nil
-}
-
-// indexed says what the index of a table has of its rows: enough to make a lost
-// one again. loss names the row that was, with what is lost of it.
-var indexed = map[string]struct{ read, insert, loss string }{
-	"domain": {
-		"SELECT id, name FROM domain INDEXED BY sqlite_autoindex_domain_1 ORDER BY name",
-		"INSERT OR IGNORE INTO domain (id, name, created) VALUES (?, ?, unixepoch())",
-		"SELECT 'domain ' || name || ': its limits and times are lost: set them with mailsrv domain set' FROM domain WHERE id = ?",
-	},
-	"mailbox": {
-		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 ORDER BY domain, local",
-		"INSERT OR IGNORE INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 1, '', unixepoch())",
-		"SELECT 'mailbox ' || local || '@' || coalesce((SELECT name FROM domain d WHERE d.id = m.domain), '?') || ': its password, limits and times are lost: set them with mailsrv mailbox passwd and mailsrv mailbox set' FROM mailbox m WHERE id = ?",
-	},
-	"alias": {
-		"SELECT id, domain, local FROM alias INDEXED BY sqlite_autoindex_alias_1 ORDER BY domain, local",
-		"INSERT OR IGNORE INTO alias (id, domain, local) VALUES (?, ?, ?)", "",
-	},
-	"target": {
-		"SELECT alias, local, domain FROM target INDEXED BY sqlite_autoindex_target_1 ORDER BY alias, local, domain",
-		"INSERT OR IGNORE INTO target (alias, local, domain) VALUES (?, ?, ?)", "",
-	},
-}
-
-// fromIndex makes the lost rows of a table again as far as an index knows them.
-func (r *rebuild) fromIndex(table string) error {
-	known, ok := indexed[table]
-	if !ok {
-		return nil
-	}
-	err := r.from.each(known.read, func(row []driver.Value) error {
-		made, _, err := r.to.exec(known.insert, row...)
-		if err != nil || made == 0 || known.loss == "" {
-			return err
-		}
-		text, err := r.to.first(known.loss, row[0])
-		if err == nil && text != nil {
-			r.report(text[0].(string))
-		}
-		return err
-	})
-	if is(err, sqlite3.ErrCorrupt) {
-		r.report("the index of the table " + table + " is damaged too: restore a backup instead, or make what is missing again")
-		return nil
-	}
-	return err
-}
-
-// copyHighest keeps the ids of removed mailboxes from being given again.
-func (r *rebuild) copyHighest() error {
-	highest, err := r.from.number("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'")
-	if err != nil && !is(err, sqlite3.ErrCorrupt) {
-		return err
-	}
-	if _, _, err := r.to.exec("DELETE FROM sqlite_sequence WHERE name = 'mailbox' AND seq <= ?", highest); err != nil {
-		return err
-	}
-	_, _, err = r.to.exec("INSERT INTO sqlite_sequence (name, seq) SELECT 'mailbox', ? WHERE NOT EXISTS (SELECT 1 FROM sqlite_sequence WHERE name = 'mailbox')", highest)
-	return err
-}
-
-// saveOwnerless writes the content that no entry has any more into files.
-func (r *rebuild) saveOwnerless() error {
-	saved := 0
-	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN "+needed+" AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)", func(row []driver.Value) error {
-		if err := os.MkdirAll(r.lost(), 0o700); err != nil {
-			return err
-		}
-		id := row[0].(int64)
-		f, err := os.OpenFile(filepath.Join(r.lost(), fmt.Sprintf("%d.eml", id)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		data, _ := row[2].([]byte)
-		if _, err := f.Write(append([]byte(row[1].(string)), data...)); err != nil {
-			return err
-		}
-		err = r.to.each("SELECT data FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id", func(row []driver.Value) error {
-			_, err := f.Write(row[0].([]byte))
-			return err
-		}, id<<chunkShift, id<<chunkShift|(1<<chunkShift-1))
-		if err != nil {
-			return err
-		}
-		saved++
-		return errors.Join(f.Sync(), r.ctx.Err())
-	})
-	if saved > 0 {
-		r.report(fmt.Sprintf("content of %d messages whose entry is lost was saved in %s: the trace field Received says for whom each was", saved, r.lost()))
-	}
-	return err
 }

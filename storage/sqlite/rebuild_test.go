@@ -210,3 +210,199 @@ func TestRebuildAroundAnyPage(t *testing.T) {
 		t.Errorf("%d of %d damages cost messages", shrunk, tried)
 	}
 }
+
+// edit changes the octets of the closed database.
+func (h *house) edit(change func(octets []byte)) {
+	h.t.Helper()
+	if h.Store != nil {
+		h.must(h.Close())
+		h.Store = nil
+	}
+	file := filepath.Join(h.dir, "mailsrv.db")
+	octets, err := os.ReadFile(file)
+	h.must(err)
+	change(octets)
+	h.must(os.WriteFile(file, octets, 0o600))
+}
+
+// zeroRoots clears the first page of tables and indexes.
+func (h *house) zeroRoots(names ...string) {
+	h.t.Helper()
+	var roots []int64
+	for _, name := range names {
+		roots = append(roots, h.count("SELECT rootpage FROM sqlite_schema WHERE name = ?", name))
+	}
+	h.edit(func(octets []byte) {
+		for _, root := range roots {
+			clear(octets[(root-1)*pageSize : root*pageSize])
+		}
+	})
+}
+
+// settled delivers so many short messages and settles them.
+func (h *house) settled(messages int) {
+	h.t.Helper()
+	for i := range messages {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+	}
+	h.must(h.settleAll(background))
+}
+
+// What one bit makes of an id costs that message, not those behind it.
+func TestRebuildAfterAFlippedBit(t *testing.T) {
+	for name, bit := range map[string]byte{"higher": 0x10, "lower": 0x01} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Server: true})
+			const messages, flipped = 300, 33
+			h.settled(messages)
+			id := entryID(int64(h.look), flipped)
+			var varint []byte // as SQLite writes it
+			for x := id; x > 0; x >>= 7 {
+				varint = append([]byte{byte(x&0x7f) | 0x80}, varint...)
+			}
+			varint[len(varint)-1] &= 0x7f
+			h.edit(func(octets []byte) {
+				at := bytes.Index(octets, varint)
+				if at < 0 {
+					t.Fatal("the id does not stand there")
+				}
+				for ; at >= 0; at = bytes.Index(octets, varint) { // copies of moved cells too
+					octets[at+len(varint)-1-int(bit>>4)] ^= bit
+				}
+			})
+			if losses := h.rebuild(); len(losses) == 0 {
+				t.Error("nothing was lost")
+			}
+			if left := len(h.whole()); left < messages-2 {
+				t.Errorf("%d of %d are left", left, messages)
+			}
+		})
+	}
+}
+
+// Mail whose mailbox is lost with its index is held, never freed.
+func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.settled(10)
+	h.must(h.deliver("last", "text"))
+	h.zeroRoots("mailbox", "sqlite_autoindex_mailbox_1")
+	losses := strings.Join(h.rebuild(), "\n")
+	if !strings.Contains(losses, fmt.Sprintf("mailbox lost-%d@me.com: it holds the mail of", h.look)) {
+		t.Errorf("losses: %s", losses)
+	}
+	if left := len(h.whole()); left != 11 {
+		t.Errorf("%d messages are left", left)
+	}
+	if n := h.count("SELECT count(*) FROM orphan"); n > 0 {
+		t.Errorf("%d maildrops are to be emptied", n)
+	}
+}
+
+// Chunks whose body is lost are saved, in their order.
+func TestRebuildSavesChunksWithoutBody(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	long := strings.Repeat("0123456789", 60<<10)
+	h.must(h.deliver("long", long))
+	h.zeroRoots("body")
+	h.rebuild()
+	files, err := filepath.Glob(filepath.Join(h.dir, "mailsrv.db.lost", "*.eml"))
+	h.must(err)
+	if len(files) != 1 {
+		t.Fatalf("saved: %q", files)
+	}
+	if content, err := os.ReadFile(files[0]); err != nil || string(content) != long {
+		t.Errorf("%d octets of %d, %v", len(content), len(long), err)
+	}
+}
+
+// What stands between two damages is kept.
+func TestRebuildBetweenDamages(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	needle := func(i int) string { return fmt.Sprintf("needle-%d-", i) }
+	for i := range 30 {
+		h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("x", 10000)+needle(i)+strings.Repeat("x", 10000)))
+	}
+	h.edit(func(octets []byte) {
+		for _, i := range []int{10, 11, 12, 14} {
+			at := bytes.Index(octets, []byte(needle(i))) / pageSize * pageSize
+			clear(octets[at : at+pageSize])
+		}
+	})
+	h.open(Options{})
+	before := h.whole()
+	h.must(h.Close())
+	h.rebuild()
+	after := h.whole()
+	for uidl := range before {
+		if !after[uidl] {
+			t.Errorf("%s could be read before the repair", uidl)
+		}
+	}
+	if len(before) < 20 || len(before) == 30 {
+		t.Errorf("%d could be read before", len(before))
+	}
+}
+
+// A program that knows nothing of our locks may still need the log.
+func TestRebuildRefusesBesideAReader(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.settled(10)
+	h.zeroRoots("removed")
+	h.open(Options{})
+	reader, err := openConn(h.path, 100)
+	h.must(err)
+	h.must(reader.script("BEGIN"))
+	_, err = reader.number("SELECT count(*) FROM mailbox")
+	h.must(err)
+	h.must(h.deliver("late", "text"))
+	h.must(h.Close())
+	h.Store = nil
+	if err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, errUsed) {
+		t.Errorf("beside a reader: %v", err)
+	}
+	h.must(reader.script("ROLLBACK"))
+	h.must(reader.Close())
+	h.rebuild()
+	if left := len(h.whole()); left != 11 {
+		t.Errorf("%d messages are left", left)
+	}
+}
+
+// The id of a removed mailbox, whose mail may wait to be freed, is not given again.
+func TestRebuildGivesNoIDAgain(t *testing.T) {
+	h := newHouse(t, Options{})
+	old := mail.Address{Local: "old", Domain: "me.com"}
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: old, Enabled: true, Limit: inherit})
+	h.must(err)
+	h.must(h.benchDeliver("old", []byte("text"), id))
+	_, err = h.RemoveMailbox(background, old)
+	h.must(err)
+	h.zeroRoots("sqlite_sequence")
+	h.rebuild()
+	again, err := h.AddMailbox(background, directory.Mailbox{Address: old, Enabled: true, Limit: inherit})
+	if h.must(err); again <= id {
+		t.Errorf("%d after %d", again, id)
+	}
+}
+
+// A damaged store of the first release is repaired and upgraded.
+func TestRebuildOfTheFirstSchema(t *testing.T) {
+	h := &house{t: t, dir: firstStore(t), look: 1}
+	h.open(Options{})
+	if whole := h.whole(); len(whole) != 3 {
+		t.Fatalf("before: %v", whole)
+	}
+	h.must(h.Close())
+	h = &house{t: t, dir: firstStore(t), look: 1}
+	c, err := openConn(filepath.Join(h.dir, "mailsrv.db"), 100)
+	h.must(err)
+	root, err := c.number("SELECT rootpage FROM sqlite_schema WHERE name = 'entry_maildrop'")
+	h.must(err)
+	h.must(c.Close())
+	h.edit(func(octets []byte) { clear(octets[(root-1)*pageSize : root*pageSize]) })
+	defer func() { h.Close() }()
+	h.rebuild()
+	if whole := h.whole(); len(whole) != 3 {
+		t.Errorf("left: %v", whole)
+	}
+}

@@ -190,7 +190,14 @@ func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 			return fmt.Errorf("the store has schema %d and is to be upgraded: make a backup with the version that wrote it (mailsrv backup FILE), then start with --no-backup", version)
 		}
 		file := fmt.Sprintf("%s.schema-%d", s.path, version)
-		if err := s.Backup(context.Background(), file, func(int64, int64) {}); err != nil && !errors.Is(err, fs.ErrExist) {
+		if info, err := os.Stat(file); err == nil { // a failed upgrade must not leave a copy at each try
+			s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; the backup is kept that an upgrade made on "+info.ModTime().UTC().Format(time.DateOnly), logs.File, file)
+			return nil
+		}
+		if err := os.Remove(file + partial); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a try that ended in the middle
+			return err
+		}
+		if err := s.Backup(context.Background(), file, func(int64, int64) {}); err != nil {
 			return fmt.Errorf("backup before the upgrade from schema %d: %w", version, err)
 		}
 		s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; a backup from before was made", logs.File, file)

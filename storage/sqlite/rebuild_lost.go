@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/mattn/go-sqlite3"
+)
+
+// indexed says what the index of a table has of its rows: enough to make a lost
+// one again. loss names the row that was, with what is lost of it.
+var indexed = map[string]struct{ read, insert, loss string }{
+	"domain": {
+		"SELECT id, name FROM domain INDEXED BY sqlite_autoindex_domain_1 ORDER BY name",
+		"INSERT OR IGNORE INTO domain (id, name, created) VALUES (?, ?, unixepoch())",
+		"SELECT 'domain ' || name || ': its limits and times are lost: set them with mailsrv domain set' FROM domain WHERE id = ?",
+	},
+	"mailbox": {
+		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 ORDER BY domain, local",
+		"INSERT OR IGNORE INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 1, '', unixepoch())",
+		"SELECT 'mailbox ' || local || '@' || coalesce((SELECT name FROM domain d WHERE d.id = m.domain), '?') || ': its password, limits and times are lost: set them with mailsrv mailbox passwd and mailsrv mailbox set' FROM mailbox m WHERE id = ?",
+	},
+	"alias": {
+		"SELECT id, domain, local FROM alias INDEXED BY sqlite_autoindex_alias_1 ORDER BY domain, local",
+		"INSERT OR IGNORE INTO alias (id, domain, local) VALUES (?, ?, ?)", "",
+	},
+	"target": {
+		"SELECT alias, local, domain FROM target INDEXED BY sqlite_autoindex_target_1 ORDER BY alias, local, domain",
+		"INSERT OR IGNORE INTO target (alias, local, domain) VALUES (?, ?, ?)", "",
+	},
+}
+
+// fromIndex makes the lost rows of a table again as far as an index knows them.
+func (r *rebuild) fromIndex(table string) error {
+	known, ok := indexed[table]
+	if !ok {
+		return nil
+	}
+	err := r.from.each(known.read, func(row []driver.Value) error {
+		made, _, err := r.to.exec(known.insert, row...)
+		if err != nil || made == 0 || known.loss == "" {
+			return err
+		}
+		text, err := r.to.first(known.loss, row[0])
+		if err == nil && text != nil {
+			r.report(text[0].(string))
+		}
+		return err
+	})
+	if is(err, sqlite3.ErrCorrupt) {
+		r.report("the index of the table " + table + " is damaged too: restore a backup instead, or make what is missing again")
+		return nil
+	}
+	return err
+}
+
+// copyHighest keeps the ids of removed mailboxes from being given again.
+func (r *rebuild) copyHighest(messages string) error {
+	highest, err := r.from.number("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'")
+	if err != nil && !is(err, sqlite3.ErrCorrupt) {
+		return err
+	}
+	seen, err := r.to.number(`SELECT max(id) FROM (SELECT max(id) AS id FROM mailbox UNION ALL SELECT max(id) FROM maildrop
+UNION ALL SELECT max(maildrop) FROM orphan UNION ALL SELECT max(maildrop) FROM removed UNION ALL SELECT max(maildrop) FROM ` + messages + `)`)
+	if err != nil {
+		return err
+	}
+	highest = max(highest, seen)
+	if _, _, err := r.to.exec("DELETE FROM sqlite_sequence WHERE name = 'mailbox'"); err != nil {
+		return err
+	}
+	_, _, err = r.to.exec("INSERT INTO sqlite_sequence (name, seq) VALUES ('mailbox', ?)", highest)
+	return err
+}
+
+// holdMailboxes makes a mailbox for each maildrop with mail whose own is lost, so
+// that the mail stays until somebody has seen whose it is.
+func (r *rebuild) holdMailboxes(messages string) error {
+	var ids []int64
+	err := r.to.each("SELECT DISTINCT maildrop FROM "+messages+" WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)", func(row []driver.Value) error {
+		ids = append(ids, row[0].(int64))
+		return nil
+	})
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	if _, _, err := r.to.exec("INSERT INTO domain (name, created) SELECT 'lost.invalid', unixepoch() WHERE NOT EXISTS (SELECT 1 FROM domain)"); err != nil {
+		return err
+	}
+	row, err := r.to.first("SELECT id, name FROM domain ORDER BY id LIMIT 1")
+	if err != nil {
+		return err
+	}
+	domain, name := row[0], row[1]
+	for _, id := range ids {
+		local := fmt.Sprintf("lost-%d", id)
+		_, _, err := r.to.exec("INSERT INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 0, '', unixepoch())", id, domain, local)
+		if err != nil {
+			return err
+		}
+		r.report(fmt.Sprintf("mailbox %s@%s: it holds the mail of a mailbox whose address is lost: mailsrv maildrop read shows for whom it was", local, name))
+	}
+	return nil
+}
+
+// saveOwnerless writes the content that no entry has any more into files.
+func (r *rebuild) saveOwnerless(messages string) error {
+	const waiting = " NOT IN (SELECT body FROM doomed UNION ALL SELECT body FROM transfer)"
+	saved := 0
+	save := func(id int64, head ...string) error {
+		saved++
+		return errors.Join(r.save(id, head...), r.ctx.Err())
+	}
+	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM "+messages+" UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
+		data, _ := row[2].([]byte)
+		return save(row[0].(int64), row[1].(string), string(data))
+	})
+	if err != nil {
+		return err
+	}
+	err = r.to.each("SELECT DISTINCT id >> 16 FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body) AND id >> 16"+waiting, func(row []driver.Value) error {
+		return save(row[0].(int64))
+	})
+	if saved > 0 {
+		r.report(fmt.Sprintf("content of %d messages whose entry is lost was saved in %s: the trace field Received says for whom each was", saved, r.lost()))
+	}
+	return err
+}
+
+// save writes a body into a file: what stands before its chunks, and those.
+func (r *rebuild) save(id int64, head ...string) error {
+	if err := os.MkdirAll(r.lost(), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(r.lost(), fmt.Sprintf("%d.eml", id)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, part := range head {
+		if _, err := f.WriteString(part); err != nil {
+			return err
+		}
+	}
+	err = r.to.each("SELECT data FROM chunk WHERE id BETWEEN ? AND ? ORDER BY id", func(row []driver.Value) error {
+		_, err := f.Write(row[0].([]byte))
+		return err
+	}, id<<chunkShift, id<<chunkShift|(1<<chunkShift-1))
+	return errors.Join(err, f.Sync())
+}
