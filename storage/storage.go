@@ -34,7 +34,7 @@ var (
 	// the maildrop was opened.
 	ErrGone = errors.New("message is gone")
 	// ErrDamaged: the stored octets do not match their checksum.
-	ErrDamaged = errors.New("stored message is damaged")
+	ErrDamaged = errors.New("the stored message is damaged; mailsrv check names all that are, a backup has it")
 	// ErrStagedFull: the total of content staged by unfinished transfers is
 	// used up.
 	ErrStagedFull = errors.New("too much unfinished mail is being received")

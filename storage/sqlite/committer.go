@@ -291,7 +291,7 @@ func (m *committer) explain(err error) error {
 	case isFull(err):
 		return errors.Join(storage.ErrNoSpace, err)
 	}
-	return err
+	return advise(err)
 }
 
 // applyAndCommit works inside the open transaction and always ends it. free has it

@@ -231,6 +231,14 @@ func isFull(err error) bool {
 	return errors.As(err, &e) && (e.Code == sqlite3.ErrFull || e.SystemErrno == unix.ENOSPC || e.SystemErrno == unix.EDQUOT)
 }
 
+// advise adds what to do where err says that the database is damaged.
+func advise(err error) error {
+	if is(err, sqlite3.ErrCorrupt) {
+		return fmt.Errorf("%w: stop the server and run mailsrv check --repair, which saves what can be read, or restore a backup", err)
+	}
+	return err
+}
+
 // Version is SQLite's version.
 func Version() string {
 	version, _, _ := sqlite3.Version()
