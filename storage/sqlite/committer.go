@@ -38,29 +38,33 @@ type committer struct {
 	look     *time.Ticker // of lookEvery
 	rest     *time.Timer  // of restBefore
 	finished chan struct{}
-	upkeep   func(*conn) (more bool, err error) // one slice of freeing; nil: none
-	idleWork atomic.Bool                        // upkeep may have something to do
-	backlog  atomic.Int64                       // how many bodies that may be
-	damaged  atomic.Bool                        // upkeep met a damaged page: it would again
-	arrived  int64                              // arrivals that wait to be settled
-	settled  int64                              // the id up to which this round has settled them
-	moved    int64                              // arrivals that the open transaction settles
+	upkeep   func(c *conn, bodies int64) (freed int64, more bool, err error) // one slice; nil: none
+	idleWork atomic.Bool                                                     // upkeep may have something to do
+	backlog  atomic.Int64                                                    // how many bodies that may be
+	damaged  atomic.Bool                                                     // upkeep met a damaged page: it would again
+	arrived  int64                                                           // arrivals that wait to be settled
+	settled  int64                                                           // the id up to which this round has settled them
+	moved    int64                                                           // arrivals that the open transaction settles
+	freed    int64                                                           // bodies of the backlog that it frees
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
 }
 
-func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn) (bool, error), arrived int64) *committer {
+func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn, int64) (int64, bool, error)) *committer {
 	m := &committer{
 		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
 		queue: newQueue(), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
-		finished: make(chan struct{}), arrived: arrived,
+		finished: make(chan struct{}),
 	}
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
 		m.checkpointer = newCheckpointer(database, max(1, space.walPages()/4), logger)
 	}
-	m.idleWork.Store(upkeep != nil)
+	if upkeep != nil {
+		m.recount()
+		m.idleWork.Store(true)
+	}
 	go m.run()
 	return m
 }
@@ -158,6 +162,7 @@ func (m *committer) lookAfter() {
 	if m.upkeep == nil || m.readOnly.Load() {
 		return
 	}
+	m.recount()
 	m.idleWork.Store(!m.damaged.Load())
 	for _, j := range m.failed {
 		j.state.Store(jobWaiting)
@@ -298,7 +303,7 @@ func (m *committer) explain(err error) error {
 // free a slice as well, whose failure is the batch's.
 func (m *committer) applyAndCommit(batch []*job, free bool) error {
 	brought := int64(0)
-	m.moved = 0
+	m.moved, m.freed = 0, 0
 	for _, j := range batch {
 		j.outcome = nil
 		if err := j.apply(m.conn); err != nil {
@@ -326,6 +331,9 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 	}
 	m.wrote = true
 	m.arrived = max(0, m.arrived+brought-m.moved)
+	if left := m.backlog.Add(-m.freed); left < 0 {
+		m.backlog.Add(-left)
+	}
 	m.recall(batch)
 	return nil
 }

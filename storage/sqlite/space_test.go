@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,14 +165,36 @@ func TestSweptTransferIsNotDelivered(t *testing.T) {
 func TestUpkeepHarmsNoDelivery(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	var tried atomic.Bool
 	h.must(h.writer.do(background, &job{apply: func(*conn) error {
-		h.writer.upkeep = func(*conn) (bool, error) { return false, errors.New("a row that cannot be freed") }
+		h.writer.upkeep = func(*conn, int64) (int64, bool, error) {
+			tried.Store(true)
+			return 0, false, errors.New("a row that cannot be freed")
+		}
 		return nil
 	}}))
 	h.writer.backlog.Store(maxBacklog + 1) // with the next batch
 	h.writer.idleWork.Store(true)
 	h.must(h.deliver("m", "x"))
-	if h.writer.backlog.Load() != 0 {
+	if !tried.Load() {
 		t.Error("upkeep was not tried with the delivery")
+	}
+}
+
+// Bodies whose chunks fill a slice count as waiting until they are gone: under a load
+// without rest what waits stays bounded.
+func TestFreeingOvertakesLoad(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	const bodies = 10_000
+	h.tamper(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
+INSERT INTO chunk (id, crc, data) SELECT (1000000 + i) << 16, 0, x'00' FROM n;
+INSERT INTO doomed (body) SELECT id >> 16 FROM chunk`)
+	h.writer.tidy(bodies)
+	for i := range 300 {
+		h.must(h.deliver(fmt.Sprint("m", i), "x"))
+	}
+	if n := h.count("SELECT count(*) FROM doomed"); n > maxBacklog+sliceBodies {
+		t.Errorf("%d bodies wait", n)
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 
 	"mailsrv/internal/buffers"
@@ -146,17 +145,12 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	var work func(*conn) (bool, error)
+	var work func(*conn, int64) (int64, bool, error)
 	if s.options.Server {
 		s.space.check()
 		work = upkeep
 	}
-	arrived, err := c.number("SELECT count(*) FROM arrival")
-	if err != nil && !is(err, sqlite3.ErrCorrupt) { // which costs no more than it must
-		c.Close()
-		return fmt.Errorf("%s: %w", s.path, err)
-	}
-	s.writer = newCommitter(s.database, c, s.space, s.logger, work, arrived)
+	s.writer = newCommitter(s.database, c, s.space, s.logger, work)
 	if s.options.Server && len(unfinished) > 0 {
 		s.abandon(unfinished...)
 	}

@@ -16,10 +16,11 @@ const (
 	maxBacklog = 4096
 )
 
-// Bounds of one slice of freeing, small beside a batch of deliveries.
+// Bounds of one slice of freeing, small beside a batch of deliveries. With more than
+// maxBacklog waiting it grows with what waits, so that it overtakes any load.
 const (
 	sliceBodies  = 64
-	sliceChunks  = 8
+	perChunk     = 8 // bodies of a slice for each chunk that it may free
 	sliceEntries = 256
 )
 
@@ -60,12 +61,14 @@ func (m *committer) slice(resting bool, brought int64) (more bool, err error) {
 		settled, err = m.settle(brought)
 	}
 	if !settled && err == nil {
-		more, err = m.upkeep(m.conn)
-		left := int64(0)
-		if more {
-			left = max(0, m.backlog.Load()-sliceBodies)
+		waiting, bodies, freed := m.backlog.Load(), int64(sliceBodies), int64(0)
+		if !resting {
+			bodies = max(bodies, waiting/16)
 		}
-		m.backlog.Store(left)
+		if freed, more, err = m.upkeep(m.conn, bodies); !more {
+			freed = waiting // or were shared, and needed after all
+		}
+		m.freed += freed
 	}
 	if is(err, sqlite3.ErrCorrupt) && !m.damaged.Swap(true) {
 		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged where mail is removed or settled, which is not done until a restart: mailsrv check names the messages that are lost, mailsrv check --repair saves what can be read, a backup has the rest", logs.Error, err)
@@ -89,72 +92,91 @@ func (m *committer) settle(brought int64) (settled bool, err error) {
 	return moved > 0, err
 }
 
-// upkeep frees one slice inside an open transaction and reports whether there
-// is more: entries of orphaned maildrops first, then doomed bodies.
-func upkeep(c *conn) (more bool, err error) {
+// recount looks how much waits: what other processes have left, and what is not
+// known from before the start. It counts as far as a few slices go.
+func (m *committer) recount() {
+	if m.conn == nil {
+		return
+	}
+	doomed, err := m.conn.number("SELECT count(*) FROM (SELECT 1 FROM doomed LIMIT ?)", int64(8*maxBacklog))
+	if err == nil {
+		m.backlog.Store(max(doomed, m.backlog.Load()))
+	}
+	if arrived, err := m.conn.number("SELECT count(*) FROM (SELECT 1 FROM arrival LIMIT ?)", int64(8*maxArrivals)); err == nil {
+		m.arrived = arrived
+	}
+}
+
+// upkeep frees one slice of so many bodies inside an open transaction, and reports
+// how many are freed and whether there is more: entries of orphaned maildrops
+// first, which dooms bodies, then doomed bodies.
+func upkeep(c *conn, bodies int64) (freed int64, more bool, err error) {
 	orphan, err := c.number("SELECT maildrop FROM orphan LIMIT 1")
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
 	if orphan != 0 {
-		return true, emptyOrphan(c, orphan)
+		doomed, err := emptyOrphan(c, orphan)
+		return -doomed, true, err
 	}
-	return freeBodies(c)
+	return freeBodies(c, bodies)
 }
 
 // emptyOrphan removes some entries of a removed mailbox's maildrop, then what it
-// had put aside, and the orphan itself with the last.
-func emptyOrphan(c *conn, maildrop int64) error {
+// had put aside, and the orphan itself with the last. It returns how many bodies
+// that may have doomed.
+func emptyOrphan(c *conn, maildrop int64) (doomed int64, err error) {
 	if _, err := settleMaildrop(c, maildrop); err != nil {
-		return err
+		return 0, err
 	}
 	to, err := c.number("SELECT max(sequence) FROM (SELECT sequence FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
 		entryID(maildrop, 0), entryID(maildrop+1, 0)-1, int64(sliceEntries))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if to > 0 {
-		_, err = expungeRange(c, maildrop, 0, to, false)
-		return err
+		removed, err := expungeRange(c, maildrop, 0, to, false)
+		return removed.Messages, err
 	}
 	to, err = c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE maildrop = ? ORDER BY id LIMIT ?)", maildrop, int64(sliceEntries))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if to > 0 {
-		return forget(c, " FROM removed WHERE id <= ? AND maildrop = ?", to, maildrop)
+		return sliceEntries, forget(c, " FROM removed WHERE id <= ? AND maildrop = ?", to, maildrop)
 	}
 	_, _, err = c.exec("DELETE FROM orphan WHERE maildrop = ?", maildrop)
-	return err
+	return 0, err
 }
 
-// freeBodies removes some doomed bodies; of a long one, some chunks.
-func freeBodies(c *conn) (more bool, err error) {
+// freeBodies removes so many doomed bodies; of a long one, some chunks.
+func freeBodies(c *conn, bodies int64) (freed int64, more bool, err error) {
 	var ids []int64
 	err = c.each("SELECT body FROM doomed LIMIT ?", func(row []driver.Value) error {
 		ids = append(ids, row[0].(int64))
 		return nil
-	}, int64(sliceBodies))
+	}, bodies)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
-	chunks := int64(0)
+	chunks := bodies / perChunk
 	for _, id := range ids {
 		first, last := id<<chunkShift, id<<chunkShift|(1<<chunkShift-1)
-		freed, _, err := c.exec("DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id BETWEEN ? AND ? LIMIT ?)",
-			first, last, sliceChunks-chunks)
+		gone, _, err := c.exec("DELETE FROM chunk WHERE id IN (SELECT id FROM chunk WHERE id BETWEEN ? AND ? LIMIT ?)",
+			first, last, chunks)
 		if err != nil {
-			return false, err
+			return 0, false, err
 		}
-		if chunks += freed; chunks >= sliceChunks {
-			return true, nil
+		if chunks -= gone; chunks <= 0 {
+			return freed, true, nil
 		}
 		if _, _, err := c.exec("DELETE FROM body WHERE id = ?", id); err != nil {
-			return false, err
+			return 0, false, err
 		}
 		if _, _, err := c.exec("DELETE FROM doomed WHERE body = ?", id); err != nil {
-			return false, err
+			return 0, false, err
 		}
+		freed++
 	}
-	return len(ids) == sliceBodies, nil
+	return freed, int64(len(ids)) == bodies, nil
 }
