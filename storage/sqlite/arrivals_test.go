@@ -145,3 +145,24 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 		t.Errorf("findings: %q", found)
 	}
 }
+
+// A repair that finds no room to settle leaves the counters as they are.
+func TestRepairWithoutRoomToSettle(t *testing.T) {
+	h := newHouse(t, Options{})
+	const messages = 1500
+	for i := range messages {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+	}
+	h.must(h.Close())
+	h.open(Options{Exclusive: true})
+	c := h.writer.conn
+	pages, err := c.number("SELECT page_count FROM pragma_page_count")
+	h.must(err)
+	h.must(c.script(fmt.Sprintf("PRAGMA max_page_count = %d", pages)))
+	if _, err := h.Check(background, true, func(string) {}); err == nil {
+		t.Error("the repair settled without room")
+	}
+	if n := h.count("SELECT messages FROM maildrop WHERE id = ?", int64(h.look)); n != messages {
+		t.Errorf("%d messages are counted", n)
+	}
+}

@@ -1,0 +1,54 @@
+// Package asroot runs tests that need root, also for a user who is not: as root of
+// a user namespace, with the ids that the system gives that user and a loopback of
+// its own. Nothing is left out because of who runs the tests.
+package asroot
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// inside marks the process in the namespaces.
+const inside = "ASROOT_INSIDE"
+
+// Rerun runs the calling test again as root of a user namespace, where the caller
+// is not root, and reports that nothing is left to do. Where that cannot be, the
+// test fails and names what is missing.
+func Rerun(t *testing.T) (done bool) {
+	t.Helper()
+	if os.Getenv(inside) != "" {
+		if err := raiseLoopback(); err != nil {
+			t.Fatal("raise the loopback interface: ", err)
+		}
+	}
+	if os.Geteuid() == 0 {
+		return false
+	}
+	c := exec.Command("unshare", "--map-root-user", "--map-auto", "--net",
+		os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
+	c.Env = append(os.Environ(), inside+"=1")
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
+		t.Fatalf("as root of a user namespace: %v\n%s\nit needs newuidmap (Debian's uidmap) and a line for this user in /etc/subuid and /etc/subgid: sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 $USER", err, out)
+	}
+	return true
+}
+
+// raiseLoopback makes 127.0.0.1 reachable in a new network namespace.
+func raiseLoopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
+}
