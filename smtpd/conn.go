@@ -21,6 +21,7 @@ const (
 	inputBuffer    = 8 << 10
 	maxCommand     = 2 << 10 // octets with CRLF; RFC 5321 section 4.5.3.1.4 asks for 512
 	maxLongCommand = 64 << 10
+	maxLongLines   = 10      // longer than maxCommand, of a connection
 	maxReplies     = 4 << 10 // gathered before they are sent
 	tlsHandshake   = 30 * time.Second
 )
@@ -37,7 +38,6 @@ type conn struct {
 	net.Conn              // *listen.Conn, or *tls.Conn above it
 	base     *listen.Conn // deadlines and the end of life
 	server   *Server
-	engine   *engine
 	settings Settings
 	tls      string // version and suite; empty without TLS
 
@@ -51,6 +51,7 @@ type conn struct {
 	started time.Time // of the content
 	octets  int64     // of the content, as read
 
+	longLines      int    // commands that were too long
 	extended       bool   // the client said EHLO
 	barePostmaster bool   // the RCPT at work named no domain
 	mute           string // the library's next line is not sent if it begins so
@@ -59,8 +60,8 @@ type conn struct {
 	handed         bool   // the connection now belongs to the conn above TLS
 }
 
-func newConn(s *Server, e *engine, base *listen.Conn) *conn {
-	c := &conn{Conn: base, base: base, server: s, engine: e, settings: *s.settings.Load()}
+func newConn(s *Server, base *listen.Conn) *conn {
+	c := &conn{Conn: base, base: base, server: s, settings: *s.settings.Load()}
 	c.in = bufio.NewReaderSize(transport{c}, inputBuffer)
 	return c
 }
@@ -111,35 +112,45 @@ func (c *conn) Read(p []byte) (int, error) {
 // readCommand returns the next line with its end. An error ends the
 // connection, and has been answered where there is an answer.
 func (c *conn) readCommand() ([]byte, error) {
+	for {
+		line, octets, err := c.readLine()
+		switch {
+		case err == bufio.ErrBufferFull:
+			return nil, c.end(replyLongLine)
+		case err == nil && octets <= maxCommand:
+			return line, nil
+		case err == nil:
+			if c.longLines++; c.longLines > maxLongLines {
+				return nil, c.end(replyTooManyLong)
+			}
+			c.say(replyLongLine)
+		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
+			return nil, c.end(replyDraining)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, c.end(replyIdle)
+		default:
+			return nil, c.end("")
+		}
+	}
+}
+
+// readLine returns the next line, of one that is too long the last part, and how
+// many octets it had. bufio.ErrBufferFull: it has no end.
+func (c *conn) readLine() (line []byte, octets int, err error) {
 	if c.hangUp {
-		return nil, c.end("")
+		return nil, 0, io.EOF
 	}
 	if !c.lineBuffered() {
 		if err := c.base.AwaitCommand(c.settings.CommandTimeout); err != nil {
-			return nil, c.end(replyDraining)
+			return nil, 0, err
 		}
 	}
-	line, err := c.in.ReadSlice('\n')
+	line, err = c.in.ReadSlice('\n')
 	c.base.Working()
-	long := 0
-	for err == bufio.ErrBufferFull && long < maxLongCommand {
-		long += len(line)
+	for octets = len(line); err == bufio.ErrBufferFull && octets < maxLongCommand; octets += len(line) {
 		line, err = c.in.ReadSlice('\n')
 	}
-	switch {
-	case err == nil && long+len(line) > maxCommand:
-		c.say(replyLongLine)
-		return c.readCommand()
-	case err == nil:
-		return line, nil
-	case err == bufio.ErrBufferFull:
-		return nil, c.end(replyLongLine)
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining():
-		return nil, c.end(replyDraining)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, c.end(replyIdle)
-	}
-	return nil, c.end("")
+	return line, octets, err
 }
 
 // lineBuffered reports whether a whole command is here already.
@@ -350,12 +361,12 @@ func (c *conn) startTLS(text string) {
 		return
 	}
 	c.base.SetDeadline(time.Time{})
-	above := newConn(c.server, c.engine, c.base)
+	above := newConn(c.server, c.base)
 	above.Conn = secure
 	above.tls = listen.TLSName(secure.ConnectionState())
 	above.mute = "220" // RFC 3207 section 4.2: no second greeting
 	c.handed = true
-	c.engine.secure.hand(above)
+	c.server.hand(above)
 }
 
 // Close implements net.Conn.

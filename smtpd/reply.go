@@ -14,6 +14,7 @@ import (
 // Replies that conn gives by itself, whole lines.
 const (
 	replyLongLine     = "500 5.5.2 Line too long\r\n"
+	replyTooManyLong  = "421 4.7.0 Too many lines too long, closing connection\r\n"
 	replyIdle         = "421 4.4.2 No command for too long, closing connection\r\n"
 	replyTooSlow      = "421 4.4.2 No content for too long, closing connection\r\n"
 	replyDraining     = "421 4.3.2 Service shutting down, try again later\r\n"

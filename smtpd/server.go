@@ -45,17 +45,19 @@ type Config struct {
 type Server struct {
 	config   Config
 	settings atomic.Pointer[Settings]
+	life     context.Context // of all sessions
+	cancel   context.CancelFunc
 
-	mu      sync.Mutex
-	engine  *engine   // for connections to come
-	engines []*engine // all that may have connections
-	done    bool
-	rest    sync.WaitGroup // engines' accept loops
+	mu     sync.Mutex
+	engine *engine // for connections to come
+	done   bool
+	rest   sync.WaitGroup // entrances, each until its last session has ended
 }
 
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
 	s := &Server{config: c}
+	s.life, s.cancel = context.WithCancel(context.Background())
 	s.SetSettings(c.Settings)
 	return s
 }
@@ -72,8 +74,10 @@ func (s *Server) SetSettings(n Settings) {
 	if s.done {
 		return
 	}
+	if s.engine != nil {
+		s.engine.close()
+	}
 	s.engine = newEngine(s, n)
-	s.engines = append(s.engines, s.engine)
 }
 
 // Serve accepts connections from l until Shutdown, and then returns nil.
@@ -96,26 +100,37 @@ func (s *Server) Serve(l net.Listener) error {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
+		s.hand(newConn(s, c.(*listen.Conn)))
+	}
+}
+
+// hand gives a connection to the library, or closes it after the end.
+func (s *Server) hand(c *conn) {
+	for {
 		s.mu.Lock()
-		e := s.engine
+		e, done := s.engine, s.done
 		s.mu.Unlock()
-		e.plain.hand(newConn(s, e, c.(*listen.Conn)))
+		if e.entrance(c.tls != "").hand(c) {
+			return
+		}
+		if done {
+			c.Close()
+			return
+		}
 	}
 }
 
 // Shutdown stops accepting, ends the sessions that wait for a command, and lets
 // running transfers finish until ctx ends, when it closes what is left and
-// returns ctx's error.
+// returns ctx's error. In either case no session is left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.done = true
-	engines := s.engines
+	e := s.engine
 	s.mu.Unlock()
 	err := s.config.Group.Drain(ctx)
-	for _, e := range engines {
-		e.plain.shutdown(ctx)
-		e.secure.shutdown(ctx)
-	}
+	s.cancel()
+	e.close()
 	s.rest.Wait()
 	return err
 }
@@ -125,13 +140,27 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // asks for.
 type engine struct {
 	plain, secure *entrance
+	once          sync.Once // closes
 }
 
 func newEngine(s *Server, n Settings) *engine {
-	e := &engine{}
-	e.plain = newEntrance(s, e, n, s.config.TLS)
-	e.secure = newEntrance(s, e, n, nil)
-	return e
+	return &engine{plain: newEntrance(s, n, s.config.TLS), secure: newEntrance(s, n, nil)}
+}
+
+// entrance is that for connections with TLS, or for those without.
+func (e *engine) entrance(secure bool) *entrance {
+	if secure {
+		return e.secure
+	}
+	return e.plain
+}
+
+// close lets no more connections in. Those that are in go on.
+func (e *engine) close() {
+	e.once.Do(func() {
+		close(e.plain.closed)
+		close(e.secure.closed)
+	})
 }
 
 // entrance hands connections to one library server.
@@ -139,12 +168,11 @@ type entrance struct {
 	library *smtp.Server
 	conns   chan net.Conn
 	closed  chan struct{}
-	once    sync.Once
 }
 
 // newEntrance starts a library server. config makes it offer STARTTLS, which
 // conn then obeys itself.
-func newEntrance(s *Server, e *engine, n Settings, config *tls.Config) *entrance {
+func newEntrance(s *Server, n Settings, config *tls.Config) *entrance {
 	en := &entrance{conns: make(chan net.Conn), closed: make(chan struct{})}
 	en.library = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) {
 		return newSession(s, c), nil
@@ -156,23 +184,21 @@ func newEntrance(s *Server, e *engine, n Settings, config *tls.Config) *entrance
 	en.library.MaxLineLength = 0 // conn limits commands; content has no such limit
 	en.library.EnableSMTPUTF8 = true
 	en.library.ErrorLog = libraryLog{s.config.Logger}
-	s.rest.Go(func() { en.library.Serve(en) })
+	s.rest.Go(func() {
+		en.library.Serve(en)
+		en.library.Shutdown(context.Background()) // waits for the sessions
+	})
 	return en
 }
 
-// hand gives a connection to the library, or closes it after the end.
-func (e *entrance) hand(c net.Conn) {
+// hand gives a connection to the library, and reports whether it took it.
+func (e *entrance) hand(c net.Conn) bool {
 	select {
 	case e.conns <- c:
+		return true
 	case <-e.closed:
-		c.Close()
+		return false
 	}
-}
-
-// shutdown ends the accept loop and waits for the library's sessions.
-func (e *entrance) shutdown(ctx context.Context) {
-	e.Close()
-	e.library.Shutdown(ctx)
 }
 
 // Accept implements net.Listener for the library.
@@ -186,10 +212,7 @@ func (e *entrance) Accept() (net.Conn, error) {
 }
 
 // Close implements net.Listener.
-func (e *entrance) Close() error {
-	e.once.Do(func() { close(e.closed) })
-	return nil
-}
+func (e *entrance) Close() error { return nil }
 
 // Addr implements net.Listener.
 func (e *entrance) Addr() net.Addr { return &net.TCPAddr{} }

@@ -33,13 +33,14 @@ type session struct {
 
 	transaction *delivery.Transaction // nil: none is open
 	utf8        bool                  // addresses may go beyond ASCII (RFC 6531)
-	accepted    int                   // messages
-	refused     int                   // recipients
+	ended       bool
+	accepted    int // messages
+	refused     int // recipients
 }
 
 func newSession(s *Server, library *smtp.Conn) *session {
 	c := library.Conn().(*conn)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(s.life)
 	return &session{
 		server: s, library: library, conn: c, ctx: ctx, cancel: cancel, began: time.Now(),
 		logger: s.config.Logger.With(logs.Proto, "smtp", logs.Client, c.base.Client()),
@@ -173,9 +174,10 @@ func (s *session) Reset() {
 
 // Logout implements smtp.Session. The library may call it twice.
 func (s *session) Logout() error {
-	if s.ctx.Err() != nil {
+	if s.ended {
 		return nil
 	}
+	s.ended = true
 	s.cancel()
 	if s.conn.handed {
 		return nil // it goes on above TLS

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -218,6 +219,42 @@ func TestLongLines(t *testing.T) {
 	}
 	c.say("NOOP " + strings.Repeat("x", 200_000))
 	c.want("500 5.5.2")
+}
+
+func TestLongLinesHaveAnEnd(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	for range 10 {
+		c.do("NOOP "+strings.Repeat("x", 2100), "500 5.5.2")
+	}
+	c.do("NOOP "+strings.Repeat("x", 2100), "421 4.7.0")
+	c.wantEnd()
+}
+
+// TestSettingsReplaceTheLibrary: a limit that changes leaves nothing behind but the
+// sessions that began before, which go on.
+func TestSettingsReplaceTheLibrary(t *testing.T) {
+	w := newWorld(t)
+	old := w.connect()
+	set := func(recipients int) {
+		w.server.SetSettings(smtpd.Settings{MaxRecipients: recipients, MaxMessageSize: maxMessage, CommandTimeout: 10 * time.Second, DataIdleTimeout: 10 * time.Second, MinRate: 1024})
+	}
+	set(1)
+	before := runtime.NumGoroutine()
+	for range 50 {
+		set(2)
+		set(1)
+	}
+	for deadline := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if now := runtime.NumGoroutine(); now > before {
+		t.Errorf("%d goroutines, then %d", before, now)
+	}
+	old.envelope("look@me.com", "look@xn--bcher-kva.example")
+	fresh := w.connect()
+	fresh.envelope("look@me.com")
+	fresh.do("RCPT TO:<look@xn--bcher-kva.example>", "452")
 }
 
 func TestHops(t *testing.T) {
