@@ -7,7 +7,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -24,8 +23,7 @@ const (
 
 // badConfig has short times, so that what waits for them ends within the test.
 const badConfig = `hostname: mail.` + domain + `
-data_dir: %s
-smtp: {listen: ["127.0.0.1:0"], max_connections: 400, max_connections_per_client: 60, command_timeout: 2s, data_idle_timeout: 2s}
+smtp: {listen: ["127.0.0.1:0"], max_connections: 400, max_connections_per_client: 60, command_timeout: 2s, data_idle_timeout: 2s, max_recipients: %d}
 pop3: {listen: ["127.0.0.1:0"], listen_tls: [], max_connections: 400, max_connections_per_client: 60}
 `
 
@@ -37,7 +35,8 @@ func TestBadPeers(t *testing.T) {
 	t.Parallel()
 	rounds := scale(t, "PROOF_PEERS", 1)
 	s := newServer(t, filepath.Join(t.TempDir(), "data"))
-	s.must(os.WriteFile(s.config, fmt.Appendf(nil, badConfig, s.data), 0o600))
+	s.text = "data_dir: " + s.data + "\n" + badConfig
+	s.configure()
 	s.populate(quota.Limit{}, "one", badLocal, largeLocal)
 	l := newLedger(t, "one")
 	s.start()

@@ -42,7 +42,10 @@ type server struct {
 	binary string
 	data   string
 	config string
-	tmp    string // for SQLite's temporary files; empty: wherever
+	text   string   // of the configuration, whose %d is limit
+	limit  int      // recipients of a message; another with each reload
+	tmp    string   // for SQLite's temporary files; empty: wherever
+	env    []string // further variables of the process
 
 	process *exec.Cmd
 	ended   chan struct{} // closed when the process has ended and its log is read
@@ -62,16 +65,17 @@ type server struct {
 func newServer(t *testing.T, data string, more ...string) *server {
 	t.Helper()
 	home := t.TempDir()
-	s := &server{t: t, binary: serverBinary(t), data: data, config: filepath.Join(home, "mailsrv.yaml")}
-	lines := append([]string{
+	s := &server{t: t, binary: serverBinary(t), data: data, config: filepath.Join(home, "mailsrv.yaml"), limit: 100}
+	s.text = strings.Join(append([]string{
 		"hostname: mail." + domain,
 		"data_dir: " + data,
-		"smtp: {listen: [\"127.0.0.1:0\"], max_connections_per_client: 0}",
+		"smtp: {listen: [\"127.0.0.1:0\"], max_connections_per_client: 0, max_recipients: %d}",
 		"pop3: {listen: [\"127.0.0.1:0\"], listen_tls: [], max_connections_per_client: 0}",
-	}, more...)
-	if err := os.WriteFile(s.config, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	}, more...), "\n") + "\n"
+	// Go's own collection: what has not been collected yet must not look like
+	// memory that grows.
+	s.env = []string{"GOGC=100"}
+	s.configure()
 	var err error
 	if s.log, err = os.Create(filepath.Join(home, "log")); err != nil {
 		t.Fatal(err)
@@ -87,6 +91,13 @@ func newServer(t *testing.T, data string, more ...string) *server {
 		}
 	})
 	return s
+}
+
+// configure writes the configuration, at once: a command may be reading it.
+func (s *server) configure() {
+	s.t.Helper()
+	s.must(os.WriteFile(s.config+".new", fmt.Appendf(nil, s.text, s.limit), 0o600))
+	s.must(os.Rename(s.config+".new", s.config))
 }
 
 // passwordHash is as strong as one that the server makes, so that it is not
@@ -132,9 +143,7 @@ var listening = regexp.MustCompile(`msg=listening proto=(smtp|pop3) address=(\S+
 func (s *server) launch() <-chan bool {
 	s.t.Helper()
 	s.process = exec.Command(s.binary, "serve", "--config", s.config)
-	// Go's own collection: what has not been collected yet must not look like
-	// memory that grows.
-	s.process.Env = append(os.Environ(), "SQLITE_TMPDIR="+s.tmp, "GOGC=100")
+	s.process.Env = append(append(os.Environ(), "SQLITE_TMPDIR="+s.tmp), s.env...)
 	log, err := s.process.StderrPipe()
 	s.must(err)
 	begun := time.Now()
