@@ -15,6 +15,9 @@ const (
 	// a small server collect for every few messages: a quarter of the time of a
 	// fetch.
 	heapFloor = 32 << 20
+	// leastHeap is below what the runtime collects nothing at 100 percent; it scales
+	// with them.
+	leastHeap = 4 << 20
 	// A server that has allocated less than restOctets within restEvery is at
 	// rest, and gives back to the system what it does not need, if that is more
 	// than spareOctets.
@@ -74,10 +77,10 @@ func (h *heap) afterCollection(c *collected) {
 	if h.stopped {
 		return
 	}
-	live := max(read("/gc/heap/live:bytes"), 1<<20)
+	live, roots := read("/gc/heap/live:bytes"), read("/gc/scan/globals:bytes")+read("/gc/scan/stack:bytes")
 	percent := 100
-	if 2*live < h.floor {
-		percent = int(h.floor*100/live) - 100
+	if 2*live+roots < h.floor {
+		percent = int(min((h.floor-live)*100/(live+roots), h.floor*100/leastHeap))
 	}
 	if math.Abs(float64(percent-h.percent)) > float64(h.percent)/10 {
 		h.percent = percent

@@ -34,6 +34,23 @@ func TestHeapFloor(t *testing.T) {
 	}
 }
 
+// The heap grows to the floor and not beyond.
+func TestHeapFloorIsTheGoal(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
+	const floor = 256 << 20
+	h := &heap{floor: floor}
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.stopped = true
+	}()
+	runtime.GC()
+	h.afterCollection(&collected{})
+	if goal := read("/gc/heap/goal:bytes"); goal < floor/2 || goal > floor*65/64 {
+		t.Errorf("the heap grows to %d octets", goal)
+	}
+}
+
 // A burst leaves nothing behind once the server is at rest.
 func TestHeapAtRest(t *testing.T) {
 	h := &heap{}
