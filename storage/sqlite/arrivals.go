@@ -3,19 +3,22 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/mattn/go-sqlite3"
 
 	"mailsrv/storage"
 )
 
 // Entries arrive in the order of their commits, and are settled later, many at
 // once, where those of their maildrop stand: each for itself would write a page of
-// its own. What is settled is all of a maildrop, so its arrivals are always newer
-// than its settled entries.
+// its own. Those of a maildrop are settled in their order, so its arrivals are
+// always newer than its settled entries.
 
-// Bounds of arrivals. The more wait, the more of them go to one page; each login
-// looks through those that wait.
+// Bounds of arrivals. The more wait, the more of them go to one page; whoever lists
+// a maildrop or deletes from it looks through those that wait.
 const (
 	maxArrivals      = 2048            // settled beside deliveries when more wait
 	sliceSettle      = maxArrivals / 4 // in one batch, beside as many as it brings
@@ -36,15 +39,13 @@ func sequenceOf(id int64) int64 { return id & (1<<sequenceBits - 1) }
 // entryColumns are what an arrival and a settled entry have in common.
 const entryColumns = "id, octets, body, shared, uidl, own"
 
-// settle settles at least so many arrivals, if they are there, of the maildrops
-// behind an id. It returns how many that were and the id behind which to go on; 0:
-// there were none.
-func settle(c *conn, behind, least int64) (moved, last int64, err error) {
-	last, err = c.number("SELECT max(id) FROM (SELECT id FROM arrival WHERE id > ? ORDER BY id LIMIT ?)", behind, least)
+// settle settles the first so many arrivals behind an id. It returns how many that
+// were and the id behind which to go on; 0: there were none.
+func settle(c *conn, behind, most int64) (moved, last int64, err error) {
+	last, err = c.number("SELECT max(id) FROM (SELECT id FROM arrival WHERE id > ? ORDER BY id LIMIT ?)", behind, most)
 	if err != nil || last == 0 {
 		return 0, 0, err
 	}
-	last = entryID(maildropOf(last)+1, 0) - 1
 	moved, err = settleBetween(c, behind+1, last)
 	return moved, last, err
 }
@@ -54,6 +55,9 @@ func settle(c *conn, behind, least int64) (moved, last int64, err error) {
 func settleBetween(c *conn, first, last int64) (moved int64, err error) {
 	const where = " FROM arrival WHERE id BETWEEN ? AND ?"
 	moved, _, err = c.exec("INSERT INTO entry ("+entryColumns+") SELECT "+entryColumns+where+" ORDER BY id", first, last)
+	if is(err, sqlite3.ErrConstraint) {
+		err = fmt.Errorf("%w: %w", errTwice, err)
+	}
 	if err != nil || moved == 0 {
 		return 0, err
 	}
@@ -104,14 +108,19 @@ FROM (SELECT sequence, octets, uidl FROM entry WHERE id BETWEEN ? AND ? ORDER BY
 		if err != nil {
 			return err
 		}
-		more = row[0].(int64) == perText
-		for text, _ := row[1].(string); text != ""; {
+		entries := row[0].(int64)
+		more = entries == perText
+		text, _ := row[1].(string)
+		for ; text != ""; entries-- {
 			var e storage.Entry
 			if e, text, err = cutEntry(text); err != nil {
 				return err
 			}
 			newest = e.Sequence
 			f(e)
+		}
+		if entries != 0 { // the text leaves out those of NULLs
+			return errRow
 		}
 	}
 	for _, e := range arrived {

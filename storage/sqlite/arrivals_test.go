@@ -1,13 +1,16 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/storage"
 )
 
 // uidls lists h.look's messages in their order.
@@ -143,6 +146,94 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 	}
 	if found, _ := h.findings(false); len(found) > 0 {
 		t.Errorf("findings: %q", found)
+	}
+}
+
+// A maildrop with very many arrivals is settled piece by piece, and listed whole in
+// between.
+func TestSettlingIsCutWithinAMaildrop(t *testing.T) {
+	h := newHouse(t, Options{})
+	var want []string
+	for i := range 30 {
+		want = append(want, fmt.Sprint("m", i))
+		h.must(h.deliver(want[i], "text"))
+	}
+	for behind, round := int64(0), 1; round <= 3; round++ {
+		h.must(h.writer.do(background, &job{apply: func(c *conn) (err error) {
+			var moved int64
+			if moved, behind, err = settle(c, behind, 10); moved != 10 {
+				t.Errorf("%d settled", moved)
+			}
+			return err
+		}}))
+		if got := h.uidls(); !slices.Equal(got, want) {
+			t.Errorf("after round %d: %q", round, got)
+		}
+		if n := h.arrivals(); n != int64(30-10*round) {
+			t.Errorf("after round %d: %d arrivals", round, n)
+		}
+	}
+}
+
+// A batch that is rolled back has settled nothing, and the round does not go on
+// behind what it did not settle.
+func TestRolledBackSettling(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "text"))
+	m := h.writer
+	h.must(m.change(background, func(c *conn, _ func(error)) error {
+		m.slice = progress{round: m.settled}
+		if err := m.settle(0); err != nil || m.slice.moved != 1 {
+			t.Errorf("%+v, %v", m.slice, err)
+		}
+		if m.settled != 0 {
+			t.Errorf("the round is at %d before the commit", m.settled)
+		}
+		return nil
+	}))
+	if m.settled == 0 {
+		t.Error("the round is where it was after the commit")
+	}
+}
+
+// Where a damaged counter made a maildrop give its sequences once more, what came
+// since is mail: a repair gives it others.
+func TestSequenceGivenTwice(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	for i := range 3 {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+	}
+	h.tamper("UPDATE maildrop SET last = last - 2")
+	for i := range 2 {
+		h.must(h.deliver(fmt.Sprint("n", i), "text"))
+	}
+	if found, n := h.findings(false); n != 2 || !strings.Contains(found[0], "maildrop look@me.com gave sequence 2 twice") {
+		t.Errorf("check finds %q", found)
+	}
+	drop, entries := h.entries()
+	if _, err := drop.Update(background, entries[:1], nil); err == nil || !strings.Contains(err.Error(), "check --repair") {
+		t.Errorf("a deletion: %v", err)
+	}
+	h.must(h.Close())
+	h.open(Options{Exclusive: true})
+	if found, n := h.findings(true); n != 0 {
+		t.Errorf("the repair leaves %d of %q", n, found)
+	}
+	h.must(h.deliver("o", "text"))
+	got := h.uidls()
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"m0", "m1", "m2", "n0", "n1", "o"}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// A mailbox whose maildrop was lost with a page does not send mail back.
+func TestLostMaildropDefers(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.tamper("DELETE FROM maildrop")
+	var misfit *storage.MisfitError
+	if err := h.deliver("m", "text"); err == nil || errors.As(err, &misfit) || !strings.Contains(err.Error(), "check --repair") {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -31,8 +31,17 @@ func address(id string) string {
 	return "coalesce((SELECT m.local || '@' || d.name FROM mailbox m JOIN domain d ON d.id = m.domain WHERE m.id = " + id + "), " + id + ")"
 }
 
+// twice are the arrivals that cannot be settled, since their maildrop has given
+// their sequence before.
+const twice = "arrival WHERE id IN (SELECT id FROM entry) OR id IN (SELECT id FROM arrival GROUP BY id HAVING count(*) > 1)"
+
 // rules are checked in this order, so that an earlier mend can feed a later.
 var rules = []rule{
+	{ // before all is settled
+		query: `SELECT 'maildrop ' || ` + address("arrival.id >> 40") + ` || ' gave sequence ' || (id & (1 << 40) - 1) || ' twice' FROM ` + twice,
+		mend: `UPDATE arrival SET id = number - (SELECT min(number) FROM arrival) + 1 +
+    (SELECT max(id) FROM message m WHERE m.id BETWEEN arrival.id >> 40 << 40 AND ((arrival.id >> 40) + 1 << 40) - 1) FROM (SELECT number AS wrong FROM ` + twice + `) WHERE number = wrong`,
+	},
 	{ // doomed, transfer and orphan are waiting, not drift
 		query: `SELECT 'entry of maildrop ' || maildrop || ', sequence ' || sequence || ': the mailbox does not exist' FROM message WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)`,
 		mend:  `INSERT OR IGNORE INTO orphan (maildrop) SELECT DISTINCT maildrop FROM entry WHERE maildrop NOT IN (SELECT id FROM mailbox)`,
@@ -102,10 +111,13 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 		if !s.options.Exclusive {
 			return 0, fmt.Errorf("a repair needs the store to itself")
 		}
+		if err := s.mend(ctx, rules[0], report); err != nil {
+			return 0, err
+		}
 		if err := s.settleAll(ctx); err != nil {
 			return 0, err
 		}
-		for _, r := range rules {
+		for _, r := range rules[1:] {
 			if err := s.mend(ctx, r, report); err != nil {
 				return 0, err
 			}

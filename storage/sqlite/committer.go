@@ -38,20 +38,20 @@ type committer struct {
 	look     *time.Ticker // of lookEvery
 	rest     *time.Timer  // of restBefore
 	finished chan struct{}
-	upkeep   func(c *conn, bodies int64) (freed int64, more bool, err error) // one slice; nil: none
-	idleWork atomic.Bool                                                     // upkeep may have something to do
-	backlog  atomic.Int64                                                    // how many bodies that may be
-	damaged  atomic.Bool                                                     // upkeep met a damaged page: it would again
-	arrived  int64                                                           // arrivals that wait to be settled
-	settled  int64                                                           // the id up to which this round has settled them
-	moved    int64                                                           // arrivals that the open transaction settles
-	freed    int64                                                           // bodies of the backlog that it frees
+	upkeep   func(c *conn, bodies int64) (progress, error) // frees one slice; nil: there is no upkeep
+	idleWork atomic.Bool                                   // there may be something to free or to settle
+	backlog  atomic.Int64                                  // how many bodies may have to be freed
+	arrived  int64                                         // arrivals that wait to be settled
+	settled  int64                                         // the id up to which this round has settled them
+	slice    progress                                      // of the open transaction
+	unfree   atomic.Bool                                   // freeing met a damaged page: it would again
+	unsettle atomic.Bool                                   // so did settling
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
 }
 
-func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn, int64) (int64, bool, error)) *committer {
+func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn, int64) (progress, error)) *committer {
 	m := &committer{
 		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
 		queue: newQueue(), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
@@ -60,8 +60,6 @@ func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger,
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
 		m.checkpointer = newCheckpointer(database, max(1, space.walPages()/4), logger)
-	}
-	if upkeep != nil {
 		m.recount()
 		m.idleWork.Store(true)
 	}
@@ -163,7 +161,7 @@ func (m *committer) lookAfter() {
 		return
 	}
 	m.recount()
-	m.idleWork.Store(!m.damaged.Load())
+	m.idleWork.Store(true)
 	for _, j := range m.failed {
 		j.state.Store(jobWaiting)
 		m.queue.add(j) // once closed, the next start does it
@@ -177,11 +175,15 @@ func (m *committer) lookAfter() {
 // commitWaiting opens a transaction, then takes what waits by that time.
 func (m *committer) commitWaiting() {
 	if err := m.begin(); err != nil {
-		m.answer(m.queue.take(m.space.batchOctets()), err)
+		m.answer(m.takeBatch(), err)
 		return
 	}
-	m.finish(m.queue.take(m.space.batchOctets()))
+	m.finish(m.takeBatch())
 	m.tendLog()
+}
+
+func (m *committer) takeBatch() []*job {
+	return m.queue.take(m.space.batchOctets(), m.space.batchPages(maxBatchArrivals))
 }
 
 // commit runs one transaction for jobs taken already.
@@ -303,10 +305,10 @@ func (m *committer) explain(err error) error {
 // free a slice as well, whose failure is the batch's.
 func (m *committer) applyAndCommit(batch []*job, free bool) error {
 	brought := int64(0)
-	m.moved, m.freed = 0, 0
+	m.slice = progress{round: m.settled}
 	for _, j := range batch {
 		j.outcome = nil
-		if err := j.apply(m.conn); err != nil {
+		if err := guarded(func() error { return j.apply(m.conn) }); err != nil {
 			m.rollback(err)
 			return err
 		}
@@ -315,13 +317,12 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 		}
 	}
 	if free {
-		more, err := m.slice(false, max(0, brought))
-		if err != nil {
+		if err := m.tendRows(false, max(0, brought)); err != nil {
 			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)
 			return err
 		}
-		if !more {
+		if !m.slice.more {
 			m.idleWork.Store(false)
 		}
 	}
@@ -330,8 +331,9 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 		return err
 	}
 	m.wrote = true
-	m.arrived = max(0, m.arrived+brought-m.moved)
-	if left := m.backlog.Add(-m.freed); left < 0 {
+	m.settled = m.slice.round
+	m.arrived = max(0, m.arrived+brought-m.slice.moved)
+	if left := m.backlog.Add(-m.slice.freed); left < 0 {
 		m.backlog.Add(-left)
 	}
 	m.recall(batch)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"runtime"
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
@@ -233,10 +234,39 @@ func isFull(err error) bool {
 
 // advise adds what to do where err says that the database is damaged.
 func advise(err error) error {
-	if is(err, sqlite3.ErrCorrupt) {
+	switch {
+	case isDamage(err):
 		return fmt.Errorf("%w: stop the server and run mailsrv check --repair, which saves what can be read, or restore a backup", err)
+	case is(err, sqlite3.ErrNotADB):
+		return fmt.Errorf("%w, or its first page is damaged: only a backup helps: move it away, then mailsrv restore FILE", err)
 	}
 	return err
+}
+
+// What damage leaves of rows where SQLite finds its pages sound.
+var (
+	errRow   = errors.New("a row is not as the schema has it") // such as a page holds that was overwritten with zeros
+	errTwice = errors.New("a maildrop gave a sequence twice")
+)
+
+// isDamage reports whether err says that the database is damaged.
+func isDamage(err error) bool {
+	return is(err, sqlite3.ErrCorrupt) || errors.Is(err, errRow) || errors.Is(err, errTwice)
+}
+
+// guarded returns what f does, and errRow when f asserts a type that a row does not
+// have: all who scan rows rely on the schema.
+func guarded(f func() error) (err error) {
+	defer func() {
+		switch p := recover().(type) {
+		case nil:
+		case *runtime.TypeAssertionError:
+			err = errRow
+		default:
+			panic(p)
+		}
+	}()
+	return f()
 }
 
 // Version is SQLite's version.

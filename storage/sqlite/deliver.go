@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 
 	"mailsrv/quota"
 	"mailsrv/storage"
@@ -117,7 +118,7 @@ func whyNot(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (stor
 	row, err := c.first(`
 SELECT m.enabled, p.octets, p.messages,
        coalesce(m.limit_octets, d.limit_octets, ?2), coalesce(m.limit_messages, d.limit_messages, ?3)
-FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id WHERE m.id = ?1`,
+FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN maildrop p ON p.id = m.id WHERE m.id = ?1`,
 		int64(r.Mailbox), limit.Octets, limit.Messages)
 	switch {
 	case err != nil:
@@ -126,6 +127,8 @@ FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id W
 		return storage.MisfitGone, nil
 	case row[0].(int64) == 0:
 		return storage.MisfitDisabled, nil
+	case row[1] == nil: // a page of it was lost: that is no reason to send mail back
+		return 0, fmt.Errorf("mailbox %d has no maildrop: stop the server and run mailsrv check --repair", r.Mailbox)
 	}
 	held := quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
 	allowed := quota.Limit{Octets: row[3].(int64), Messages: row[4].(int64)}

@@ -23,10 +23,11 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 		return quota.Usage{}, err
 	}
 	var removed quota.Usage
+	doomed := int64(0)
 	j := &job{frees: true, narrow: true}
 	j.apply = func(c *conn) error {
 		now := time.Now()
-		removed, j.counted = quota.Usage{}, nil
+		removed, doomed, j.counted = quota.Usage{}, 0, nil
 		settled, err := settleMaildrop(c, m.id)
 		if err != nil {
 			return err
@@ -58,13 +59,16 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 			}
 			removed = removed.Add(u)
 		}
+		if keep == 0 {
+			doomed = removed.Messages
+		}
 		j.counted, err = uncount(c, m.id, removed)
 		return err
 	}
 	if err := m.store.writer.do(ctx, j); err != nil {
 		return quota.Usage{}, err
 	}
-	m.store.writer.tidy(removed.Messages)
+	m.store.writer.tidy(doomed)
 	return removed, nil
 }
 

@@ -7,8 +7,6 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/mattn/go-sqlite3"
-
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
@@ -107,7 +105,7 @@ SELECT e.own, (SELECT prefix FROM body WHERE id = e.body), (SELECT crc FROM body
 FROM message e WHERE e.id = ?`, m.entry)
 		switch {
 		case err != nil:
-			return damaged(err)
+			return err
 		case row == nil:
 			return storage.ErrGone
 		case row[1] == nil:
@@ -126,7 +124,7 @@ FROM message e WHERE e.id = ?`, m.entry)
 	if err == nil && m.chunks > 0 {
 		m.data, err = m.chunk(ctx)
 	}
-	return err
+	return damaged(err)
 }
 
 // chunk reads and verifies the next chunk.
@@ -137,7 +135,7 @@ SELECT (SELECT data FROM chunk WHERE id = (e.body << 16 | ?2)), (SELECT crc FROM
 FROM message e WHERE e.id = ?1`, m.entry, m.number)
 		switch {
 		case err != nil:
-			return damaged(err)
+			return err
 		case row == nil:
 			return storage.ErrGone
 		case row[0] == nil:
@@ -150,12 +148,12 @@ FROM message e WHERE e.id = ?1`, m.entry, m.number)
 		return nil
 	})
 	m.number++
-	return data, err
+	return data, damaged(err)
 }
 
-// damaged tells a page that SQLite finds corrupt from other failures.
+// damaged tells damage from other failures.
 func damaged(err error) error {
-	if is(err, sqlite3.ErrCorrupt) {
+	if isDamage(err) && !errors.Is(err, storage.ErrDamaged) {
 		return errors.Join(storage.ErrDamaged, err)
 	}
 	return err

@@ -28,7 +28,7 @@ type job struct {
 	staged   bool       // of an unfinished transfer: may wait for deliveries
 	frees    bool       // removes mail: may use the space reserved for that
 	again    bool       // nobody waits for it: what fails is tried again later
-	arrivals int64      // how many it adds
+	arrivals int64      // how many it adds; less than 0: takes away
 	narrow   bool       // changes no more of what is remembered than counted says
 	counted  []counters // as they are after apply, of the maildrops it changed
 	state    atomic.Int32
@@ -92,12 +92,12 @@ func (q *queue) state() (waiting, closed bool) {
 	return len(q.jobs)+len(q.staged) > 0, q.closed
 }
 
-// take makes a batch of what waits, with so many octets of content.
-func (q *queue) take(octets int64) []*job {
+// take makes a batch of what waits, with so many octets of content and so many
+// arrivals.
+func (q *queue) take(octets, arrivals int64) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var batch []*job
-	arrivals := int64(maxBatchArrivals)
 	q.jobs = takeFrom(q.jobs, &batch, maxBatch-1, &octets, &arrivals)
 	octets = max(min(octets, maxBatchStaged), buffers.Max) // a chunk at least: nobody starves
 	q.staged = takeFrom(q.staged, &batch, maxBatch, &octets, &arrivals)
@@ -108,7 +108,7 @@ func (q *queue) take(octets int64) []*job {
 // arrivals are used up, and returns the rest. A batch of nothing else takes any job.
 func takeFrom(from []*job, batch *[]*job, count int, octets, arrivals *int64) []*job {
 	for i, j := range from {
-		if len(*batch) >= count || len(*batch) > 0 && (j.octets > *octets || j.arrivals > *arrivals) {
+		if len(*batch) >= count || len(*batch) > 0 && (j.octets > *octets || j.arrivals > max(0, *arrivals)) {
 			return append(from[:0], from[i:]...)
 		}
 		if j.state.CompareAndSwap(jobWaiting, jobTaken) {

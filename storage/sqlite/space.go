@@ -69,13 +69,13 @@ func (s *space) batchOctets() int64 {
 	return min(maxBatchOctets, s.reserve/8)
 }
 
-// sliceSettle is how many arrivals are settled in one batch: each may write a page,
-// and a batch must find room where the reserve stands.
-func (s *space) sliceSettle() int64 {
+// batchPages is how many of something a batch may take on, each of which may write
+// a page, if it were most: a batch must find room where the reserve stands.
+func (s *space) batchPages(most int64) int64 {
 	if s.reserve == 0 {
-		return sliceSettle
+		return most
 	}
-	return min(sliceSettle, max(1, s.reserve/8/pageSize))
+	return min(most, max(1, s.reserve/8/pageSize))
 }
 
 // check returns ErrNoSpace while no mail should be accepted: less than the

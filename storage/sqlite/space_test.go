@@ -43,7 +43,7 @@ func TestBatchIsSmallerThanTheReserve(t *testing.T) {
 		q.add(&job{octets: buffers.Max, staged: true})
 	}
 	var octets int64
-	for _, j := range q.take((&space{reserve: 16 << 20}).batchOctets()) {
+	for _, j := range q.take((&space{reserve: 16 << 20}).batchOctets(), maxBatchArrivals) {
 		octets += j.octets
 	}
 	if want := int64(2<<20 + buffers.Max); octets != want || len(q.jobs) != 12 || len(q.staged) != 19 {
@@ -161,15 +161,53 @@ func TestSweptTransferIsNotDelivered(t *testing.T) {
 	}
 }
 
+// A message with more recipients than a batch may have is a batch, and leaves the
+// chunks their share of it.
+func TestBatchOfManyRecipients(t *testing.T) {
+	q := newQueue()
+	q.add(&job{arrivals: 5000})
+	q.add(&job{arrivals: 1})
+	q.add(&job{octets: buffers.Max, staged: true})
+	if n := len(q.take(maxBatchOctets, maxBatchArrivals)); n != 2 {
+		t.Errorf("a batch of %d", n)
+	}
+	if n := len(q.take(maxBatchOctets, maxBatchArrivals)); n != 1 {
+		t.Errorf("then one of %d", n)
+	}
+}
+
+// However much waits to be freed, what a delivery does of it is bounded, and the less
+// where the reserve is small.
+func TestFreeingBesideDeliveriesIsBounded(t *testing.T) {
+	for minFree, most := range map[int64]int64{0: maxSliceBodies, 64 << 20: 256} {
+		h := newHouse(t, Options{Server: true, MinFree: minFree})
+		h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+		var asked atomic.Int64
+		h.must(h.writer.do(background, &job{apply: func(*conn) error {
+			h.writer.upkeep = func(_ *conn, bodies int64) (progress, error) {
+				asked.Store(bodies)
+				return progress{}, nil
+			}
+			return nil
+		}}))
+		h.writer.backlog.Store(1_000_000)
+		h.writer.idleWork.Store(true)
+		h.must(h.deliver("m", "x"))
+		if n := asked.Load(); n != most {
+			t.Errorf("min_free %d: %d bodies with a delivery, want %d", minFree, n, most)
+		}
+	}
+}
+
 // A slice of upkeep that fails must not fail the delivery beside it.
 func TestUpkeepHarmsNoDelivery(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	var tried atomic.Bool
 	h.must(h.writer.do(background, &job{apply: func(*conn) error {
-		h.writer.upkeep = func(*conn, int64) (int64, bool, error) {
+		h.writer.upkeep = func(*conn, int64) (progress, error) {
 			tried.Store(true)
-			return 0, false, errors.New("a row that cannot be freed")
+			return progress{}, errors.New("a row that cannot be freed")
 		}
 		return nil
 	}}))

@@ -145,7 +145,7 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	var work func(*conn, int64) (int64, bool, error)
+	var work func(*conn, int64) (progress, error)
 	if s.options.Server {
 		s.space.check()
 		work = upkeep
@@ -203,7 +203,7 @@ func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 // finds the transfers that an earlier run left unfinished.
 func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 	if c, err = openWriter(s.path, s.space.walPages()); err != nil {
-		return nil, nil, err
+		return nil, nil, advise(err)
 	}
 	if err = migrate(c, schema, migrations, s.beforeUpgrade(c)); err == nil {
 		err = c.each("SELECT body FROM transfer", func(row []driver.Value) error {
@@ -213,7 +213,7 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 	}
 	if err != nil {
 		c.Close()
-		return nil, nil, fmt.Errorf("%s: %w", s.path, err)
+		return nil, nil, fmt.Errorf("%s: %w", s.path, advise(err))
 	}
 	return c, unfinished, nil
 }

@@ -40,9 +40,11 @@ SELECT id << 16 | n FROM (SELECT id, chunks FROM body WHERE chunks > 0), number 
 }
 
 func (s *sums) body(row []driver.Value) error {
+	// A page that was overwritten with zeros holds rows of NULLs.
+	prefix, _ := row[1].(string)
 	data, _ := row[2].([]byte)
-	sum := crc32.Update(crc32.Checksum([]byte(row[1].(string)), castagnoli), castagnoli, data)
-	if int64(sum) != row[3].(int64) || row[5].(int64) == 0 && row[4].(int64) != int64(len(data)) {
+	sum := int64(crc32.Update(crc32.Checksum([]byte(prefix), castagnoli), castagnoli, data))
+	if row[3] != sum || row[5] == nil || row[5] == int64(0) && row[4] != int64(len(data)) {
 		return s.damaged("body", row[0].(int64), row[0].(int64))
 	}
 	return s.ctx.Err()
@@ -50,7 +52,7 @@ func (s *sums) body(row []driver.Value) error {
 
 func (s *sums) chunk(row []driver.Value) error {
 	data, _ := row[2].([]byte)
-	if int64(crc32.Checksum(data, castagnoli)) != row[1].(int64) {
+	if row[1] != int64(crc32.Checksum(data, castagnoli)) {
 		return s.damaged("chunk", row[0].(int64), row[0].(int64)>>chunkShift)
 	}
 	return s.ctx.Err()
