@@ -25,9 +25,9 @@ var (
 	// ErrNoSpace: less than the configured minimum is free, or a write met a
 	// full disk.
 	ErrNoSpace = errors.New("not enough free disk space")
-	// ErrReadOnly: the disk failed repeatedly and nothing is written until a
-	// restart.
-	ErrReadOnly = errors.New("the store is read-only after repeated I/O errors; restart when the disk is sound")
+	// ErrReadOnly: the disk failed repeatedly, or to sync what it has, and nothing is
+	// written until a restart.
+	ErrReadOnly = errors.New("the store is read-only after I/O errors; restart when the disk is sound")
 	// ErrNoMaildrop: the mailbox was removed.
 	ErrNoMaildrop = errors.New("no such maildrop")
 	// ErrGone: the message was removed by expiry or the administrator since

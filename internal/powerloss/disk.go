@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // sector is what a drive writes as a whole or not at all, in octets.
@@ -38,14 +39,19 @@ func (d *Disk) Len() int { return len(d.ops) }
 // that r chooses, sector by sector.
 func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
 	ops := d.ops[:cut]
-	synced := map[uint64]int{} // file to its last sync
+	// The first sync of a file that follows an operation decides: where it fails, no
+	// later one brings that operation to the disk, since the kernel takes it for done.
+	durable := make([]bool, cut)
+	succeeds := map[uint64]bool{} // the next sync of a file
 	namesSynced := 0
-	for i, o := range ops {
+	for i, o := range slices.Backward(ops) {
 		switch o.kind {
-		case opSync:
-			synced[o.file] = i
+		case opSync, opSyncFailed:
+			succeeds[o.file] = o.kind == opSync
 		case opSyncDir:
-			namesSynced = i
+			namesSynced = max(namesSynced, i)
+		default:
+			durable[i] = succeeds[o.file]
 		}
 	}
 	// Names change in order, as in a journal of the file system: all up to some
@@ -57,8 +63,7 @@ func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
 	}
 	names := map[string]uint64{}
 	for i, o := range ops {
-		_, kept := synced[o.file]
-		if i > namesUntil && !(o.kind == opCreate && kept) {
+		if i > namesUntil && !(o.kind == opCreate && durable[i]) {
 			continue
 		}
 		switch o.kind {
@@ -79,14 +84,13 @@ func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
 		if _, known := share[o.file]; !known {
 			share[o.file] = [...]float64{0, 0.5, 1}[r.IntN(3)]
 		}
-		durable := i <= synced[o.file] && synced[o.file] > 0
 		switch o.kind {
 		case opTruncate:
-			if durable || r.Float64() < share[o.file] {
+			if durable[i] || r.Float64() < share[o.file] {
 				contents[o.file] = resize(contents[o.file], o.offset)
 			}
 		case opWrite:
-			contents[o.file] = write(contents[o.file], o, func() bool { return durable || r.Float64() < share[o.file] })
+			contents[o.file] = write(contents[o.file], o, func() bool { return durable[i] || r.Float64() < share[o.file] })
 		}
 	}
 	for name, number := range names {

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -71,6 +70,8 @@ func scratch(t *testing.T) string {
 type recorded struct {
 	t        *testing.T
 	recorder *Recorder
+	dir      string // where it is mounted
+	options  sqlite.Options
 	store    *sqlite.Store
 	ids      []mail.MailboxID
 
@@ -88,8 +89,9 @@ type sentMessage struct {
 	deleted  map[mail.MailboxID]int // when that was acknowledged
 }
 
-func record(t *testing.T) *recorded {
+func record(t *testing.T, o sqlite.Options) *recorded {
 	t.Helper()
+	o.Server = true
 	below, mountpoint := scratch(t), t.TempDir()
 	// The shared memory beside the log is made anew at every start.
 	r, err := Mount(below, mountpoint, scratch(t), "mailsrv.db-shm")
@@ -101,11 +103,8 @@ func record(t *testing.T) *recorded {
 			t.Error(err)
 		}
 	})
-	w := &recorded{t: t, recorder: r, sent: map[string]*sentMessage{}}
-	w.store, err = sqlite.Open(background, mountpoint, sqlite.Options{Server: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := &recorded{t: t, recorder: r, dir: mountpoint, options: o, sent: map[string]*sentMessage{}}
+	w.open()
 	t.Cleanup(func() { w.store.Close() })
 	limit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 	if err := w.store.AddDomain(background, directory.Domain{Name: "me.com", Limit: limit}); err != nil {
@@ -119,6 +118,14 @@ func record(t *testing.T) *recorded {
 		w.ids = append(w.ids, id)
 	}
 	return w
+}
+
+func (w *recorded) open() {
+	w.t.Helper()
+	var err error
+	if w.store, err = sqlite.Open(background, w.dir, w.options); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func (w *recorded) deliver(id string, size int, to []mail.MailboxID) error {
@@ -296,7 +303,7 @@ func TestPowerCut(t *testing.T) {
 	seed := uint64(amount("SEED", int(time.Now().UnixNano()&0xFFFFFF)))
 	cuts := amount("CUTS", 25)
 	t.Logf("SEED=%d CUTS=%d", seed, cuts)
-	w := record(t)
+	w := record(t, sqlite.Options{})
 	w.work(amount("ROUNDS", 20), seed)
 	disk := w.recorder.Disk()
 	r := rand.New(rand.NewPCG(seed, 99))
@@ -325,7 +332,7 @@ func TestPowerCut(t *testing.T) {
 // TestTheProofCanFail leaves the syncs out of the record: then mail is lost,
 // and the proof must see it.
 func TestTheProofCanFail(t *testing.T) {
-	w := record(t)
+	w := record(t, sqlite.Options{})
 	w.work(5, 1)
 	disk := w.recorder.Disk()
 	var unsynced Disk
@@ -347,100 +354,4 @@ func TestTheProofCanFail(t *testing.T) {
 		}
 	}
 	t.Error("a disk that never syncs the log seems to lose nothing")
-}
-
-// A disk that fails now and then: nothing acknowledged is lost, and what was
-// not stored is not acknowledged.
-func TestWriteErrors(t *testing.T) {
-	w := record(t)
-	if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
-		t.Fatal(err)
-	}
-	failures := 1
-	w.recorder.SetFail(func(name string, write bool) syscall.Errno {
-		if write && strings.HasSuffix(name, "-wal") && failures > 0 {
-			failures--
-			return syscall.EIO
-		}
-		return 0
-	})
-	w.deliver("during", 3000, w.ids[:2]) // fails, or succeeds when tried alone
-	w.recorder.SetFail(nil)
-	if err := w.deliver("after", 3000, w.ids[:1]); err != nil {
-		t.Fatalf("the disk is sound again: %v", err)
-	}
-	w.settle()
-}
-
-// settle compares the store with what was acknowledged, through a new start.
-func (w *recorded) settle() {
-	w.t.Helper()
-	disk := w.recorder.Disk()
-	dir := scratch(w.t)
-	if err := disk.LayOut(dir, disk.Len(), rand.New(rand.NewPCG(1, 1))); err != nil {
-		w.t.Fatal(err)
-	}
-	if err := w.verify(dir, disk.Len()); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// A disk that fails three times in a minute gets no more mail; reading goes on.
-func TestPersistentWriteErrors(t *testing.T) {
-	w := record(t)
-	if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
-		t.Fatal(err)
-	}
-	w.recorder.SetFail(func(name string, write bool) syscall.Errno {
-		if write && strings.HasSuffix(name, "-wal") {
-			return syscall.EIO
-		}
-		return 0
-	})
-	for i := range 4 {
-		if err := w.deliver(fmt.Sprint("during", i), 3000, w.ids[:1]); err == nil {
-			t.Fatal("acknowledged what the disk refused")
-		}
-	}
-	if err := w.store.Space(); !errors.Is(err, storage.ErrReadOnly) {
-		t.Errorf("space: %v", err)
-	}
-	w.recorder.SetFail(nil)
-	if err := w.read(w.store, w.ids[0], map[string]map[mail.MailboxID]bool{}); err != nil {
-		t.Errorf("reading: %v", err)
-	}
-	w.settle()
-}
-
-// A read error is a temporary failure of that read.
-func TestReadErrors(t *testing.T) {
-	w := record(t)
-	if err := w.deliver("long", 3<<20, w.ids[:1]); err != nil {
-		t.Fatal(err)
-	}
-	drop, err := w.store.OpenMaildrop(background, w.ids[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	entries, err := drop.Entries(background)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.recorder.SetFail(func(_ string, write bool) syscall.Errno {
-		if !write {
-			return syscall.EIO
-		}
-		return 0
-	})
-	m, err := drop.Message(background, entries[0])
-	for err == nil {
-		_, err = m.Next(background)
-	}
-	if err == io.EOF || errors.Is(err, storage.ErrGone) || errors.Is(err, storage.ErrDamaged) {
-		t.Errorf("a read error ends a message with %v", err)
-	}
-	w.recorder.SetFail(nil)
-	if err := w.read(w.store, w.ids[0], map[string]map[mail.MailboxID]bool{}); err != nil {
-		t.Errorf("the disk is sound again: %v", err)
-	}
 }

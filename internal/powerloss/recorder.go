@@ -18,13 +18,14 @@ import (
 type opKind int
 
 const (
-	opCreate   opKind = iota // name now stands for file
-	opWrite                  // data at offset
-	opTruncate               // to offset
-	opSync                   // file
-	opSyncDir                // the names
-	opRename                 // name to newName
-	opRemove                 // name
+	opCreate     opKind = iota // name now stands for file
+	opWrite                    // data at offset
+	opTruncate                 // to offset
+	opSync                     // file
+	opSyncFailed               // file
+	opSyncDir                  // the names
+	opRename                   // name to newName
+	opRemove                   // name
 )
 
 // op is one operation, in the order in which the disk saw them. Names count in
@@ -38,17 +39,23 @@ type op struct {
 	data    []byte
 }
 
+// Access is what is asked of a file and can be made to fail.
+type Access int
+
+const (
+	Read Access = iota
+	Write
+	Sync // fsync and fdatasync
+)
+
 // Recorder is a file system that passes everything on to a folder below, and
 // remembers it. All methods may be called at once.
 type Recorder struct {
-	// Fail is asked before each read and write of a file; what it returns other
-	// than 0 is the answer. Set it through SetFail.
-	fail func(name string, write bool) syscall.Errno
-
 	server *fuse.Server
 	bound  []string // places mounted upon
 
 	mu    sync.Mutex
+	fail  func(name string, a Access) syscall.Errno // see SetFail
 	ops   []op
 	files map[uint64]uint64 // inode below to number of the file
 	next  uint64
@@ -117,20 +124,22 @@ func (r *Recorder) Now() int {
 	return len(r.ops)
 }
 
-// SetFail makes reads and writes fail where f says so; nil ends that.
-func (r *Recorder) SetFail(f func(name string, write bool) syscall.Errno) {
+// SetFail has f asked before each access to a file; what it returns other than 0
+// is the answer. nil ends that. A sync that fails writes nothing, now or later.
+func (r *Recorder) SetFail(f func(name string, a Access) syscall.Errno) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fail = f
 }
 
-func (r *Recorder) failure(name string, write bool) syscall.Errno {
+func (r *Recorder) failure(name string, a Access) syscall.Errno {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.fail == nil {
+	fail := r.fail
+	r.mu.Unlock()
+	if fail == nil {
 		return 0
 	}
-	return r.fail(name, write)
+	return fail(name, a)
 }
 
 func (r *Recorder) add(o op) {
@@ -246,7 +255,7 @@ func (f *file) PassthroughFd() (int, bool) { return 0, false }
 
 // Read implements fs.FileReader.
 func (f *file) Read(ctx context.Context, buf []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	if errno := f.recorder.failure(f.name, false); errno != 0 {
+	if errno := f.recorder.failure(f.name, Read); errno != 0 {
 		return nil, errno
 	}
 	return f.LoopbackFile.Read(ctx, buf, off)
@@ -254,7 +263,7 @@ func (f *file) Read(ctx context.Context, buf []byte, off int64) (fuse.ReadResult
 
 // Write implements fs.FileWriter.
 func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
-	if errno := f.recorder.failure(f.name, true); errno != 0 {
+	if errno := f.recorder.failure(f.name, Write); errno != 0 {
 		return 0, errno
 	}
 	n, errno := f.LoopbackFile.Write(ctx, data, off)
@@ -271,7 +280,8 @@ func (f *file) Writev(ctx context.Context, data [][]byte, off int64) (uint32, sy
 
 // Fsync implements fs.FileFsyncer.
 func (f *file) Fsync(ctx context.Context, flags uint32) syscall.Errno {
-	if errno := f.recorder.failure(f.name, true); errno != 0 {
+	if errno := f.recorder.failure(f.name, Sync); errno != 0 {
+		f.recorder.add(op{kind: opSyncFailed, file: f.number, name: f.name})
 		return errno
 	}
 	f.recorder.add(op{kind: opSync, file: f.number, name: f.name})

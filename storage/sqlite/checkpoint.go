@@ -2,15 +2,19 @@ package sqlite
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
 
 	"mailsrv/internal/logs"
+	"mailsrv/storage"
 )
 
 // checkpointer brings the write-ahead log into the database while the committer
@@ -18,12 +22,19 @@ import (
 // tenth of a second that it takes. What is committed meanwhile is brought in by
 // further passes, each shorter. The last few pages are the committer's, between
 // two batches: only when nothing is added can the log begin anew in its place.
+//
+// Once a sync of the database has failed there are no more checkpoints. The kernel
+// takes the pages for written, whatever became of them, and SQLite may count them as
+// brought in: they are sure in the log alone, which must not begin anew. The next
+// start brings all of it in once more.
 type checkpointer struct {
 	database *os.File // its name is that of the database
 	pages    int64    // so many new ones in the log are a reason
+	most     int64    // so many the committer brings in itself
 	logger   *slog.Logger
 
-	mu sync.Mutex // one checkpoint at a time: SQLite would refuse the second
+	mu       sync.Mutex // one checkpoint at a time: SQLite would refuse the second
+	unsynced atomic.Bool
 
 	// The committer's.
 	begun  int64 // pages of the log when the last checkpoint began
@@ -40,9 +51,9 @@ const (
 	patience  = 20 * time.Millisecond // of the committer with readers of the old log
 )
 
-func newCheckpointer(database *os.File, pages int64, logger *slog.Logger) *checkpointer {
+func newCheckpointer(database *os.File, most int64, logger *slog.Logger) *checkpointer {
 	k := &checkpointer{
-		database: database, pages: pages, logger: logger,
+		database: database, pages: max(1, most/4), most: most, logger: logger,
 		wanted: make(chan struct{}, 1), nearly: make(chan struct{}, 1), finished: make(chan struct{}),
 	}
 	go k.run()
@@ -73,22 +84,54 @@ func (k *checkpointer) passes() error {
 	}
 	defer c.Close()
 	for range maxPasses {
-		k.mu.Lock()
-		log, err := c.checkpoint("PASSIVE")
-		k.mu.Unlock()
-		if err != nil {
+		log, err := k.pass(c)
+		if err != nil || log.pages-log.done <= fewPages {
 			return err
-		}
-		// SQLite syncs the database only when it has brought in everything, which
-		// would leave all of that to the committer.
-		if err := unix.Fdatasync(int(k.database.Fd())); err != nil {
-			return err
-		}
-		if log.pages-log.done <= fewPages {
-			break
 		}
 	}
 	return nil
+}
+
+// pass brings in what the log has by now.
+func (k *checkpointer) pass(c *conn) (walState, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	log, err := k.checkpoint(c, "PASSIVE")
+	if err != nil {
+		return log, err
+	}
+	// SQLite syncs the database only when it has brought in everything, which
+	// would leave all of that to the committer.
+	if err := unix.Fdatasync(int(k.database.Fd())); err != nil {
+		k.syncFailed(err)
+		return log, err
+	}
+	return log, nil
+}
+
+// checkpoint runs a checkpoint, unless a sync has failed. The caller holds mu.
+func (k *checkpointer) checkpoint(c *conn, mode string) (walState, error) {
+	if k.unsynced.Load() {
+		return walState{}, storage.ErrReadOnly
+	}
+	log, err := c.checkpoint(mode)
+	var failed sqlite3.Error
+	if errors.As(err, &failed) && failed.ExtendedCode == sqlite3.ErrIoErrFsync {
+		k.syncFailed(err)
+	}
+	return log, err
+}
+
+// syncFailed ends all checkpoints, that of SQLite's last connection too, which would
+// then remove the log: that asks for the database's shared lock for itself alone, as
+// which it locks the octets of SHARED_FIRST and SHARED_SIZE in its source.
+func (k *checkpointer) syncFailed(err error) {
+	lock := unix.Flock_t{Type: unix.F_RDLCK, Start: 1<<30 + 2, Len: 510}
+	locked := unix.FcntlFlock(k.database.Fd(), unix.F_OFD_SETLK, &lock)
+	if !k.unsynced.Swap(true) {
+		err = errors.Join(err, locked)
+		k.logger.Error(logs.Storage, logs.Reason, "the disk has failed to sync the database: nothing is lost, and nothing is written until a restart, which brings all mail in from the write-ahead log once more", logs.Error, err)
+	}
 }
 
 // tendLog is the committer's part, after a batch: it has the log brought into
@@ -98,6 +141,15 @@ func (m *committer) tendLog() {
 	if k == nil || m.conn == nil {
 		return
 	}
+	log, err := m.conn.checkpoint("NOOP")
+	if err != nil {
+		return // the next batch meets it again
+	}
+	if log.pages >= k.most {
+		if m.checkpoint(); m.conn == nil {
+			return
+		}
+	}
 	if k.active {
 		select {
 		case <-k.nearly:
@@ -106,10 +158,6 @@ func (m *committer) tendLog() {
 		default:
 		}
 		return
-	}
-	log, err := m.conn.checkpoint("NOOP")
-	if err != nil {
-		return // the next batch meets it again
 	}
 	if log.pages < k.begun {
 		k.begun = 0 // the log has begun anew
@@ -126,7 +174,7 @@ func (m *committer) restartLog() {
 	m.checkpointer.mu.Lock()
 	defer m.checkpointer.mu.Unlock()
 	m.conn.script(fmt.Sprintf("PRAGMA busy_timeout = %d", patience.Milliseconds()))
-	_, err := m.conn.checkpoint("RESTART")
+	_, err := m.checkpointer.checkpoint(m.conn, "RESTART")
 	m.conn.script("PRAGMA busy_timeout = " + busyTimeout)
 	m.checkpointed(err)
 }
@@ -137,20 +185,27 @@ func (m *committer) checkpoint() {
 	if m.conn == nil {
 		return
 	}
-	if k := m.checkpointer; k != nil {
-		k.mu.Lock()
-		defer k.mu.Unlock()
+	k := m.checkpointer
+	if k == nil {
+		_, err := m.conn.checkpoint("PASSIVE")
+		m.checkpointed(err)
+		return
 	}
-	_, err := m.conn.checkpoint("PASSIVE")
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	_, err := k.checkpoint(m.conn, "PASSIVE")
 	m.checkpointed(err)
 }
 
 func (m *committer) checkpointed(err error) {
-	if err != nil && !isFull(err) {
+	if err != nil && !isFull(err) && !m.unsynced() {
 		m.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
 		m.diskFailed(err)
 	}
 }
+
+// unsynced reports whether what is in the database may not be on the disk.
+func (m *committer) unsynced() bool { return m.checkpointer != nil && m.checkpointer.unsynced.Load() }
 
 // walState is how far the write-ahead log has got, in pages.
 type walState struct {

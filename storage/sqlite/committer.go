@@ -10,6 +10,7 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
+	"mailsrv/internal/logs"
 	"mailsrv/storage"
 )
 
@@ -59,7 +60,8 @@ func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger,
 	}
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
-		m.checkpointer = newCheckpointer(database, max(1, space.walPages()/4), logger)
+		m.checkpointer = newCheckpointer(database, space.walPages(), logger)
+		m.ownLog()
 		m.recount()
 		m.idleWork.Store(true)
 	}
@@ -80,6 +82,14 @@ func (m *committer) close() error {
 	return m.conn.Close()
 }
 
+// ownLog keeps SQLite from bringing the log in at a COMMIT, where nobody would hear
+// of a failure.
+func (m *committer) ownLog() {
+	if err := m.conn.script("PRAGMA wal_autocheckpoint = 0"); err != nil {
+		m.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
+	}
+}
+
 // do commits one change and returns its outcome. ctx takes it back only while
 // it waits.
 func (m *committer) do(ctx context.Context, j *job) error {
@@ -97,6 +107,9 @@ func (m *committer) do(ctx context.Context, j *job) error {
 	}
 }
 
+// refuses reports whether nothing is written until a restart.
+func (m *committer) refuses() bool { return m.readOnly.Load() || m.unsynced() }
+
 // change commits what f does, for changes that need none of a job's options.
 func (m *committer) change(ctx context.Context, f func(c *conn, refuse func(error)) error) error {
 	j := &job{}
@@ -106,7 +119,7 @@ func (m *committer) change(ctx context.Context, f func(c *conn, refuse func(erro
 
 // submit queues a change without waiting for it.
 func (m *committer) submit(j *job) error {
-	if m.readOnly.Load() {
+	if m.refuses() {
 		return storage.ErrReadOnly
 	}
 	j.done = make(chan error, 1)
@@ -157,7 +170,7 @@ func (m *committer) run() {
 // lookAfter finds the work that nobody asks for: what the command line has left
 // to free, what failed when the disk was full, and whether it still is.
 func (m *committer) lookAfter() {
-	if m.upkeep == nil || m.readOnly.Load() {
+	if m.upkeep == nil || m.refuses() {
 		return
 	}
 	m.recount()
@@ -210,6 +223,9 @@ func (m *committer) answer(batch []*job, err error) {
 // begin takes the write lock, waiting for another process (the command line)
 // that holds it. Deliveries that cannot wait so long withdraw by themselves.
 func (m *committer) begin() error {
+	if m.unsynced() {
+		return storage.ErrReadOnly
+	}
 	if m.conn == nil {
 		if err := m.reopen(); err != nil {
 			return err
@@ -293,7 +309,7 @@ func (m *committer) once(j *job) error {
 // explain turns what SQLite says into the contract's errors.
 func (m *committer) explain(err error) error {
 	switch {
-	case m.readOnly.Load():
+	case m.refuses():
 		return storage.ErrReadOnly
 	case isFull(err):
 		return errors.Join(storage.ErrNoSpace, err)

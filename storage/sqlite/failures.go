@@ -70,5 +70,8 @@ func (m *committer) reopen() error {
 		return err
 	}
 	m.conn = c
+	if m.checkpointer != nil {
+		m.ownLog()
+	}
 	return nil
 }

@@ -23,11 +23,7 @@ import (
 func TestLogIsShorterThanTheReserve(t *testing.T) {
 	for minFree, want := range map[int64]int64{0: maxWALPages, 256 << 20: maxWALPages, 4 << 20: 64, 100: 1} {
 		h := newHouse(t, Options{Server: true, MinFree: minFree})
-		var got int64
-		h.must(h.writer.do(background, &job{apply: func(c *conn) (err error) {
-			got, err = c.number("PRAGMA wal_autocheckpoint")
-			return err
-		}}))
+		got := h.writer.checkpointer.most
 		if got != want {
 			t.Errorf("min_free %d: %d pages, want %d", minFree, got, want)
 		}

@@ -233,7 +233,7 @@ func (s *Store) Close() error {
 
 // Space implements storage.Store.
 func (s *Store) Space() error {
-	if s.writer.readOnly.Load() {
+	if s.writer.refuses() {
 		return storage.ErrReadOnly
 	}
 	return s.space.check()
