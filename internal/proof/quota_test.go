@@ -2,6 +2,7 @@ package proof
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -30,8 +31,8 @@ const (
 
 // TestQuotaRaces lets many deliveries at once compete for little room, while
 // messages are deleted and limits are lowered and raised. No sample may ever
-// show more in a maildrop than its limit, unless that was lowered, and then
-// nothing may be added.
+// show counters that differ from the rows, or more in a maildrop than its limit,
+// unless that was lowered, and then nothing may be added.
 func TestQuotaRaces(t *testing.T) {
 	t.Parallel()
 	rounds := scale(t, "PROOF_RACES", 1)
@@ -217,6 +218,7 @@ func (q *quotaRace) expand(m *message, taken []string) {
 type referee struct {
 	q     *quotaRace
 	store *sqlite.Store // beside the server's
+	db    *sql.DB       // the same database, past the store
 	turn  sync.Mutex    // of changing a limit
 
 	mu       sync.Mutex // held while a sample is taken
@@ -233,7 +235,10 @@ func newReferee(q *quotaRace) *referee {
 	store, err := sqlite.Open(context.Background(), q.s.data, sqlite.Options{})
 	q.s.must(err)
 	q.t.Cleanup(func() { store.Close() })
-	return &referee{q: q, store: store, limits: map[string]quota.Limit{}, excuse: map[string]quota.Usage{}}
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(q.s.data, "mailsrv.db")+"?mode=ro&_busy_timeout=5000")
+	q.s.must(err)
+	q.t.Cleanup(func() { db.Close() })
+	return &referee{q: q, store: store, db: db, limits: map[string]quota.Limit{}, excuse: map[string]quota.Usage{}}
 }
 
 // sample looks at all maildrops in one moment.
@@ -244,24 +249,40 @@ func (f *referee) sample() error {
 	return f.look()
 }
 
+// sampleQuery reads limits, counters and rows of all maildrops. One statement sees
+// one moment.
+const sampleQuery = `
+SELECT m.local, coalesce(m.limit_octets, d.limit_octets, ?), coalesce(m.limit_messages, d.limit_messages, ?), p.octets, p.messages,
+    (SELECT coalesce(sum(octets), 0) FROM message WHERE maildrop = m.id), (SELECT count(*) FROM message WHERE maildrop = m.id)
+FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id`
+
 func (f *referee) look() error {
-	all, err := f.store.Mailboxes(context.Background(), domain)
+	rows, err := f.db.Query(sampleQuery, serverLimit.Octets, serverLimit.Messages)
 	if err != nil {
 		return err
 	}
+	defer rows.Close()
 	f.samples++
-	for _, m := range all {
-		local, limit := m.Address.Local, m.Effective.Or(serverLimit)
+	for rows.Next() {
+		var local string
+		var limit quota.Limit
+		var counted, held quota.Usage
+		if err := rows.Scan(&local, &limit.Octets, &limit.Messages, &counted.Octets, &counted.Messages, &held.Octets, &held.Messages); err != nil {
+			return err
+		}
+		if counted != held {
+			return fmt.Errorf("%s holds %+v; its counters say %+v", local, held, counted)
+		}
 		excuse := f.excuse[local]
-		if m.Usage.Octets > max(limit.Octets, excuse.Octets) || m.Usage.Messages > max(limit.Messages, excuse.Messages) {
-			return fmt.Errorf("%s holds %+v; its limit is %+v, and when that was lowered it held no more than %+v", m.Address, m.Usage, limit, excuse)
+		if held.Octets > max(limit.Octets, excuse.Octets) || held.Messages > max(limit.Messages, excuse.Messages) {
+			return fmt.Errorf("%s holds %+v; its limit is %+v, and when that was lowered it held no more than %+v", local, held, limit, excuse)
 		}
 		excuse = quota.Usage{}
-		if m.Usage.Octets > limit.Octets {
-			excuse.Octets = m.Usage.Octets
+		if held.Octets > limit.Octets {
+			excuse.Octets = held.Octets
 		}
-		if m.Usage.Messages > limit.Messages {
-			excuse.Messages = m.Usage.Messages
+		if held.Messages > limit.Messages {
+			excuse.Messages = held.Messages
 		}
 		if excuse != (quota.Usage{}) {
 			f.above++
@@ -270,7 +291,7 @@ func (f *referee) look() error {
 			f.excuse[local], f.limits[local] = excuse, limit
 		}
 	}
-	return nil
+	return rows.Err()
 }
 
 // change changes limits by do. Until it is done a maildrop may fill up to the
