@@ -99,9 +99,17 @@ func between(r *rand.Rand, low, high time.Duration) time.Duration {
 // await waits until a condition holds.
 func await(t *testing.T, limit time.Duration, what string, holds func() bool) {
 	t.Helper()
+	if !within(limit, holds) {
+		t.Fatalf("waited %v in vain for %s", limit, what)
+	}
+}
+
+// within waits until a condition holds and reports whether it came to that.
+func within(limit time.Duration, holds func() bool) bool {
 	for deadline := time.Now().Add(limit); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited %v in vain for %s", limit, what)
+			return false
 		}
 	}
+	return true
 }

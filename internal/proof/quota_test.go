@@ -131,17 +131,16 @@ func (q *quotaRace) sendSome(r *rand.Rand) error {
 		return err
 	}
 	defer c.close()
+	load := traffic{l: q.l, allowed: allowed}
 	for range 3 {
 		m := newMessage(r, sizeForRace(r))
 		declared := []int{len(m.content), 0, len(m.content) / 2}[r.IntN(3)]
 		// Whoever had no room beside others is asked to come alone for a day:
 		// each message has a sender of its own.
 		taken, refused, err := c.envelopeFrom("s"+m.token, declared, q.someRecipients(r)...)
-		for _, no := range refused {
+		for path, no := range refused {
 			q.refused.Add(1)
-			if !allowed.MatchString(no.String()) {
-				return fmt.Errorf("RCPT: %v", no)
-			}
+			load.judge(no, path)
 		}
 		if err != nil {
 			return err
@@ -152,11 +151,7 @@ func (q *quotaRace) sendSome(r *rand.Rand) error {
 		q.expand(m, taken)
 		q.l.begin(m)
 		id, err := c.content(m, manner{chunks: r.IntN(2) == 0, pieces: 1 + r.IntN(2)}, hooks{end: func() { q.l.complete(m) }})
-		var no *refusal
-		if errors.As(err, &no) && !allowed.MatchString(no.reply.String()) {
-			return err
-		}
-		if err := (&traffic{l: q.l}).outcome(m, id, err, false); err != nil {
+		if err := load.outcome(m, id, err, false); err != nil {
 			return err
 		}
 	}

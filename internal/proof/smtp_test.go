@@ -138,11 +138,12 @@ func call(f func()) {
 
 // envelope begins a transaction and returns the recipients that were taken, and
 // the replies to the others. With none taken no transaction is open.
-func (c *smtpClient) envelope(size int, to ...string) (taken []string, refused []smtpReply, err error) {
+func (c *smtpClient) envelope(size int, to ...string) (taken []string, refused map[string]smtpReply, err error) {
 	return c.envelopeFrom("alice", size, to...)
 }
 
-func (c *smtpClient) envelopeFrom(from string, size int, to ...string) (taken []string, refused []smtpReply, err error) {
+func (c *smtpClient) envelopeFrom(from string, size int, to ...string) (taken []string, refused map[string]smtpReply, err error) {
+	refused = map[string]smtpReply{}
 	if err := c.expect(250, fmt.Sprintf("MAIL FROM:<%s@example.org> SIZE=%d", from, size)); err != nil {
 		return nil, nil, err
 	}
@@ -154,7 +155,7 @@ func (c *smtpClient) envelopeFrom(from string, size int, to ...string) (taken []
 		case r.code == 250:
 			taken = append(taken, local)
 		default:
-			refused = append(refused, r)
+			refused[local] = r
 		}
 	}
 	if len(taken) == 0 {
@@ -244,11 +245,12 @@ func (c *smtpClient) chunks(content []byte, pieces int, h hooks) error {
 }
 
 // burst sends whole transactions in one piece, each by BDAT, and hands the
-// outcome of each to done as it comes.
+// outcome of each to done as it comes. RSET ends those whose recipients were
+// refused.
 func (c *smtpClient) burst(all []*message, done func(m *message, id string, err error)) {
 	var b bytes.Buffer
 	for _, m := range all {
-		fmt.Fprintf(&b, "MAIL FROM:<alice@example.org> SIZE=%d\r\n", len(m.content))
+		fmt.Fprintf(&b, "RSET\r\nMAIL FROM:<alice@example.org> SIZE=%d\r\n", len(m.content))
 		for _, local := range m.to {
 			fmt.Fprintf(&b, "RCPT TO:<%s>\r\n", address(local))
 		}
@@ -257,23 +259,27 @@ func (c *smtpClient) burst(all []*message, done func(m *message, id string, err 
 	}
 	c.conn.SetDeadline(time.Now().Add(patience))
 	err := c.write(b.Bytes())
+	var no *refusal
 	for _, m := range all {
 		var id string
 		if err == nil {
 			id, err = c.transactionReplies(len(m.to))
 		}
 		done(m, id, err)
-		var no *refusal
 		if errors.As(err, &no) {
 			err = nil // the replies to the next follow
 		}
 	}
+	if no != nil && err == nil {
+		c.command("RSET")
+	}
 }
 
-// transactionReplies reads those to MAIL, so many RCPT, and the content.
+// transactionReplies reads those to RSET, MAIL, so many RCPT, and the content. Of
+// several refusals it returns the first, which the others follow from.
 func (c *smtpClient) transactionReplies(recipients int) (id string, err error) {
 	var no error
-	for range 1 + recipients {
+	for range 2 + recipients {
 		r, err := c.reply()
 		if err != nil {
 			return "", err
@@ -283,8 +289,12 @@ func (c *smtpClient) transactionReplies(recipients int) (id string, err error) {
 		}
 	}
 	id, err = c.accepted()
-	if no != nil && err == nil {
-		return id, fmt.Errorf("accepted for others than named: %w", no)
+	var later *refusal
+	switch {
+	case no != nil && err == nil:
+		return "", fmt.Errorf("accepted for others than named: %v", no)
+	case no != nil && errors.As(err, &later):
+		return "", no
 	}
 	return id, err
 }

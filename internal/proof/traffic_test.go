@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,10 @@ type traffic struct {
 	l     *ledger
 	boxes []string       // that stay as they are
 	admin *administrator // nil: none
+	// allowed are the refusals that the load may be the reason of; nil: none.
+	// Those of mailboxes that the administrator removes are allowed beside them.
+	allowed *regexp.Regexp
+	heard   atomic.Int64 // of those
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -144,9 +150,12 @@ func (t *traffic) someBoxes(r *rand.Rand) []string {
 // sendOne sends a message and writes down what comes of it. A sender that
 // vanishes does so in the middle of the content.
 func (t *traffic) sendOne(c *smtpClient, m *message, how manner, vanish bool) error {
-	taken, _, err := c.envelope(len(m.content), m.to...)
+	taken, refused, err := c.envelope(len(m.content), m.to...)
+	for local, r := range refused {
+		t.judge(r, local)
+	}
 	if err != nil || len(taken) == 0 {
-		return tolerate(err)
+		return t.tolerate(err, m.to...)
 	}
 	m.to = taken
 	t.l.begin(m)
@@ -167,13 +176,35 @@ func (t *traffic) sendOne(c *smtpClient, m *message, how manner, vanish bool) er
 	return t.outcome(m, id, err, vanished)
 }
 
-// tolerate lets refusals pass: the conversation goes on after them.
-func tolerate(err error) error {
+// tolerate lets refusals pass that are allowed: the conversation goes on after
+// them.
+func (t *traffic) tolerate(err error, to ...string) error {
 	var no *refusal
 	if errors.As(err, &no) {
+		t.judge(no.reply, to...)
 		return nil
 	}
 	return err
+}
+
+// What a sender hears of a mailbox that has just been removed: at RCPT, and at the
+// end of content that is for others too, who must not lose it.
+var (
+	removed      = regexp.MustCompile(`^550 5\.1\.1 `)
+	removedSince = regexp.MustCompile(`^451 4\.2\.1 `)
+)
+
+// judge reports a refusal of a message for these that is not allowed.
+func (t *traffic) judge(r smtpReply, to ...string) {
+	stays := func(local string) bool { return t.admin == nil || slices.Contains(t.boxes, local) }
+	switch said := r.String(); {
+	case t.allowed != nil && t.allowed.MatchString(said):
+		t.heard.Add(1)
+	case !slices.ContainsFunc(to, stays) && removed.MatchString(said):
+	case t.admin != nil && len(to) > 1 && removedSince.MatchString(said):
+	default:
+		t.l.t.Errorf("a sender to %v heard %v", to, r)
+	}
 }
 
 // outcome writes down what a sender was told.
@@ -185,6 +216,7 @@ func (t *traffic) outcome(m *message, id string, err error, vanished bool) error
 		m.content = nil
 		return nil
 	case errors.As(err, &no):
+		t.judge(no.reply, m.to...)
 		t.l.refuse(m)
 		m.content = nil
 		return nil
