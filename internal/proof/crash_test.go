@@ -55,6 +55,9 @@ func TestKill(t *testing.T) {
 	s.stop()
 	s.check()
 	c.progress(kills)
+	if !l.moved() {
+		t.Error("no message was acknowledged, or no deletion")
+	}
 }
 
 // crashes is one run of kills.
@@ -110,6 +113,9 @@ func (c *crashes) crash() {
 	load.admin = c.admin
 	load.start(c.r, 6, 3)
 	time.Sleep(between(c.r, 20*time.Millisecond, 400*time.Millisecond))
+	if c.kills == 0 {
+		within(startLimit, c.l.moved) // however slow the machine is
+	}
 	if !c.wait(load) {
 		aim = atRandom
 	}

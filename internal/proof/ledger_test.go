@@ -199,6 +199,13 @@ func (l *ledger) settle(d *deletion, done bool) {
 	}
 }
 
+// moved reports whether mail has come and gone: a run without has proved nothing.
+func (l *ledger) moved() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total.accepted > 0 && l.total.deleted > 0
+}
+
 // live are the maildrops that must be as the ledger says.
 func (l *ledger) live() []*box {
 	l.mu.Lock()

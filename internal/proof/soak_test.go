@@ -71,6 +71,9 @@ func TestSoak(t *testing.T) {
 	s.stop()
 	n := l.total
 	t.Logf("%d messages acknowledged, %d refused, %d deletions acknowledged", n.accepted, n.refused, n.deleted)
+	if !l.moved() {
+		t.Error("no message was acknowledged, or no deletion")
+	}
 }
 
 // measures are what must not grow, by name; memory and files in KiB.
