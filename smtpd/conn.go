@@ -321,13 +321,19 @@ func (c *conn) say(lines string) error {
 	return nil
 }
 
+// flush sends what was gathered. An error ends the connection: the library, which
+// ignores it, would go on to obey and never answer again.
 func (c *conn) flush() error {
-	if len(c.out) == 0 {
+	switch {
+	case c.broken:
+		return net.ErrClosed
+	case len(c.out) == 0:
 		return nil
 	}
 	c.base.SetWriteDeadline(time.Now().Add(c.settings.CommandTimeout))
 	_, err := c.Conn.Write(c.out)
 	c.out = c.out[:0]
+	c.broken = err != nil
 	return err
 }
 

@@ -3,8 +3,11 @@ package smtpd_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"regexp"
 	"runtime"
 	"strings"
@@ -282,6 +285,23 @@ func newIdle(t *testing.T, w *world) *client {
 	c.in = bufio.NewReader(c)
 	c.want("220")
 	return c
+}
+
+// A client that reads no reply gets no further ones, and nothing it says is obeyed.
+func TestSenderThatNeverReadsIsEnded(t *testing.T) {
+	w := newWorld(t)
+	w.server.SetSettings(smtpd.Settings{MaxRecipients: 5, MaxMessageSize: maxMessage, CommandTimeout: 50 * time.Millisecond, DataIdleTimeout: 10 * time.Second})
+	c := w.dial()
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(time.Minute))
+	many := strings.Repeat("EHLO x\r\n", 10_000) // long replies
+	var err error
+	for err == nil {
+		_, err = io.WriteString(c, many)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the session goes on")
+	}
 }
 
 func TestRefusedRecipientFlood(t *testing.T) {
