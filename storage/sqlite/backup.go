@@ -13,16 +13,14 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// partial is what the name of a backup ends in until it is whole.
-const partial = ".part"
-
 // backupStep is how many pages are copied between two reports of progress.
 const backupStep = 256
 
 // Backup writes a copy of the whole store into a new file, as it stands at one
 // moment: what is delivered meanwhile is not in it. A server may be at work;
 // nothing waits for the backup. progress hears how many octets of how many have
-// been copied. An existing file is not overwritten: fs.ErrExist.
+// been copied. An existing file is not overwritten: fs.ErrExist. ErrBackup if
+// another one is on its way there.
 func (s *Store) Backup(ctx context.Context, file string, progress func(done, total int64)) error {
 	source, err := openConn(s.path, readerCacheKiB)
 	if err != nil {
@@ -38,19 +36,16 @@ func backup(ctx context.Context, source *conn, file string, progress func(done, 
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s: %w", file, fs.ErrExist)
 	}
-	part := file + partial
-	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	part, err := claim(file + partial)
 	if err != nil {
 		return err
 	}
+	defer part.Close()
 	defer func() {
 		if err != nil {
-			os.Remove(part)
+			removeDatabase(part.Name())
 		}
 	}()
-	if err := f.Close(); err != nil {
-		return err
-	}
 	if err := source.script("BEGIN"); err != nil {
 		return err
 	}
@@ -59,16 +54,13 @@ func backup(ctx context.Context, source *conn, file string, progress func(done, 
 	if err != nil {
 		return err
 	}
-	if err := copyPages(ctx, source, part, func(done, total int64) { progress(done*size, total*size) }); err != nil {
-		return fmt.Errorf("copy to %s: %w", part, err)
+	if err := copyPages(ctx, source, part.Name(), func(done, total int64) { progress(done*size, total*size) }); err != nil {
+		return fmt.Errorf("copy to %s: %w", part.Name(), err)
 	}
-	if err := syncPath(part); err != nil {
+	if err := part.Sync(); err != nil {
 		return err
 	}
-	if err := os.Rename(part, file); err != nil {
-		return err
-	}
-	return syncPath(filepath.Dir(file))
+	return install(part.Name(), file)
 }
 
 func copyPages(ctx context.Context, source *conn, file string, progress func(done, total int64)) error {
@@ -101,15 +93,6 @@ func copyPages(ctx context.Context, source *conn, file string, progress func(don
 	// One file that is whole by itself.
 	_, err = target.Exec("PRAGMA journal_mode = DELETE", nil)
 	return err
-}
-
-func syncPath(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }
 
 // ErrNotEmpty says that a restore found a store where it should put one.

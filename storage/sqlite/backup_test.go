@@ -150,6 +150,65 @@ func TestBackupCanBeBrokenOff(t *testing.T) {
 	}
 }
 
+// What a killed backup left is in the way of no later one.
+func TestBackupAfterAKilledOne(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "xxx"))
+	dir := t.TempDir()
+	file := filepath.Join(dir, "b")
+	for _, left := range filesOf(file + partial) {
+		h.must(os.WriteFile(left, []byte(strings.Repeat("half a page", 2000)), 0o600))
+	}
+	h.must(h.Backup(background, file, quiet))
+	if all, _ := os.ReadDir(dir); len(all) != 1 {
+		t.Errorf("left behind: %v", all)
+	}
+	h.must(restore(t, filepath.Join(t.TempDir(), "data"), file))
+}
+
+// Two backups to one file: the second is refused, and harms nothing.
+func TestTwoBackupsAtOnce(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", strings.Repeat("x", 5<<20)))
+	file := filepath.Join(t.TempDir(), "b")
+	h.must(h.Backup(background, file, func(int64, int64) {
+		if err := h.Backup(background, file, quiet); !errors.Is(err, ErrBackup) {
+			t.Errorf("the second: %v", err)
+		}
+	}))
+	h.must(restore(t, filepath.Join(t.TempDir(), "data"), file))
+}
+
+// A backup never writes where a link leads that somebody else laid, nor over what
+// was put there while it copied.
+func TestBackupOverwritesNothing(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "xxx"))
+	dir := t.TempDir()
+	file, theirs := filepath.Join(dir, "b"), filepath.Join(dir, "theirs")
+	write := func(path string) { h.must(os.WriteFile(path, []byte("theirs"), 0o600)) }
+	unharmed := func(path string) {
+		t.Helper()
+		if text, _ := os.ReadFile(path); string(text) != "theirs" {
+			t.Errorf("%s was overwritten: %d octets", path, len(text))
+		}
+	}
+	write(theirs)
+	h.must(os.Symlink(theirs, file+partial))
+	if err := h.Backup(background, file, quiet); err == nil {
+		t.Error("a link was followed")
+	}
+	unharmed(theirs)
+	h.must(os.Remove(file + partial))
+	if err := h.Backup(background, file, func(int64, int64) { write(file) }); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a file that came meanwhile: %v", err)
+	}
+	unharmed(file)
+	if all, _ := os.ReadDir(dir); len(all) != 2 {
+		t.Errorf("left behind: %v", all)
+	}
+}
+
 func TestUpgradeMakesABackup(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.must(h.deliver("m", "xxx"))

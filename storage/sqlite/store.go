@@ -3,9 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -187,9 +185,6 @@ func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 		if info, err := os.Stat(file); err == nil { // a failed upgrade must not leave a copy at each try
 			s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; the backup is kept that an upgrade made on "+info.ModTime().UTC().Format(time.DateOnly), logs.File, file)
 			return nil
-		}
-		if err := os.Remove(file + partial); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a try that ended in the middle
-			return err
 		}
 		if err := s.Backup(context.Background(), file, func(int64, int64) {}); err != nil {
 			return fmt.Errorf("backup before the upgrade from schema %d: %w", version, err)
