@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
 )
 
 // backupStep is how many pages are copied between two reports of progress.
@@ -99,9 +100,9 @@ func copyPages(ctx context.Context, source *conn, file string, progress func(don
 var ErrNotEmpty = errors.New("the data directory holds mail already: restore into an empty one")
 
 // Restore puts a backup into an empty data directory, after recounting all of
-// it; findings are reported and refuse it. Errors: ErrLocked, ErrNotEmpty,
-// ErrNewer. After an error the directory is as it was. The caller closes the
-// file.
+// it; findings are reported and refuse it. Errors: ErrLocked, ErrInUse,
+// ErrNotEmpty, ErrNewer. After an error the directory is as it was. The caller
+// closes the file.
 func Restore(ctx context.Context, dir string, o Options, file *os.File, progress func(done, total int64), report func(finding string)) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -114,19 +115,26 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	if err != nil {
 		return err
 	}
-	defer held.release()
+	defer func() { held.release() }()
+	// Any command would begin a new store where there is none.
+	alone, err := lockDatabase(path, unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	held = append(held, alone)
 	// A log that is left of another database would be applied to this one.
-	for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-		if _, err := os.Lstat(path + suffix); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", path+suffix, errors.Join(ErrNotEmpty, err))
+	for _, name := range filesOf(path) {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", name, errors.Join(ErrNotEmpty, err))
 		}
 	}
 	part := path + ".restore"
+	if err := removeDatabase(part); err != nil { // of a restore that was killed
+		return err
+	}
 	defer func() {
-		for _, suffix := range []string{"", "-wal", "-shm", "-journal"} {
-			if err != nil {
-				os.Remove(part + suffix)
-			}
+		if err != nil {
+			removeDatabase(part)
 		}
 	}()
 	if err := copyFile(ctx, file, part, progress); err != nil {
@@ -138,14 +146,15 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	if err := syncPath(part); err != nil {
 		return err
 	}
-	if err := os.Rename(part, path); err != nil {
-		return err
+	err = install(part, path)
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("%s: %w", path, ErrNotEmpty)
 	}
-	return syncPath(filepath.Dir(path))
+	return err
 }
 
 // verify opens a copy as a store, which upgrades it where it is older, and
-// recounts it.
+// recounts it. Then it is one file.
 func verify(ctx context.Context, path string, report func(string)) error {
 	if err := isOurs(path); err != nil {
 		return err
@@ -160,6 +169,11 @@ func verify(ctx context.Context, path string, report func(string)) error {
 	}
 	if err == nil && remaining > 0 {
 		err = fmt.Errorf("the backup does not agree with itself (%d findings): use another one", remaining)
+	}
+	if err == nil {
+		if _, left := os.Lstat(path + "-wal"); left == nil { // it would be lost with its name
+			err = errors.New("the copy does not become one file: free some of the disk, and let no other program open it")
+		}
 	}
 	return err
 }
@@ -186,19 +200,21 @@ func copyFile(ctx context.Context, in *os.File, to string, progress func(done, t
 	if err != nil {
 		return err
 	}
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	for done := int64(0); ; progress(done, info.Size()) {
+	for done := int64(0); ; {
 		n, err := io.CopyN(out, in, backupStep*pageSize)
 		done += n
+		if err != nil && err != io.EOF {
+			return err
+		}
+		progress(done, info.Size())
 		switch {
 		case err == io.EOF:
 			return out.Close()
-		case err != nil:
-			return err
 		case ctx.Err() != nil:
 			return ctx.Err()
 		}

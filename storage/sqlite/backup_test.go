@@ -111,6 +111,8 @@ func TestRestoreRefusesWhatIsNoBackup(t *testing.T) {
 			t.Errorf("%s left behind %v", file, left)
 		}
 	}
+	h.must(h.Close())
+	h.Store = nil
 	if err := restore(t, h.dir, good); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("into a store: %v", err)
 	}
@@ -133,6 +135,106 @@ func TestRestoreRefusesBesideAStrayLog(t *testing.T) {
 		if err := restore(t, dir, file); !errors.Is(err, ErrNotEmpty) {
 			t.Errorf("beside %s: %v", suffix, err)
 		}
+	}
+}
+
+// restoreWith is restore with something that happens once the copy is there.
+func restoreWith(t *testing.T, dir, file string, meanwhile func()) error {
+	t.Helper()
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	once := sync.OnceFunc(meanwhile)
+	return Restore(background, dir, Options{}, f, func(done, total int64) {
+		if done == total {
+			once()
+		}
+	}, func(finding string) { t.Log(finding) })
+}
+
+// No command begins a store where one is being restored, and what another program
+// puts there is not overwritten.
+func TestRestoreOverwritesNothing(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "xxx"))
+	file := filepath.Join(t.TempDir(), "b")
+	h.must(h.Backup(background, file, quiet))
+
+	dir := t.TempDir()
+	h.must(restoreWith(t, dir, file, func() {
+		if s, err := Open(background, dir, Options{}); !errors.Is(err, ErrInUse) {
+			t.Errorf("a command meanwhile: %v", err)
+			s.Close()
+		}
+	}))
+	restored := &house{t: t, dir: dir, look: h.look}
+	restored.open(Options{})
+	defer restored.Close()
+	if _, e := restored.entries(); len(e) != 1 {
+		t.Errorf("%d messages", len(e))
+	}
+	if err := restore(t, dir, file); !errors.Is(err, ErrInUse) {
+		t.Errorf("beside a command: %v", err)
+	}
+
+	other := t.TempDir()
+	path := filepath.Join(other, "mailsrv.db")
+	err := restoreWith(t, other, file, func() { h.must(os.WriteFile(path, []byte("theirs"), 0o600)) })
+	if !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("a file that came meanwhile: %v", err)
+	}
+	if text, _ := os.ReadFile(path); string(text) != "theirs" {
+		t.Errorf("it was overwritten: %d octets", len(text))
+	}
+}
+
+// The log of a restore that was killed would be applied to the next copy.
+func TestRestoreAfterAKilledOne(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.must(h.deliver("m", "xxx"))
+	file := filepath.Join(t.TempDir(), "b")
+	h.must(h.Backup(background, file, quiet))
+	foreign := newHouse(t, Options{})
+	foreign.must(foreign.deliver("theirs", "yyy"))
+	log, err := os.ReadFile(foreign.path + "-wal")
+	h.must(err)
+
+	dir := t.TempDir()
+	part := filepath.Join(dir, "mailsrv.db.restore")
+	h.must(os.WriteFile(part, []byte("half a copy"), 0o600))
+	h.must(os.WriteFile(part+"-wal", log, 0o600))
+	h.must(restore(t, dir, file))
+	restored := &house{t: t, dir: dir, look: h.look}
+	restored.open(Options{})
+	defer restored.Close()
+	if _, e := restored.entries(); len(e) != 1 || e[0].UIDL != "m" {
+		t.Errorf("restored %v", e)
+	}
+}
+
+// A copy whose log stays beside it, as while another program reads it, is not the
+// whole backup.
+func TestRestoreRefusesHalfOfACopy(t *testing.T) {
+	file := filepath.Join(firstStore(t), "mailsrv.db")
+	dir := t.TempDir()
+	part := filepath.Join(dir, "mailsrv.db.restore")
+	err := restoreWith(t, dir, file, func() {
+		reader, err := openConn(part, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { reader.Close() })
+		if err := reader.script("BEGIN; SELECT count(*) FROM entry"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err == nil || !strings.Contains(err.Error(), "does not become one file") {
+		t.Errorf("got %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "mailsrv*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

@@ -52,12 +52,12 @@ func lockDirectory(dir string) (*os.File, error) {
 }
 
 // ErrInUse says that a command has the database open while a repair wants to lay
-// it out anew, or the other way round.
-var ErrInUse = errors.New("a repair is at work, or a command beside it: try again when it has ended")
+// it out anew or a restore to put it there, or the other way round.
+var ErrInUse = errors.New("a repair or a restore is at work, or a command beside it: try again when it has ended")
 
 // lockDatabase keeps a database from being exchanged while it is open: whoever
-// opens one in its directory shares the lock (LOCK_SH), who exchanges one has it
-// alone (LOCK_EX).
+// opens one in its directory shares the lock (LOCK_SH), who exchanges one, or puts
+// it where there is none, has it alone (LOCK_EX).
 func lockDatabase(path string, how int) (*os.File, error) {
 	return lockFile(filepath.Join(filepath.Dir(path), "in-use"), how, ErrInUse)
 }

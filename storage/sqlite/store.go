@@ -108,12 +108,14 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		}
 		s.options.held = true
 	}
-	shared, err := lockDatabase(path, unix.LOCK_SH)
-	if err != nil {
-		s.locks.release()
-		return nil, err
+	if !o.held {
+		shared, err := lockDatabase(path, unix.LOCK_SH)
+		if err != nil {
+			s.locks.release()
+			return nil, err
+		}
+		s.locks = append(s.locks, shared)
 	}
-	s.locks = append(s.locks, shared)
 	if err := s.open(); err != nil {
 		if s.database != nil {
 			s.database.Close()
