@@ -310,15 +310,3 @@ func TestBackupOverwritesNothing(t *testing.T) {
 		t.Errorf("left behind: %v", all)
 	}
 }
-
-func TestUpgradeMakesABackup(t *testing.T) {
-	h := newHouse(t, Options{})
-	h.must(h.deliver("m", "xxx"))
-	c, err := openConn(h.path, 100)
-	h.must(err)
-	defer c.Close()
-	h.must(h.beforeUpgrade(c)(1))
-	copied := filepath.Join(t.TempDir(), "data")
-	h.must(restore(t, copied, h.path+".schema-1"))
-	h.must(h.beforeUpgrade(c)(1)) // a second attempt keeps the first backup
-}

@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 )
 
@@ -154,16 +156,69 @@ func TestUpgradeFromTheFirstSchema(t *testing.T) {
 func TestUpgradeAfterABrokenBackup(t *testing.T) {
 	dir := firstStore(t)
 	file := filepath.Join(dir, "mailsrv.db.schema-1")
-	if err := os.WriteFile(file+partial, nil, 0o600); err != nil {
-		t.Fatal(err)
+	for _, left := range []string{file + ".new", file + ".new" + partial} {
+		if err := os.WriteFile(left, []byte("half a copy"), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s, err := Open(background, dir, Options{Server: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
-	if _, err := os.Stat(file); err != nil {
+	if files, _ := filepath.Glob(file + "*"); len(files) != 1 || files[0] != file {
+		t.Errorf("left: %v", files)
+	}
+	if err := restore(t, t.TempDir(), file); err != nil {
 		t.Error("the backup from before:", err)
+	}
+}
+
+// Of each state that was to be upgraded there is one backup: an upgrade that fails
+// again and again does not fill the disk, and none takes an older state for its own.
+func TestUpgradeMakesABackup(t *testing.T) {
+	var log logs.Recorder
+	h := newHouse(t, Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	c, err := openConn(h.path, 100)
+	h.must(err)
+	defer c.Close()
+	first := h.path + ".schema-1"
+	for i, file := range []string{first, first + ".2", first + ".3"} {
+		messages := i + 1
+		h.must(h.deliver(fmt.Sprint("m", messages), "xxx"))
+		for try := range 2 {
+			h.must(h.beforeUpgrade(c)(1))
+			if files, _ := filepath.Glob(first + "*"); len(files) != messages {
+				t.Errorf("%d messages, try %d: %v", messages, try, files)
+			}
+		}
+		if n := strings.Count(log.String(), "file="+file+"\n"); n != 2 {
+			t.Errorf("%s is in the log %d times", file, n)
+		}
+		restored := &house{t: t, dir: filepath.Join(t.TempDir(), "data"), look: h.look}
+		h.must(restore(t, restored.dir, file))
+		restored.open(Options{})
+		if _, e := restored.entries(); len(e) != messages {
+			t.Errorf("%s holds %d messages, want %d", file, len(e), messages)
+		}
+		restored.Close()
+	}
+}
+
+func TestFailedUpgradesLeaveOneBackup(t *testing.T) {
+	h := &house{t: t, dir: firstStore(t)}
+	path := filepath.Join(h.dir, "mailsrv.db")
+	c, err := openConn(path, 100)
+	h.must(err)
+	h.must(c.script("CREATE TABLE new_entry (id INTEGER)"))
+	h.must(c.Close())
+	for range 3 {
+		if _, err := Open(background, h.dir, Options{Server: true}); err == nil || !strings.Contains(err.Error(), "upgrade from schema 1 to 2") {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if files, _ := filepath.Glob(path + ".*"); len(files) != 1 || files[0] != path+".schema-1" {
+		t.Errorf("left: %v", files)
 	}
 }
 

@@ -157,45 +157,6 @@ func (s *Store) open() error {
 	return nil
 }
 
-// smallStore is the size up to which an upgrade makes its own backup.
-const smallStore = 1 << 30
-
-// beforeUpgrade returns what is done before an older schema is changed: a server
-// of the older version must not be running, a small store is copied beside itself, a
-// large one is the administrator's to copy.
-func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
-	return func(version int64) error {
-		if !s.options.held {
-			held, err := lockStore(s.dir, s.path)
-			if err != nil {
-				return fmt.Errorf("the store has schema %d and must be upgraded, which waits until its server is stopped: %w", version, err)
-			}
-			s.locks = append(s.locks, held...) // until it is closed: no older server begins meanwhile
-			s.options.held = true
-		}
-		if s.options.NoBackup {
-			return nil
-		}
-		octets, err := c.number("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
-		if err != nil {
-			return err
-		}
-		if octets >= smallStore {
-			return fmt.Errorf("the store has schema %d and is to be upgraded: make a backup with the version that wrote it (mailsrv backup FILE), then start with --no-backup", version)
-		}
-		file := fmt.Sprintf("%s.schema-%d", s.path, version)
-		if info, err := os.Stat(file); err == nil { // a failed upgrade must not leave a copy at each try
-			s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; the backup is kept that an upgrade made on "+info.ModTime().UTC().Format(time.DateOnly), logs.File, file)
-			return nil
-		}
-		if err := s.Backup(context.Background(), file, func(int64, int64) {}); err != nil {
-			return fmt.Errorf("backup before the upgrade from schema %d: %w", version, err)
-		}
-		s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded; a backup from before was made", logs.File, file)
-		return nil
-	}
-}
-
 // openDatabase opens the writing connection, brings the schema up to date, and
 // finds the transfers that an earlier run left unfinished.
 func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
