@@ -63,6 +63,10 @@ SELECT id, octets, body, shared, uidl, own, id >> 40, id & (1 << 40) - 1 FROM ar
 // ErrNewer says that a later release wrote the database.
 var ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
 
+func newerError(version, newest int64) error {
+	return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, version, newest)
+}
+
 // migrate creates the schema in an empty database or upgrades an older one, in
 // one transaction; before an upgrade it calls before. Two processes may call it
 // at once.
@@ -93,7 +97,7 @@ func migrateLocked(c *conn, schema string, migrations []string, newest int64) er
 	}
 	switch {
 	case version > newest:
-		return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, version, newest)
+		return newerError(version, newest)
 	case version == 0:
 		tables, err := c.number("SELECT count(*) FROM sqlite_schema")
 		if err != nil {

@@ -21,8 +21,8 @@ import (
 // Each loss is reported. A database whose pages are sound is left as it is.
 //
 // It leaves counters and references to Check's repair. It needs the store to
-// itself (ErrLocked, ErrInUse) and, for a while, as much space again as the
-// database takes.
+// itself (ErrLocked, ErrInUse), a schema that it knows (ErrNewer) and, for a while,
+// as much space again as the database takes.
 func Rebuild(ctx context.Context, dir string, o Options, report func(loss string)) error {
 	path, err := o.path(dir)
 	if err != nil {
@@ -46,6 +46,13 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 		return err
 	}
 	defer r.from.Close()
+	version, err := r.from.number("PRAGMA user_version")
+	if newest := int64(len(migrations) + 1); err == nil && version > newest {
+		err = newerError(version, newest)
+	}
+	if err != nil {
+		return err
+	}
 	if sound, err := r.sound(); sound || err != nil {
 		return err
 	}
