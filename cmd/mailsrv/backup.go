@@ -22,7 +22,8 @@ func (p *program) backupCommand() *cobra.Command {
 		Short: "Copy all mail, mailboxes and settings of the store into one file",
 		Long: `Writes a copy of the whole store into a new file: domains, mailboxes with their
 password hashes, aliases and all mail, as they stand at one moment. The server
-may run meanwhile; it is not held up. The file is as secret as the store.
+may run meanwhile; it is not held up. The file is as secret as the store. What
+an older version wrote is copied as it is.
 
 The configuration file and the TLS key are not in it. Run by root, the command
 takes the identity of the data directory's owner, who must be able to write to
@@ -35,7 +36,7 @@ the folder.`,
 		if err != nil {
 			return err
 		}
-		store, err := p.open(ctx, cfg, sqlite.Options{}, mustExist)
+		store, err := p.open(ctx, cfg, sqlite.Options{AsItIs: true}, mustExist)
 		if err != nil {
 			return err
 		}

@@ -18,20 +18,13 @@ func TestBackupAndRestore(t *testing.T) {
 	if got := h.do("", "backup", file); !strings.HasPrefix(got, file+" holds the store") {
 		t.Errorf("backup printed %q", got)
 	}
-	refused := func(h *house, want string, args ...string) {
-		t.Helper()
-		_, stderr, code := h.run("", args...)
-		if code != exitFailed || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("mailsrv %s: exit %d, %q; want %q", strings.Join(args, " "), code, stderr, want)
-		}
-	}
-	refused(h, "exists already: choose another name", "backup", file)
-	refused(h, "holds mail already", "restore", file)
+	h.refused("exists already: choose another name", "backup", file)
+	h.refused("holds mail already", "restore", file)
 
 	other := newHouse(t)
 	other.do("", "restore", file)
 	if got := other.do("", "maildrop", "list", "look@me.com"); got != list {
 		t.Errorf("restored %q, want %q", got, list)
 	}
-	refused(other, "no such file", "restore", file+".missing")
+	other.refused("no such file", "restore", file+".missing")
 }

@@ -65,6 +65,15 @@ func (h *house) do(stdin string, args ...string) string {
 	return stdout
 }
 
+// refused expects a command to fail with one line that has a text in it.
+func (h *house) refused(want string, args ...string) {
+	h.t.Helper()
+	_, stderr, code := h.run("", args...)
+	if code != exitFailed || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "mailsrv: ") {
+		h.t.Errorf("mailsrv %s: exit %d, %q; want %q", strings.Join(args, " "), code, stderr, want)
+	}
+}
+
 // deliver puts n messages with the UIDLs uidl1, uidl2, … into a maildrop.
 func (h *house) deliver(address string, n int) {
 	h.t.Helper()

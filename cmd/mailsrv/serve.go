@@ -25,7 +25,7 @@ import (
 
 func (p *program) serveCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "serve",
+		Use:   "serve [flags]",
 		Short: "Run the server",
 		Long: `Runs the server until it is told to stop, and logs to standard error.
 
@@ -37,11 +37,16 @@ log names the keys that need a restart, and a bad configuration changes nothing.
 
 Ports below 1024 are for root or for a program with CAP_NET_BIND_SERVICE.
 Started by root, the server opens its ports and then takes the identity of the
-data directory's owner. Only one server runs on a data directory.`,
+data directory's owner. Only one server runs on a data directory.
+
+A store that an older version wrote is upgraded at the start, which keeps a copy
+from before beside it. One of 1 GiB or more is not copied: make a backup, then
+start once with --no-backup.`,
 		Example: `  mailsrv serve
   MAILSRV_SMTP_LISTEN=127.0.0.1:2525 mailsrv serve --config test.yaml`,
 	}
-	return p.command(c, exactly(), func(ctx context.Context, _ []string) error { return p.serve(ctx) })
+	noBackup := c.Flags().Bool("no-backup", false, "upgrade an older store without a copy from before")
+	return p.command(c, exactly(), func(ctx context.Context, _ []string) error { return p.serve(ctx, *noBackup) })
 }
 
 // bufferWait is how long a transfer waits for memory before it is told to come
@@ -49,7 +54,7 @@ data directory's owner. Only one server runs on a data directory.`,
 const bufferWait = 30 * time.Second
 
 // serve assembles the server and runs it.
-func (p *program) serve(ctx context.Context) error {
+func (p *program) serve(ctx context.Context, noBackup bool) error {
 	cfg, err := config.Load(p.configFile, p.env.variables, p.env.hostname)
 	if err != nil {
 		return err
@@ -75,9 +80,10 @@ func (p *program) serve(ctx context.Context) error {
 	defer closeSockets(sockets)
 
 	store, err := p.open(ctx, cfg, sqlite.Options{
-		Server:  true,
-		Buffers: buffers.NewPool(cfg.Memory.Buffers, bufferWait),
-		Logger:  logger,
+		Server:   true,
+		NoBackup: noBackup,
+		Buffers:  buffers.NewPool(cfg.Memory.Buffers, bufferWait),
+		Logger:   logger,
 	}, mayCreate)
 	if err != nil {
 		return err

@@ -27,7 +27,7 @@ type running struct {
 }
 
 // serve starts a server on ports that are free and waits until it is ready.
-func (h *house) serve() *running {
+func (h *house) serve(flags ...string) *running {
 	h.t.Helper()
 	h.environ = append(h.environ, "MAILSRV_SMTP_LISTEN=127.0.0.1:0",
 		"MAILSRV_POP3_LISTEN=127.0.0.1:0", "MAILSRV_POP3_LISTEN_TLS=127.0.0.1:0")
@@ -35,7 +35,7 @@ func (h *house) serve() *running {
 	r := &running{house: h, log: &logs.Recorder{}, cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.code = run(ctx, []string{"serve"}, strings.NewReader(""), r.log, r.log, h.env())
+		r.code = run(ctx, append([]string{"serve"}, flags...), strings.NewReader(""), r.log, r.log, h.env())
 	}()
 	h.t.Cleanup(func() {
 		r.stop()

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -49,8 +50,10 @@ type Options struct {
 	// limit.
 	MaxStaged int64
 	// NoBackup lets an older schema be upgraded without the backup that is
-	// otherwise made first.
+	// otherwise made, or asked for, first.
 	NoBackup bool
+	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
+	AsItIs bool
 	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
 	Buffers *buffers.Pool
 	// Logger hears of the store's condition; nil discards.
@@ -169,7 +172,7 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 			return nil
 		})
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()
 		return nil, nil, fmt.Errorf("%s: %w", s.path, advise(err))
 	}

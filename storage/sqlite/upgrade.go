@@ -15,11 +15,17 @@ import (
 // smallStore is the size up to which an upgrade makes its own backup.
 const smallStore = 1 << 30
 
+// errOlder says that the schema is older and stays so.
+var errOlder = errors.New("the schema is an older one")
+
 // beforeUpgrade returns what is done before an older schema is changed: a server
 // of the older version must not be running, a small store is copied beside itself, a
 // large one is the administrator's to copy.
 func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 	return func(version int64) error {
+		if s.options.AsItIs {
+			return errOlder
+		}
 		if !s.options.held {
 			held, err := lockStore(s.dir, s.path)
 			if err != nil {
@@ -29,6 +35,7 @@ func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 			s.options.held = true
 		}
 		if s.options.NoBackup {
+			s.logger.Warn(logs.Storage, logs.Reason, "the store is upgraded without a backup from before")
 			return nil
 		}
 		octets, err := c.number("SELECT page_count * page_size FROM pragma_page_count, pragma_page_size")
@@ -36,7 +43,7 @@ func (s *Store) beforeUpgrade(c *conn) func(version int64) error {
 			return err
 		}
 		if octets >= smallStore {
-			return fmt.Errorf("the store has schema %d and is to be upgraded: make a backup with the version that wrote it (mailsrv backup FILE), then start with --no-backup", version)
+			return fmt.Errorf("the store has schema %d and must be upgraded: make a backup with mailsrv backup FILE, then start the server once with mailsrv serve --no-backup", version)
 		}
 		file, err := s.keep(fmt.Sprintf("%s.schema-%d", s.path, version))
 		if err != nil {
