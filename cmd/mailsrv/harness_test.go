@@ -70,12 +70,21 @@ func (h *house) refused(want string, args ...string) {
 	h.t.Helper()
 	_, stderr, code := h.run("", args...)
 	if code != exitFailed || !strings.Contains(stderr, want) || strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "mailsrv: ") {
-		h.t.Errorf("mailsrv %s: exit %d, %q; want %q", strings.Join(args, " "), code, stderr, want)
+		h.t.Fatalf("mailsrv %s: exit %d, %q; want %q", strings.Join(args, " "), code, stderr, want)
 	}
 }
 
 // deliver puts n messages with the UIDLs uidl1, uidl2, … into a maildrop.
 func (h *house) deliver(address string, n int) {
+	h.t.Helper()
+	var texts []string
+	for i := range n {
+		texts = append(texts, fmt.Sprintf("Subject: message %d\r\n\r\n\x1b[31mred \u0085 gr\xfcn grün\r\n", i+1))
+	}
+	h.deliverTexts(address, texts...)
+}
+
+func (h *house) deliverTexts(address string, texts ...string) {
 	h.t.Helper()
 	ctx := context.Background()
 	store, err := sqlite.Open(ctx, h.dir, sqlite.Options{})
@@ -88,12 +97,12 @@ func (h *house) deliver(address string, n int) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	for i := range n {
+	for i, text := range texts {
 		body, err := store.NewBody(ctx, 0)
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		fmt.Fprintf(body, "Subject: message %d\r\n\r\n\x1b[31mred \u0085 gr\xfcn grün\r\n", i+1)
+		io.WriteString(body, text)
 		err = store.Deliver(ctx, &storage.Delivery{
 			ID: fmt.Sprintf("uidl%d", i+1), Body: body, To: []storage.Recipient{{Mailbox: m.ID}},
 		}, quota.Limit{})

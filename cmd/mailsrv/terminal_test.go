@@ -5,6 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -155,6 +158,49 @@ func TestBarOnATerminal(t *testing.T) {
 		"look@me.com  322B   1GiB         7     10  70% [#######...]\n"
 	if seen != want {
 		t.Errorf("got\n%s", seen)
+	}
+}
+
+// A bar shows how far a backup and a restore are, on a terminal alone.
+func TestProgressOnATerminal(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "look@me.com", "--generate")
+	h.deliverTexts("look@me.com", strings.Repeat("text\r\n", 1_000_000))
+	file := filepath.Join(t.TempDir(), "b")
+	bar := regexp.MustCompile(`^Copied \[(#*)(-*)\] +(\d+)% of 5\.9MiB $`)
+	expect := func(seen, last string) {
+		t.Helper()
+		shown, rest, _ := strings.Cut(strings.TrimPrefix(seen, "\r"), " \n")
+		before := -1
+		steps := strings.Split(shown+" ", "\r")
+		for _, step := range steps {
+			m := bar.FindStringSubmatch(step)
+			if m == nil {
+				t.Fatalf("%q in\n%q", step, seen)
+			}
+			percent, _ := strconv.Atoi(m[3])
+			if len(m[1]) != percent*30/100 || len(m[1]+m[2]) != 30 || percent <= before {
+				t.Errorf("%q after %d%%", step, before)
+			}
+			before = percent
+		}
+		if len(steps) < 3 || before != 100 || !strings.HasPrefix(rest, last) {
+			t.Errorf("got\n%q", seen)
+		}
+	}
+	seen, code := h.conversation(nil, "backup", file)
+	if expect(seen, file+" holds the store"); code != exitDone {
+		t.Errorf("exit %d", code)
+	}
+	h.dir = t.TempDir()
+	seen, code = h.conversation(nil, "restore", file)
+	if expect(seen, file+" is restored"); code != exitDone {
+		t.Errorf("exit %d", code)
+	}
+	h.dir = t.TempDir()
+	if _, stderr, code := h.run("", "restore", file); stderr != "" || code != exitDone {
+		t.Errorf("without a terminal: exit %d, %q", code, stderr)
 	}
 }
 

@@ -102,7 +102,7 @@ func TestUpgradeOfALargeStore(t *testing.T) {
 	if err := f.Truncate(octets); err != nil {
 		t.Fatal(err)
 	}
-	for _, command := range []string{"serve", "check", "domain list"} {
+	for _, command := range []string{"domain list", "check", "serve"} {
 		h.refused("the store has schema 1 and must be upgraded: make a backup with mailsrv backup FILE, then start the server once with mailsrv serve --no-backup",
 			strings.Fields(command)...)
 	}
@@ -125,7 +125,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	h.sql("PRAGMA user_version = 99")
 	const line = "the database was written by a newer mailsrv: install that version, or restore a backup made by this one (schema 99, known up to 2) (data directory "
 	file := filepath.Join(t.TempDir(), "b")
-	for _, command := range []string{"serve", "serve --no-backup", "domain list", "check", "check --repair", "backup " + file} {
+	for _, command := range []string{"domain list", "check", "check --repair", "backup " + file, "serve", "serve --no-backup"} {
 		h.refused(line, strings.Fields(command)...)
 	}
 	other := newHouse(t)
