@@ -2,9 +2,13 @@ package proof
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,13 +16,14 @@ import (
 	"time"
 )
 
-// administrator changes mailboxes and quotas by the command line, is killed in
-// the middle of it now and then, and knows what must be true afterwards.
+// administrator changes mailboxes and quotas by the command line and makes backups,
+// is killed in the middle of it now and then, and knows what must be true afterwards.
 type administrator struct {
 	t *testing.T
 	s *server
 	l *ledger
 
+	acts  int
 	made  int
 	limit []int64 // that the mailbox "limited" may have; one when it is certain
 
@@ -61,9 +66,16 @@ func (a *administrator) set(name string, state certainty) {
 	a.passers[name] = state
 }
 
+// backupEvery is how many commands there are to a backup, which costs as much as
+// hundreds of others.
+const backupEvery = 300
+
 // act carries out one command.
 func (a *administrator) act(r *rand.Rand) {
+	a.acts++
 	switch name := a.passing(); {
+	case slices.Contains([]int{5, 6, 7}, a.acts%backupEvery): // some of which are killed
+		a.backup(r)
 	case r.IntN(3) == 0:
 		a.setLimit(r)
 	case name != nil && r.IntN(2) == 0:
@@ -87,6 +99,63 @@ func (a *administrator) order(r *rand.Rand, stdin string, args ...string) bool {
 		a.t.Errorf("mailsrv %q: exit %d: %s", args, o.code, o.stderr)
 	}
 	return o.code == 0
+}
+
+// backup copies the store while it is in use and restores the copy, for which all of
+// it is recounted. A backup that is killed must be in the way of none.
+func (a *administrator) backup(r *rand.Rand) {
+	folder := filepath.Dir(a.s.data)
+	file, data := filepath.Join(folder, "backup.db"), filepath.Join(folder, "restored")
+	defer func() {
+		if err := errors.Join(os.RemoveAll(file), os.RemoveAll(data)); err != nil {
+			a.t.Error(err)
+		}
+	}()
+	before := a.l.certain()
+	if !a.order(r, "", "backup", file) {
+		return
+	}
+	after := a.l.certain()
+	restore := a.s.command(context.Background(), "", "restore", file)
+	restore.Env = append(os.Environ(), "MAILSRV_DATA_DIR="+data)
+	if o := run(restore); o.code != 0 {
+		a.t.Errorf("mailsrv restore: exit %d\n%s%s", o.code, o.stdout, o.stderr)
+		return
+	}
+	held, err := copiesIn(filepath.Join(data, "mailsrv.db"))
+	if err != nil {
+		a.t.Error(err)
+		return
+	}
+	for c, there := range before {
+		if is, known := after[c]; known && is == there && held[c] != there {
+			a.t.Errorf("%v was in its maildrop all the time: %v, and is in the backup: %v", c, there, held[c])
+		}
+	}
+	a.t.Logf("a backup with %d messages was restored", len(held))
+}
+
+// copiesIn are those in a database.
+func copiesIn(file string) (map[messageCopy]bool, error) {
+	db, err := sql.Open("sqlite3", "file:"+file+"?mode=ro")
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT local, uidl FROM message, mailbox WHERE mailbox.id = maildrop")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	all := map[messageCopy]bool{}
+	for rows.Next() {
+		var c messageCopy
+		if err := rows.Scan(&c.local, &c.uidl); err != nil {
+			return nil, err
+		}
+		all[c] = true
+	}
+	return all, rows.Err()
 }
 
 func (a *administrator) add(r *rand.Rand) {

@@ -219,5 +219,29 @@ func (l *ledger) live() []*box {
 	return all
 }
 
+// messageCopy is a message in one maildrop.
+type messageCopy struct{ local, uidl string }
+
+// certain are the copies of which it is known whether they are there.
+func (l *ledger) certain() map[messageCopy]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	known := map[messageCopy]bool{}
+	for _, b := range l.boxes {
+		if b.removed {
+			continue
+		}
+		for uidl := range b.held {
+			known[messageCopy{b.name, uidl}] = !b.gone[uidl]
+		}
+		for _, d := range b.pending {
+			for _, uidl := range d.uidls {
+				delete(known, messageCopy{b.name, uidl})
+			}
+		}
+	}
+	return known
+}
+
 // expected says whether a UIDL must be listed.
 func (b *box) expected(uidl string) bool { return b.held[uidl] != "" && !b.gone[uidl] }
