@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -27,4 +28,22 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Errorf("restored %q, want %q", got, list)
 	}
 	other.refused("no such file", "restore", file+".missing")
+}
+
+// storage.dsn may name another place than the data directory.
+func TestRestoreElsewhere(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	file := filepath.Join(t.TempDir(), "backup.db")
+	h.do("", "backup", file)
+	database := filepath.Join(t.TempDir(), "mail.db")
+	other := newHouse(t, "MAILSRV_STORAGE_DSN="+database)
+	other.do("", "restore", file)
+	if _, err := os.Stat(database); err != nil || other.files() != "" {
+		t.Errorf("restored to %q: %v", other.files(), err)
+	}
+	if got := other.do("", "domain", "list"); !strings.Contains(got, "me.com") {
+		t.Errorf("restored %q", got)
+	}
+	other.refused("holds mail already", "restore", file)
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -326,6 +327,57 @@ func TestPowerCut(t *testing.T) {
 			t.Fatalf("cut %d after operation %d of %d: %v", n, cut, disk.Len(), err)
 		}
 		os.RemoveAll(state)
+	}
+}
+
+// A restore that has ended outlives a power cut, wherever the database stands.
+func TestRestoredElsewhere(t *testing.T) {
+	first := record(t)
+	if err := first.deliver("m", 3000, first.ids[:1]); err != nil {
+		t.Fatal(err)
+	}
+	backup := filepath.Join(t.TempDir(), "b")
+	if err := first.store.Backup(background, backup, func(int64, int64) {}); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range first.sent {
+		m.began, m.accepted = 0, 1
+	}
+	from, err := os.Open(backup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	below, mountpoint, aside := scratch(t), t.TempDir(), scratch(t)
+	r, err := Mount(below, mountpoint, aside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	// Only after what an earlier restore may have left was removed.
+	share := sync.OnceValue(func() error { return r.shareFrom(aside, below, mountpoint, "mailsrv.db.restore-shm") })
+	err = sqlite.Restore(background, t.TempDir(), sqlite.Options{Path: filepath.Join(mountpoint, "mailsrv.db")}, from,
+		func(int64, int64) {
+			if err := share(); err != nil {
+				t.Fatal(err)
+			}
+		}, func(finding string) { t.Error(finding) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk := r.Disk()
+	for seed := range uint64(10) {
+		dir := scratch(t)
+		if err := disk.LayOut(dir, disk.Len(), rand.New(rand.NewPCG(seed, 0))); err != nil {
+			t.Fatal(err)
+		}
+		if err := first.verify(dir, disk.Len()); err != nil {
+			t.Errorf("cut after the restore, seed %d: %v", seed, err)
+		}
 	}
 }
 
