@@ -42,6 +42,12 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	}
 	locks = append(locks, alone)
 	r := rebuild{ctx: ctx, path: path, report: report}
+	// SQLite's locks on a file end when any descriptor of the process is closed, so
+	// this one is closed last.
+	if r.pages, err = os.Open(path); err != nil {
+		return err
+	}
+	defer r.pages.Close()
 	if r.from, err = openConn(path, writerCacheKiB); err != nil {
 		return err
 	}
@@ -83,7 +89,10 @@ type rebuild struct {
 	ctx      context.Context
 	path     string
 	from, to *conn
-	version  int64 // of from, when the copy began
+	pages    *os.File // of from
+	pageSize int64
+	version  int64  // of from, when the copy began
+	messages string // the table or view of all entries
 	report   func(loss string)
 }
 
@@ -112,11 +121,8 @@ func (r *rebuild) fill(part string) error {
 		return err
 	}
 	r.to = newConn(opened)
-	if err = r.from.script("BEGIN IMMEDIATE"); err == nil {
-		if r.version, err = r.from.number("PRAGMA data_version"); err == nil {
-			err = r.copyAll()
-		}
-		err = errors.Join(err, r.from.script("ROLLBACK"))
+	if err = r.begin(); err == nil {
+		err = errors.Join(r.copyAll(), r.from.script("ROLLBACK"))
 	}
 	if closed := r.to.Close(); err == nil {
 		err = closed
@@ -127,10 +133,24 @@ func (r *rebuild) fill(part string) error {
 	return f.Sync()
 }
 
-// exchange puts the new file in the place of the old one, at no moment of which
-// there is none.
-func (r *rebuild) exchange(part string) error {
-	// What stands in the log is in the new file; the next log must not meet it.
+// begin keeps others from writing. Inner pages are read past SQLite, so what stands
+// in the log is brought into the database first.
+func (r *rebuild) begin() (err error) {
+	if err = r.emptyLog(); err != nil {
+		return err
+	}
+	if err = r.from.script("BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	if r.logged() {
+		return errUsed
+	}
+	r.version, err = r.from.number("PRAGMA data_version")
+	return err
+}
+
+// emptyLog brings the log into the database; who reads in it is in the way.
+func (r *rebuild) emptyLog() error {
 	row, err := r.from.first("PRAGMA wal_checkpoint(TRUNCATE)")
 	if err != nil {
 		return err
@@ -138,13 +158,28 @@ func (r *rebuild) exchange(part string) error {
 	if busy, _ := row[0].(int64); busy != 0 {
 		return errUsed
 	}
+	return nil
+}
+
+func (r *rebuild) logged() bool {
+	log, err := os.Stat(r.path + "-wal")
+	return err == nil && log.Size() > 0
+}
+
+// exchange puts the new file in the place of the old one, at no moment of which
+// there is none.
+func (r *rebuild) exchange(part string) error {
+	// What stands in the log is in the new file; the next log must not meet it.
+	if err := r.emptyLog(); err != nil {
+		return err
+	}
 	if version, err := r.from.number("PRAGMA data_version"); err != nil || version != r.version {
 		return errors.Join(err, errUsed)
 	}
 	if err := r.from.Close(); err != nil {
 		return err
 	}
-	if log, err := os.Stat(r.path + "-wal"); err == nil && log.Size() > 0 {
+	if r.logged() {
 		return errUsed
 	}
 	if err := os.Link(r.path, r.damaged()); err != nil {
@@ -156,67 +191,98 @@ func (r *rebuild) exchange(part string) error {
 	return syncPath(filepath.Dir(r.path))
 }
 
+// read calls f with the rows of a query of the old database, and reports whether
+// damage ended them. Errors of f are no damage.
+func (r *rebuild) read(query string, f func(row []driver.Value) error, args ...driver.Value) (damaged bool, err error) {
+	var failed error
+	err = r.from.each(query, func(row []driver.Value) error {
+		failed = f(row)
+		return failed
+	}, args...)
+	if failed == nil && is(err, sqlite3.ErrCorrupt) {
+		return true, nil
+	}
+	return false, err
+}
+
+// table is one of the old database's, with its first page.
+type table struct {
+	name string
+	root int64
+}
+
 // copyAll copies the schema, then each table.
 func (r *rebuild) copyAll() error {
-	size, err := r.from.number("PRAGMA page_size")
-	if err != nil {
-		return err
-	}
-	version, err := r.from.number("PRAGMA user_version")
-	if err != nil {
-		return err
-	}
-	// The file is of no use until it is whole: it needs no journal.
-	err = r.to.script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
-		size, applicationID, version))
-	if err != nil {
-		return err
-	}
-	var tables, indexes []string
-	err = r.from.each("SELECT type, name, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", func(row []driver.Value) error {
-		if row[0].(string) != "table" {
-			indexes = append(indexes, row[2].(string))
-			return nil
-		}
-		tables = append(tables, row[1].(string))
-		return r.to.script(row[2].(string))
-	})
+	tables, others, err := r.copySchema()
 	if err != nil {
 		return err
 	}
 	lost := map[string]bool{}
-	for _, table := range tables {
-		if lost[table], err = r.copyTable(table); err != nil {
-			return fmt.Errorf("table %s: %w", table, err)
+	for _, t := range tables {
+		if lost[t.name], err = r.copyTable(t); err != nil {
+			return fmt.Errorf("table %s: %w", t.name, err)
 		}
-		if lost[table] {
-			r.report("the table " + table + " has damaged pages: what stood there is lost")
-			if err := r.fromIndex(table); err != nil {
-				return fmt.Errorf("table %s: %w", table, err)
+		if lost[t.name] {
+			r.report("the table " + t.name + " has damaged pages: what stood there is lost")
+			if err := r.fromIndex(t.name); err != nil {
+				return fmt.Errorf("table %s: %w", t.name, err)
 			}
 		}
 	}
-	for _, index := range indexes {
-		if err := r.to.script(index); err != nil {
+	for _, other := range others {
+		if err := r.to.script(other); err != nil {
 			return err
 		}
 	}
-	messages := "message"
-	if version == 1 {
-		messages = "entry"
+	if err := r.rescue(lost); err != nil {
+		return err
 	}
-	if err := r.copyHighest(messages); err != nil {
+	return r.to.script("COMMIT")
+}
+
+// copySchema makes the tables, and returns how indexes and views are made: once the
+// tables are full.
+func (r *rebuild) copySchema() (tables []table, others []string, err error) {
+	if r.pageSize, err = r.from.number("PRAGMA page_size"); err != nil {
+		return nil, nil, err
+	}
+	version, err := r.from.number("PRAGMA user_version")
+	if err != nil {
+		return nil, nil, err
+	}
+	r.messages = "message"
+	if version == 1 {
+		r.messages = "entry"
+	}
+	// The file is of no use until it is whole: it needs no journal.
+	err = r.to.script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
+		r.pageSize, applicationID, version))
+	if err != nil {
+		return nil, nil, err
+	}
+	err = r.from.each("SELECT type, name, rootpage, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", func(row []driver.Value) error {
+		if row[0].(string) != "table" {
+			others = append(others, row[3].(string))
+			return nil
+		}
+		tables = append(tables, table{row[1].(string), row[2].(int64)})
+		return r.to.script(row[3].(string))
+	})
+	return tables, others, err
+}
+
+// rescue makes the most of what is left where tables have lost rows.
+func (r *rebuild) rescue(lost map[string]bool) error {
+	if err := r.copyHighest(); err != nil {
 		return err
 	}
 	if lost["mailbox"] {
-		if err := r.holdMailboxes(messages); err != nil {
+		if err := r.holdMailboxes(); err != nil {
 			return err
 		}
 	}
 	if lost["entry"] || lost["arrival"] || lost["removed"] || lost["body"] {
-		if err := r.saveOwnerless(messages); err != nil {
-			return err
-		}
+		return r.saveOwnerless()
 	}
-	return r.to.script("COMMIT")
+	return nil
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"github.com/mattn/go-sqlite3"
 )
 
 // indexed says what the index of a table has of its rows: enough to make a lost
@@ -39,7 +37,7 @@ func (r *rebuild) fromIndex(table string) error {
 	if !ok {
 		return nil
 	}
-	err := r.from.each(known.read, func(row []driver.Value) error {
+	damaged, err := r.read(known.read, func(row []driver.Value) error {
 		made, _, err := r.to.exec(known.insert, row...)
 		if err != nil || made == 0 || known.loss == "" {
 			return err
@@ -50,21 +48,24 @@ func (r *rebuild) fromIndex(table string) error {
 		}
 		return err
 	})
-	if is(err, sqlite3.ErrCorrupt) {
+	if damaged {
 		r.report("the index of the table " + table + " is damaged too: restore a backup instead, or make what is missing again")
-		return nil
 	}
 	return err
 }
 
 // copyHighest keeps the ids of removed mailboxes from being given again.
-func (r *rebuild) copyHighest(messages string) error {
-	highest, err := r.from.number("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'")
-	if err != nil && !is(err, sqlite3.ErrCorrupt) {
+func (r *rebuild) copyHighest() error {
+	highest := int64(0)
+	_, err := r.read("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'", func(row []driver.Value) error {
+		highest, _ = row[0].(int64)
+		return nil
+	})
+	if err != nil {
 		return err
 	}
 	seen, err := r.to.number(`SELECT max(id) FROM (SELECT max(id) AS id FROM mailbox UNION ALL SELECT max(id) FROM maildrop
-UNION ALL SELECT max(maildrop) FROM orphan UNION ALL SELECT max(maildrop) FROM removed UNION ALL SELECT max(maildrop) FROM ` + messages + `)`)
+UNION ALL SELECT max(maildrop) FROM orphan UNION ALL SELECT max(maildrop) FROM removed UNION ALL SELECT max(maildrop) FROM ` + r.messages + `)`)
 	if err != nil {
 		return err
 	}
@@ -78,9 +79,9 @@ UNION ALL SELECT max(maildrop) FROM orphan UNION ALL SELECT max(maildrop) FROM r
 
 // holdMailboxes makes a mailbox for each maildrop with mail whose own is lost, so
 // that the mail stays until somebody has seen whose it is.
-func (r *rebuild) holdMailboxes(messages string) error {
+func (r *rebuild) holdMailboxes() error {
 	var ids []int64
-	err := r.to.each("SELECT DISTINCT maildrop FROM "+messages+" WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)", func(row []driver.Value) error {
+	err := r.to.each("SELECT DISTINCT maildrop FROM "+r.messages+" WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)", func(row []driver.Value) error {
 		ids = append(ids, row[0].(int64))
 		return nil
 	})
@@ -107,14 +108,14 @@ func (r *rebuild) holdMailboxes(messages string) error {
 }
 
 // saveOwnerless writes the content that no entry has any more into files.
-func (r *rebuild) saveOwnerless(messages string) error {
+func (r *rebuild) saveOwnerless() error {
 	const waiting = " NOT IN (SELECT body FROM doomed UNION ALL SELECT body FROM transfer)"
 	saved := 0
 	save := func(id int64, head ...string) error {
 		saved++
 		return errors.Join(r.save(id, head...), r.ctx.Err())
 	}
-	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM "+messages+" UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
+	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM "+r.messages+" UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
 		data, _ := row[2].([]byte)
 		return save(row[0].(int64), row[1].(string), string(data))
 	})

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -250,6 +251,26 @@ func (h *house) zeroRoots(names ...string) {
 	})
 }
 
+// editLeaves changes pages right below the first page of a table, numbered in the
+// order of their ids.
+func (h *house) editLeaves(table string, change func(leaf []byte), numbers ...int) {
+	h.t.Helper()
+	page := func(octets []byte, n int64) []byte { return octets[(n-1)*pageSize : n*pageSize] }
+	root := h.count("SELECT rootpage FROM sqlite_schema WHERE name = ?", table)
+	h.edit(func(octets []byte) {
+		top := page(octets, root)
+		for _, n := range numbers {
+			if top[0] != innerTable || n >= int(binary.BigEndian.Uint16(top[3:])) {
+				h.t.Fatalf("the table %s has no leaf %d", table, n)
+			}
+			cell := binary.BigEndian.Uint16(top[innerHeader+2*n:])
+			change(page(octets, int64(binary.BigEndian.Uint32(top[cell:]))))
+		}
+	})
+}
+
+func zero(page []byte) { clear(page) }
+
 // settled delivers so many short messages and settles them.
 func (h *house) settled(messages int) {
 	h.t.Helper()
@@ -351,6 +372,71 @@ func TestRebuildBetweenDamages(t *testing.T) {
 	}
 	if len(before) < 20 || len(before) == 30 {
 		t.Errorf("%d could be read before", len(before))
+	}
+}
+
+// wide is a UIDL of which few go to a page.
+func wide(i int) string { return fmt.Sprintf("m%069d", i) }
+
+// A leaf between two damaged ones is kept, however few ids it has beside theirs.
+func TestRebuildBetweenLeaves(t *testing.T) {
+	t.Run("body", func(t *testing.T) {
+		h := newHouse(t, Options{Server: true})
+		for i := range 80 {
+			size := 300
+			if i == 24 || i == 25 {
+				size = 3500
+			}
+			h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("x", size)))
+		}
+		h.editLeaves("body", zero, 0, 2)
+		h.rebuild()
+		if whole := h.whole(); !whole["m24"] || !whole["m25"] || whole["m0"] {
+			t.Errorf("left: %v", whole)
+		}
+	})
+	t.Run("entry", func(t *testing.T) {
+		h := newHouse(t, Options{Server: true})
+		var boxes []mail.MailboxID
+		for i := range 120 {
+			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+			h.must(err)
+			boxes = append(boxes, id)
+		}
+		h.look = boxes[60] // a leaf of its own, between maildrops with one message
+		h.must(h.benchDeliver(wide(0), []byte("text"), boxes...))
+		for i := range 200 {
+			h.must(h.deliver(wide(i), "text"))
+		}
+		h.must(h.settleAll(background))
+		h.editLeaves("entry", zero, 0, 2)
+		h.rebuild()
+		if left := len(h.whole()); left < 50 {
+			t.Errorf("%d are left", left)
+		}
+	})
+}
+
+// What a flipped bit makes of the last id before a damaged leaf costs that message,
+// not those behind the leaf.
+func TestRebuildOfAFlippedBitBeforeALeaf(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	const messages = 300
+	for i := range messages {
+		h.must(h.deliver(wide(i), "text"))
+	}
+	h.must(h.settleAll(background))
+	h.editLeaves("entry", func(leaf []byte) {
+		rows := binary.BigEndian.Uint16(leaf[3:])
+		last := binary.BigEndian.Uint16(leaf[8+2*(rows-1):]) // its length, then its id in six octets
+		leaf[last+5] ^= 0x10
+	}, 0)
+	h.open(Options{})
+	h.editLeaves("entry", zero, 1)
+	h.rebuild()
+	whole := h.whole()
+	if len(whole) < 100 || !whole[wide(0)] || !whole[wide(messages-1)] {
+		t.Errorf("%d are left", len(whole))
 	}
 }
 
