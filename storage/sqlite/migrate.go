@@ -67,6 +67,9 @@ func newerError(version, newest int64) error {
 	return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, version, newest)
 }
 
+// errForeign says that the file is not ours.
+var errForeign = errors.New("the file holds another program's database: choose another data_dir or storage.dsn")
+
 // migrate creates the schema in an empty database or upgrades an older one, in
 // one transaction; before an upgrade it calls before. Two processes may call it
 // at once.
@@ -104,7 +107,7 @@ func migrateLocked(c *conn, schema string, migrations []string, newest int64) er
 			return err
 		}
 		if tables > 0 {
-			return errors.New("the file holds another program's database: choose another data_dir or storage.dsn")
+			return errForeign
 		}
 		if err := c.script(schema); err != nil {
 			return fmt.Errorf("create the schema: %w", err)

@@ -21,8 +21,8 @@ import (
 // Each loss is reported. A database whose pages are sound is left as it is.
 //
 // It leaves counters and references to Check's repair. It needs the store to
-// itself (ErrLocked, ErrInUse), a schema that it knows (ErrNewer) and, for a while,
-// as much space again as the database takes.
+// itself (ErrLocked, ErrInUse) and, for a while, as much space again as the
+// database takes. A database that Open refuses is refused: ErrNewer.
 func Rebuild(ctx context.Context, dir string, o Options, report func(loss string)) error {
 	path, err := o.path(dir)
 	if err != nil {
@@ -48,17 +48,13 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 		return err
 	}
 	defer r.pages.Close()
-	if r.from, err = openConn(path, writerCacheKiB); err != nil {
-		return err
+	if err := r.open(); err != nil {
+		if is(err, sqlite3.ErrCorrupt) || is(err, sqlite3.ErrNotADB) {
+			err = fmt.Errorf("%w: %w", err, errNoSchema)
+		}
+		return fmt.Errorf("open %s: %w", path, err)
 	}
 	defer r.from.Close()
-	version, err := r.from.number("PRAGMA user_version")
-	if newest := int64(len(migrations) + 1); err == nil && version > newest {
-		err = newerError(version, newest)
-	}
-	if err != nil {
-		return err
-	}
 	if sound, err := r.sound(); sound || err != nil {
 		return err
 	}
@@ -84,6 +80,9 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	return nil
 }
 
+// errNoSchema says that nothing can be found in a database any more.
+var errNoSchema = errors.New("the page is damaged that says where all others are: only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE")
+
 // rebuild copies one database into another.
 type rebuild struct {
 	ctx      context.Context
@@ -98,6 +97,41 @@ type rebuild struct {
 
 func (r *rebuild) damaged() string { return r.path + ".damaged" }
 func (r *rebuild) lost() string    { return r.path + ".lost" }
+
+// open opens the old database. Nothing is written before it is known to be ours.
+func (r *rebuild) open() error {
+	opened, err := (&sqlite3.SQLiteDriver{}).Open(databaseURI(r.path))
+	if err != nil {
+		return err
+	}
+	r.from = newConn(opened)
+	if err = r.ours(); err == nil {
+		err = r.from.apply(writerCacheKiB)
+	}
+	if err != nil {
+		r.from.Close()
+	}
+	return err
+}
+
+// ours refuses what Open refuses.
+func (r *rebuild) ours() error {
+	row, err := r.from.first("SELECT * FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)")
+	if err != nil {
+		return err
+	}
+	id, version, tables := row[0].(int64), row[1].(int64), row[2].(int64)
+	newest := int64(len(migrations) + 1)
+	switch {
+	case id == 0 && tables == 0: // Open makes the schema
+		return nil
+	case id != applicationID || version == 0:
+		return errForeign
+	case version > newest:
+		return newerError(version, newest)
+	}
+	return nil
+}
 
 // sound reports whether SQLite finds nothing wrong with its pages.
 func (r *rebuild) sound() (bool, error) {

@@ -503,3 +503,55 @@ func TestRebuildOfTheFirstSchema(t *testing.T) {
 		t.Errorf("left: %v", whole)
 	}
 }
+
+// What Open refuses stays as it is, and without its first page nothing can be found.
+func TestRebuildRefuses(t *testing.T) {
+	const noise = "\x00 noise \x80\xff"
+	for name, c := range map[string]struct {
+		statement string
+		at        int // where noise stands in the first page
+		says      string
+	}{
+		"another program's": {"PRAGMA application_id = 7", 0, "another program's database"},
+		"a newer one":       {"PRAGMA user_version = 99", 0, ErrNewer.Error()},
+		"no first page":     {"", 1, "only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE"},
+		"no schema":         {"", 101, "only a backup helps"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Server: true})
+			h.settled(10)
+			h.tamper(c.statement)
+			h.zeroRoots("removed")
+			var before []byte
+			h.edit(func(octets []byte) {
+				if c.at > 0 {
+					copy(octets[c.at-1:], strings.Repeat(noise, 500))
+				}
+				before = bytes.Clone(octets)
+			})
+			err := Rebuild(background, h.dir, Options{}, func(string) {})
+			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+				t.Error(err)
+			}
+			h.edit(func(octets []byte) {
+				if !bytes.Equal(octets, before) {
+					t.Error("it was written to")
+				}
+			})
+			if files, _ := filepath.Glob(filepath.Join(h.dir, "mailsrv.db.*")); len(files) > 0 {
+				t.Errorf("left behind: %q", files)
+			}
+		})
+	}
+}
+
+// A database that was never begun is Open's to begin.
+func TestRebuildOfNothing(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "mailsrv.db"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Rebuild(background, dir, Options{}, func(loss string) { t.Error(loss) }); err != nil {
+		t.Error(err)
+	}
+}
