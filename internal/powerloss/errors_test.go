@@ -19,10 +19,10 @@ import (
 
 // failOnce makes the next access of that kind to the file fail, and reports whether
 // one has.
-func (w *recorded) failOnce(file string, kind Access) (failed func() bool) {
+func (w *recorded) failOnce(file string, kind Kind) (failed func() bool) {
 	var done atomic.Bool
-	w.recorder.SetFail(func(name string, a Access) syscall.Errno {
-		if name == file && a == kind && !done.Swap(true) {
+	w.recorder.SetFail(func(a Access) syscall.Errno {
+		if a.Name == file && a.Kind == kind && !done.Swap(true) {
 			return syscall.EIO
 		}
 		return 0
@@ -33,7 +33,7 @@ func (w *recorded) failOnce(file string, kind Access) (failed func() bool) {
 // A disk that fails once within a commit: nothing acknowledged is lost, and what was
 // not stored is not acknowledged.
 func TestCommitErrors(t *testing.T) {
-	for name, kind := range map[string]Access{"write": Write, "sync": Sync} {
+	for name, kind := range map[string]Kind{"write": Write, "sync": Sync} {
 		t.Run(name, func(t *testing.T) {
 			w := record(t, sqlite.Options{})
 			if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
@@ -57,7 +57,7 @@ func TestCommitErrors(t *testing.T) {
 // waits for a restart.
 func TestCheckpointErrors(t *testing.T) {
 	for name, c := range map[string]struct {
-		kind Access
+		kind Kind
 		rest bool
 	}{
 		"write of a part":   {Write, false},
@@ -133,8 +133,8 @@ func (w *recorded) hold() (release func()) {
 // not synced: the second holds the rest.
 func (w *recorded) passOn(first func()) (second func()) {
 	var since atomic.Int64
-	w.recorder.SetFail(func(name string, a Access) syscall.Errno {
-		if name == "mailsrv.db" && a == Sync && since.CompareAndSwap(0, -1) {
+	w.recorder.SetFail(func(a Access) syscall.Errno {
+		if a.Name == "mailsrv.db" && a.Kind == Sync && since.CompareAndSwap(0, -1) {
 			second = w.hold()
 			since.Store(int64(w.recorder.Now()))
 			first()
@@ -199,8 +199,8 @@ func TestPersistentWriteErrors(t *testing.T) {
 	if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
 		t.Fatal(err)
 	}
-	w.recorder.SetFail(func(name string, a Access) syscall.Errno {
-		if a != Read && strings.HasSuffix(name, "-wal") {
+	w.recorder.SetFail(func(a Access) syscall.Errno {
+		if a.Kind != Read && strings.HasSuffix(a.Name, "-wal") {
 			return syscall.EIO
 		}
 		return 0
@@ -234,8 +234,8 @@ func TestReadErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.recorder.SetFail(func(_ string, a Access) syscall.Errno {
-		if a == Read {
+	w.recorder.SetFail(func(a Access) syscall.Errno {
+		if a.Kind == Read {
 			return syscall.EIO
 		}
 		return 0

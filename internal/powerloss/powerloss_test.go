@@ -71,6 +71,7 @@ func scratch(t *testing.T) string {
 type recorded struct {
 	t        *testing.T
 	recorder *Recorder
+	below    string // what the disk holds
 	dir      string // where it is mounted
 	options  sqlite.Options
 	store    *sqlite.Store
@@ -104,9 +105,9 @@ func record(t *testing.T, o sqlite.Options) *recorded {
 			t.Error(err)
 		}
 	})
-	w := &recorded{t: t, recorder: r, dir: mountpoint, options: o, sent: map[string]*sentMessage{}}
+	w := &recorded{t: t, recorder: r, below: below, dir: mountpoint, options: o, sent: map[string]*sentMessage{}}
 	w.open()
-	t.Cleanup(func() { w.store.Close() })
+	t.Cleanup(w.close)
 	limit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 	if err := w.store.AddDomain(background, directory.Domain{Name: "me.com", Limit: limit}); err != nil {
 		t.Fatal(err)
@@ -126,6 +127,13 @@ func (w *recorded) open() {
 	var err error
 	if w.store, err = sqlite.Open(background, w.dir, w.options); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+func (w *recorded) close() {
+	if w.store != nil {
+		w.store.Close()
+		w.store = nil
 	}
 }
 
@@ -332,7 +340,7 @@ func TestPowerCut(t *testing.T) {
 
 // A restore that has ended outlives a power cut, wherever the database stands.
 func TestRestoredElsewhere(t *testing.T) {
-	first := record(t)
+	first := record(t, sqlite.Options{})
 	if err := first.deliver("m", 3000, first.ids[:1]); err != nil {
 		t.Fatal(err)
 	}

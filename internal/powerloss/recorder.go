@@ -39,14 +39,24 @@ type op struct {
 	data    []byte
 }
 
-// Access is what is asked of a file and can be made to fail.
-type Access int
+// Kind is what is asked of a file and can be made to fail.
+type Kind int
 
 const (
-	Read Access = iota
+	Read Kind = iota
 	Write
 	Sync // fsync and fdatasync
 )
+
+// Access is a read, write or sync that is about to be made. A file keeps its number
+// when it is renamed.
+type Access struct {
+	Kind   Kind
+	File   uint64
+	Name   string
+	Offset int64
+	Length int
+}
 
 // Recorder is a file system that passes everything on to a folder below, and
 // remembers it. All methods may be called at once.
@@ -55,7 +65,7 @@ type Recorder struct {
 	bound  []string // places mounted upon
 
 	mu    sync.Mutex
-	fail  func(name string, a Access) syscall.Errno // see SetFail
+	fail  func(Access) syscall.Errno // see SetFail
 	ops   []op
 	files map[uint64]uint64 // inode below to number of the file
 	next  uint64
@@ -126,20 +136,20 @@ func (r *Recorder) Now() int {
 
 // SetFail has f asked before each access to a file; what it returns other than 0
 // is the answer. nil ends that. A sync that fails writes nothing, now or later.
-func (r *Recorder) SetFail(f func(name string, a Access) syscall.Errno) {
+func (r *Recorder) SetFail(f func(Access) syscall.Errno) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.fail = f
 }
 
-func (r *Recorder) failure(name string, a Access) syscall.Errno {
+func (r *Recorder) failure(a Access) syscall.Errno {
 	r.mu.Lock()
 	fail := r.fail
 	r.mu.Unlock()
 	if fail == nil {
 		return 0
 	}
-	return fail(name, a)
+	return fail(a)
 }
 
 func (r *Recorder) add(o op) {
@@ -255,7 +265,7 @@ func (f *file) PassthroughFd() (int, bool) { return 0, false }
 
 // Read implements fs.FileReader.
 func (f *file) Read(ctx context.Context, buf []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	if errno := f.recorder.failure(f.name, Read); errno != 0 {
+	if errno := f.recorder.failure(Access{Read, f.number, f.name, off, len(buf)}); errno != 0 {
 		return nil, errno
 	}
 	return f.LoopbackFile.Read(ctx, buf, off)
@@ -263,7 +273,7 @@ func (f *file) Read(ctx context.Context, buf []byte, off int64) (fuse.ReadResult
 
 // Write implements fs.FileWriter.
 func (f *file) Write(ctx context.Context, data []byte, off int64) (uint32, syscall.Errno) {
-	if errno := f.recorder.failure(f.name, Write); errno != 0 {
+	if errno := f.recorder.failure(Access{Write, f.number, f.name, off, len(data)}); errno != 0 {
 		return 0, errno
 	}
 	n, errno := f.LoopbackFile.Write(ctx, data, off)
@@ -280,7 +290,7 @@ func (f *file) Writev(ctx context.Context, data [][]byte, off int64) (uint32, sy
 
 // Fsync implements fs.FileFsyncer.
 func (f *file) Fsync(ctx context.Context, flags uint32) syscall.Errno {
-	if errno := f.recorder.failure(f.name, Sync); errno != 0 {
+	if errno := f.recorder.failure(Access{Kind: Sync, File: f.number, Name: f.name}); errno != 0 {
 		f.recorder.add(op{kind: opSyncFailed, file: f.number, name: f.name})
 		return errno
 	}

@@ -1,0 +1,95 @@
+package powerloss
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"mailsrv/internal/mail"
+	"mailsrv/storage/sqlite"
+)
+
+const pageSize = 8192
+
+// page is where the page of the closed database begins on which needle stands.
+func (w *recorded) page(needle string) int64 {
+	w.t.Helper()
+	octets, err := os.ReadFile(filepath.Join(w.below, "mailsrv.db"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	at := bytes.Index(octets, []byte(needle))
+	if at < 0 {
+		w.t.Fatalf("%q does not stand in the database", needle)
+	}
+	return int64(at / pageSize * pageSize)
+}
+
+// unreadable makes the disk fail where these pages of the database begin.
+func (w *recorded) unreadable(pages ...int64) {
+	disk := uint64(0) // the file whose pages they are
+	w.recorder.SetFail(func(a Access) syscall.Errno {
+		if disk == 0 && a.Name == "mailsrv.db" {
+			disk = a.File
+		}
+		bad := func(page int64) bool { return a.Offset <= page && page < a.Offset+int64(a.Length) }
+		if a.File == disk && a.Kind == Read && slices.ContainsFunc(pages, bad) {
+			return syscall.EIO
+		}
+		return 0
+	})
+}
+
+// What the disk does not give any more is damage like any other: check tells of it,
+// and a repair saves the rest.
+func TestRepairOfUnreadableSectors(t *testing.T) {
+	w := record(t, sqlite.Options{})
+	const messages = 60
+	for i := range messages {
+		if err := w.deliver(fmt.Sprintf("message-%d-", i), 1500, w.ids[:1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.close()
+	bad := []int64{w.page("message-20-\r\n"), w.page("message-24-\r\n"), w.page("message-40-\r\n")}
+	w.unreadable(bad...)
+	w.options = sqlite.Options{}
+	w.open()
+	var found []string
+	report := func(finding string) { found = append(found, finding) }
+	if n, err := w.store.Check(background, false, report); err != nil || n == 0 || !strings.Contains(strings.Join(found, "\n"), "mailsrv check --repair saves what can be read") {
+		t.Errorf("check: %v, %q", err, found)
+	}
+	w.close()
+
+	if err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, report); err != nil {
+		t.Fatal(err)
+	}
+	w.options = sqlite.Options{Exclusive: true}
+	w.open()
+	if n, err := w.store.Check(background, true, report); n > 0 || err != nil {
+		t.Errorf("after the repair: %d remain of %q, %v", n, found, err)
+	}
+	present := map[string]map[mail.MailboxID]bool{}
+	if err := w.read(w.store, w.ids[0], present); err != nil {
+		t.Error(err)
+	}
+	if len(present) < messages-3*5 || present["message-20-"] != nil {
+		t.Errorf("%d of %d are left", len(present), messages)
+	}
+}
+
+func TestRepairWithoutFirstPage(t *testing.T) {
+	w := record(t, sqlite.Options{})
+	w.close()
+	w.unreadable(0)
+	err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { t.Error(loss) })
+	if err == nil || !strings.Contains(err.Error(), "only a backup helps") {
+		t.Error(err)
+	}
+}
