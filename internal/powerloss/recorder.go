@@ -49,7 +49,7 @@ const (
 )
 
 // Access is a read, write or sync that is about to be made. A file keeps its number
-// when it is renamed.
+// when it is renamed; a folder has none.
 type Access struct {
 	Kind   Kind
 	File   uint64
@@ -216,7 +216,7 @@ func (n *node) Open(ctx context.Context, flags uint32) (fs.FileHandle, uint32, s
 func (n *node) OpendirHandle(ctx context.Context, flags uint32) (fs.FileHandle, uint32, syscall.Errno) {
 	handle, fuseFlags, errno := n.LoopbackNode.OpendirHandle(ctx, flags)
 	if stream, ok := handle.(fs.DirStream); ok && errno == 0 {
-		handle = &folder{DirStream: stream, handle: handle, recorder: n.recorder}
+		handle = &folder{DirStream: stream, handle: handle, recorder: n.recorder, name: n.base()}
 	}
 	return handle, fuseFlags, errno
 }
@@ -309,10 +309,14 @@ type folder struct {
 	fs.DirStream
 	handle   fs.FileHandle
 	recorder *Recorder
+	name     string
 }
 
 // Fsyncdir implements fs.FileFsyncdirer.
 func (d *folder) Fsyncdir(context.Context, uint32) syscall.Errno {
+	if errno := d.recorder.failure(Access{Name: d.name, Write: true}); errno != 0 {
+		return errno
+	}
 	d.recorder.add(op{kind: opSyncDir})
 	return 0
 }

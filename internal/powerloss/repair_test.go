@@ -2,6 +2,7 @@ package powerloss
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -91,5 +92,59 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 	err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { t.Error(loss) })
 	if err == nil || !strings.Contains(err.Error(), "only a backup helps") {
 		t.Error(err)
+	}
+}
+
+// What a repair has saved is on the disk before the database is exchanged, and stays
+// when something fails after that.
+func TestRepairKeepsWhatItSaved(t *testing.T) {
+	w := record(t)
+	for i := range 10 {
+		if err := w.deliver(fmt.Sprintf("message-%d-", i), 1500, w.ids[:1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.close()
+	file := filepath.Join(w.below, "mailsrv.db")
+	octets, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for page := range slices.Chunk(octets, pageSize) { // that of the entries
+		if bytes.Contains(page, []byte("message-3-")) && !bytes.Contains(page, []byte("message-3-\r\n")) {
+			clear(page)
+		}
+	}
+	if err := os.WriteFile(file, octets, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var synced []string
+	w.recorder.SetFail(func(a Access) syscall.Errno {
+		if _, err := os.Stat(file + ".new"); a.Length > 0 || err == nil {
+			if a.File == 0 {
+				synced = append(synced, a.Name)
+			}
+			return 0
+		}
+		return syscall.EIO // once the new database has its name
+	})
+	var losses []string
+	err = sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { losses = append(losses, loss) })
+	if !errors.Is(err, syscall.EIO) {
+		t.Errorf("%v, %q", err, losses)
+	}
+	w.recorder.SetFail(nil)
+	if want := []string{"mailsrv.db.lost", "."}; !slices.Equal(synced, want) {
+		t.Errorf("before the exchange %q were synced", synced)
+	}
+	if saved, _ := filepath.Glob(file + ".lost/*.eml"); len(saved) != 10 {
+		t.Errorf("%d messages were saved", len(saved))
+	}
+	if _, err := os.Stat(file + ".damaged"); err != nil {
+		t.Error(err)
+	}
+	w.reopen(sqlite.Options{})
+	if n, err := w.store.Check(background, false, func(string) {}); err != nil {
+		t.Errorf("%d findings, %v", n, err)
 	}
 }

@@ -77,6 +77,9 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 		return fmt.Errorf("lay out %s anew: %w", path, err)
 	}
 	r.report("the database was laid out anew: what it was before is in " + r.damaged())
+	if err := syncPath(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("sync the folder of the new database: %w", err)
+	}
 	return nil
 }
 
@@ -226,10 +229,15 @@ func (r *rebuild) exchange(part string) error {
 	if err := os.Link(r.path, r.damaged()); err != nil {
 		return err
 	}
-	if err := os.Rename(part, r.path); err != nil {
+	// What is beside the new database must be there when that is.
+	err := syncPath(filepath.Dir(r.path))
+	if err == nil {
+		err = os.Rename(part, r.path)
+	}
+	if err != nil {
 		return errors.Join(err, os.Remove(r.damaged()))
 	}
-	return syncPath(filepath.Dir(r.path))
+	return nil
 }
 
 // read calls f with the rows of a query of the old database, and reports whether

@@ -126,6 +126,7 @@ func (r *rebuild) saveOwnerless() error {
 		return save(row[0].(int64))
 	})
 	if saved > 0 {
+		err = errors.Join(err, syncPath(r.lost()))
 		r.report(fmt.Sprintf("content of %d messages whose entry is lost was saved in %s: the trace field Received says for whom each was", saved, r.lost()))
 	}
 	return err
