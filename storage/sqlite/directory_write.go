@@ -102,6 +102,9 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 	})
 }
 
+// mailboxIDs bounds the ids of mailboxes: an entry's has room for so many.
+const mailboxIDs = 1 << (63 - sequenceBits)
+
 // AddMailbox implements directory.Directory.
 func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.MailboxID, error) {
 	var id int64
@@ -109,6 +112,13 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.Mailb
 		domain, err := freeAddress(c, m.Address, refuse)
 		if err != nil || domain == 0 {
 			return err
+		}
+		switch given, err := c.number("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'"); {
+		case err != nil:
+			return err
+		case given >= mailboxIDs-1:
+			refuse(fmt.Errorf("the store has given each of its %d mailbox ids, and gives none again: begin another store", given))
+			return nil
 		}
 		_, id, err = c.exec(`INSERT INTO mailbox (domain, local, enabled, hash, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.Hash,

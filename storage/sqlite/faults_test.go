@@ -462,3 +462,16 @@ func (h *house) wait(what string, until func() bool) {
 		}
 	}
 }
+
+func TestMailboxIDsAreUsedUp(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.tamper("UPDATE sqlite_sequence SET seq = (1 << 23) - 2")
+	add := func(local string) error {
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: local, Domain: "me.com"}, Limit: inherit})
+		return err
+	}
+	h.must(add("last"))
+	if err := add("none"); err == nil || !strings.HasPrefix(err.Error(), "the store has given each of its 8388607 mailbox ids") {
+		t.Error(err)
+	}
+}

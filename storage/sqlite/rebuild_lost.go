@@ -17,7 +17,7 @@ var indexed = map[string]struct{ read, insert, loss string }{
 		"SELECT 'domain ' || name || ': its limits and times are lost: set them with mailsrv domain set' FROM domain WHERE id = ?",
 	},
 	"mailbox": {
-		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 ORDER BY domain, local",
+		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 WHERE id < 1 << 23 ORDER BY domain, local",
 		"INSERT OR IGNORE INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 1, '', unixepoch())",
 		"SELECT 'mailbox ' || local || '@' || coalesce((SELECT name FROM domain d WHERE d.id = m.domain), '?') || ': its password, limits and times are lost: set them with mailsrv mailbox passwd and mailsrv mailbox set' FROM mailbox m WHERE id = ?",
 	},
@@ -54,22 +54,22 @@ func (r *rebuild) fromIndex(table string) error {
 	return err
 }
 
-// copyHighest keeps the ids of removed mailboxes from being given again.
+// copyHighest keeps the ids of removed mailboxes from being given again. What no
+// mailbox can have is damage of an id.
 func (r *rebuild) copyHighest() error {
-	highest := int64(0)
+	given := int64(0)
 	_, err := r.read("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'", func(row []driver.Value) error {
-		highest, _ = row[0].(int64)
+		given, _ = row[0].(int64)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	seen, err := r.to.number(`SELECT max(id) FROM (SELECT max(id) AS id FROM mailbox UNION ALL SELECT max(id) FROM maildrop
-UNION ALL SELECT max(maildrop) FROM orphan UNION ALL SELECT max(maildrop) FROM removed UNION ALL SELECT max(maildrop) FROM ` + r.messages + `)`)
+	highest, err := r.to.number(`SELECT max(id) FROM (SELECT ?1 AS id UNION ALL SELECT id FROM mailbox UNION ALL SELECT id FROM maildrop
+UNION ALL SELECT maildrop FROM orphan UNION ALL SELECT maildrop FROM removed UNION ALL SELECT maildrop FROM `+r.messages+`) WHERE id < ?2`, given, int64(mailboxIDs))
 	if err != nil {
 		return err
 	}
-	highest = max(highest, seen)
 	if _, _, err := r.to.exec("DELETE FROM sqlite_sequence WHERE name = 'mailbox'"); err != nil {
 		return err
 	}
@@ -81,10 +81,10 @@ UNION ALL SELECT max(maildrop) FROM orphan UNION ALL SELECT max(maildrop) FROM r
 // that the mail stays until somebody has seen whose it is.
 func (r *rebuild) holdMailboxes() error {
 	var ids []int64
-	err := r.to.each("SELECT DISTINCT maildrop FROM "+r.messages+" WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)", func(row []driver.Value) error {
+	err := r.to.each("SELECT DISTINCT maildrop FROM "+r.messages+" WHERE maildrop BETWEEN 1 AND ? AND maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)", func(row []driver.Value) error {
 		ids = append(ids, row[0].(int64))
 		return nil
-	})
+	}, int64(mailboxIDs-1))
 	if err != nil || len(ids) == 0 {
 		return err
 	}

@@ -482,6 +482,27 @@ func TestRebuildGivesNoIDAgain(t *testing.T) {
 	}
 }
 
+// What damage makes of an id does not use up the ids of mailboxes.
+func TestRebuildTakesNoIDForGiven(t *testing.T) {
+	for name, statement := range map[string]string{
+		"sequence": "UPDATE sqlite_sequence SET seq = 1 << 23",
+		"mailbox":  "INSERT INTO mailbox (id, domain, local, enabled, hash, created) VALUES (1 << 23, 1, 'flipped', 1, '', 0)",
+		"orphan":   "INSERT INTO orphan (maildrop) VALUES (1 << 23)",
+		"removed":  "INSERT INTO removed (maildrop, octets, body, shared, own, at, until) VALUES (1 << 23, 0, 1, 0, '', 0, 0)",
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{})
+			h.tamper(statement)
+			h.zeroRoots("share")
+			h.rebuild()
+			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
+			if err != nil || id != h.look+1 {
+				t.Errorf("%d, %v", id, err)
+			}
+		})
+	}
+}
+
 // A damaged store of the first release is repaired and upgraded.
 func TestRebuildOfTheFirstSchema(t *testing.T) {
 	h := &house{t: t, dir: firstStore(t), look: 1}
