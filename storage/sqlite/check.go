@@ -111,16 +111,8 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 		if !s.options.Exclusive {
 			return 0, fmt.Errorf("a repair needs the store to itself")
 		}
-		if err := s.mend(ctx, rules[0], report); err != nil {
+		if err := s.mendAll(ctx, report); err != nil {
 			return 0, err
-		}
-		if err := s.settleAll(ctx); err != nil {
-			return 0, err
-		}
-		for _, r := range rules[1:] {
-			if err := s.mend(ctx, r, report); err != nil {
-				return 0, err
-			}
 		}
 	}
 	err = s.readers.snapshot(ctx, func(c *conn) error {
@@ -151,6 +143,22 @@ func findingText(text driver.Value, r rule) string {
 		return finding + ": mailsrv check --repair mends it"
 	}
 	return finding + ": " + r.advice
+}
+
+// mendAll applies the remedies of all rules.
+func (s *Store) mendAll(ctx context.Context, report func(string)) error {
+	if err := s.mend(ctx, rules[0], report); err != nil {
+		return err
+	}
+	if err := s.settleAll(ctx); err != nil {
+		return err
+	}
+	for _, r := range rules[1:] {
+		if err := s.mend(ctx, r, report); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // mend applies one rule's remedy where it is broken. What cannot be asked for,

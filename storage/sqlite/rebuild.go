@@ -11,6 +11,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
+
+	"mailsrv/internal/logs"
 )
 
 // Rebuild lays a database with damaged pages out anew: each row that can still be
@@ -20,9 +22,10 @@ import (
 // written into a folder whose name ends in .lost, since nobody knows whose it is.
 // Each loss is reported. A database whose pages are sound is left as it is.
 //
-// It leaves counters and references to Check's repair. It needs the store to
-// itself (ErrLocked, ErrInUse) and, for a while, as much space again as the
-// database takes. A database that Open refuses is refused: ErrNewer.
+// What disagrees then is mended before the new file takes its place, as Check mends
+// it; an older schema is upgraded. Rebuild needs the store to itself (ErrLocked,
+// ErrInUse) and, for a while, as much space again as the database takes. A database
+// that Open refuses is refused: ErrNewer.
 func Rebuild(ctx context.Context, dir string, o Options, report func(loss string)) error {
 	path, err := o.path(dir)
 	if err != nil {
@@ -64,15 +67,17 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 		}
 	}
 	part := path + ".new"
-	if err := os.Remove(part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := removeDatabase(part); err != nil {
 		return err
 	}
-	err = r.fill(part)
+	if err = r.fill(part); err == nil {
+		err = r.mend(part)
+	}
 	if err == nil {
 		err = r.exchange(part)
 	}
 	if err != nil {
-		os.Remove(part)
+		removeDatabase(part)
 		os.RemoveAll(r.lost())
 		return fmt.Errorf("lay out %s anew: %w", path, err)
 	}
@@ -159,7 +164,9 @@ func (r *rebuild) fill(part string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	if err := f.Close(); err != nil {
+		return err
+	}
 	opened, err := (&sqlite3.SQLiteDriver{}).Open(databaseURI(part))
 	if err != nil {
 		return err
@@ -171,10 +178,27 @@ func (r *rebuild) fill(part string) error {
 	if closed := r.to.Close(); err == nil {
 		err = closed
 	}
+	return err
+}
+
+// mend makes a store of the new file that agrees with itself, before a server can
+// see it: a lost maildrop would be a mailbox that is not there, and a lost body's id,
+// given again, would put one's mail into another's maildrop.
+func (r *rebuild) mend(part string) error {
+	s := &Store{options: Options{NoBackup: true, held: true}, path: part, logger: logs.Discard()}
+	err := s.open()
+	if err == nil {
+		err = errors.Join(s.mendAll(r.ctx, r.report), s.Close())
+	} else if s.database != nil {
+		s.database.Close()
+	}
 	if err != nil {
 		return err
 	}
-	return f.Sync()
+	if logged(part) { // closing does not say so
+		return fmt.Errorf("%s-wal could not be brought into the new database", part)
+	}
+	return syncPath(part)
 }
 
 // begin keeps others from writing. Inner pages are read past SQLite, so what stands
@@ -186,7 +210,7 @@ func (r *rebuild) begin() (err error) {
 	if err = r.from.script("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if r.logged() {
+	if logged(r.path) {
 		return errUsed
 	}
 	r.version, err = r.from.number("PRAGMA data_version")
@@ -205,8 +229,9 @@ func (r *rebuild) emptyLog() error {
 	return nil
 }
 
-func (r *rebuild) logged() bool {
-	log, err := os.Stat(r.path + "-wal")
+// logged reports whether a database has something in its log.
+func logged(path string) bool {
+	log, err := os.Stat(path + "-wal")
 	return err == nil && log.Size() > 0
 }
 
@@ -223,7 +248,7 @@ func (r *rebuild) exchange(part string) error {
 	if err := r.from.Close(); err != nil {
 		return err
 	}
-	if r.logged() {
+	if logged(r.path) {
 		return errUsed
 	}
 	if err := os.Link(r.path, r.damaged()); err != nil {

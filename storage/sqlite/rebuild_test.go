@@ -503,6 +503,27 @@ func TestRebuildTakesNoIDForGiven(t *testing.T) {
 	}
 }
 
+// A server that begins between Rebuild and Check knows each mailbox and what it
+// holds, and nobody reads another's mail in the place of his own that is lost.
+func TestRebuildLeavesNothingToMend(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	for i := range 10 {
+		h.must(h.deliver(fmt.Sprint("m", i), fmt.Sprintf("needle-%d %s", i, strings.Repeat("x", 6000))))
+	}
+	h.damage("needle-9", true)
+	h.open(Options{})
+	h.zeroRoots("maildrop")
+	h.must(Rebuild(background, h.dir, Options{}, func(string) {}))
+	h.open(Options{Server: true})
+	h.must(h.deliver("after", "another's"))
+	if whole := h.whole(); len(whole) != 10 || whole["m9"] {
+		t.Errorf("left: %v", whole)
+	}
+	if found, _ := h.findings(false); len(found) > 0 {
+		t.Errorf("findings: %q", found)
+	}
+}
+
 // A damaged store of the first release is repaired and upgraded.
 func TestRebuildOfTheFirstSchema(t *testing.T) {
 	h := &house{t: t, dir: firstStore(t), look: 1}
