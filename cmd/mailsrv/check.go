@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -39,12 +41,13 @@ space as it has, and keeps the old one beside it.`,
 			p.printf("%s\n", finding)
 			p.out.Flush()
 		}
+		sound := false
 		if repair {
-			if err := p.rebuild(ctx, cfg, report); err != nil {
+			if sound, err = p.rebuild(ctx, cfg, report); err != nil {
 				return err
 			}
 		}
-		store, err := p.open(ctx, cfg, sqlite.Options{Exclusive: repair}, mustExist)
+		store, err := p.open(ctx, cfg, sqlite.Options{Exclusive: repair, Sound: sound}, mustExist)
 		if err != nil {
 			return err
 		}
@@ -70,10 +73,15 @@ space as it has, and keeps the old one beside it.`,
 	})
 }
 
-// rebuild lays a database with damaged pages out anew.
-func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(string)) error {
+// rebuild lays a database with damaged pages out anew. A signal ends it with nothing
+// left behind, a second one at once.
+func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(string)) (sound bool, err error) {
 	if err := p.prepareDirectory(cfg, mustExist); err != nil {
-		return err
+		return false, err
 	}
-	return storeError(sqlite.Rebuild(ctx, cfg.DataDir, sqlite.Options{Path: cfg.Database()}, report), cfg)
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	sound, err = sqlite.Rebuild(ctx, cfg.DataDir, sqlite.Options{Path: cfg.Database()}, report)
+	return sound, storeError(err, cfg)
 }

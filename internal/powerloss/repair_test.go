@@ -68,7 +68,7 @@ func TestRepairOfUnreadableSectors(t *testing.T) {
 	}
 	w.close()
 
-	if err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, report); err != nil {
+	if _, err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, report); err != nil {
 		t.Fatal(err)
 	}
 	w.options = sqlite.Options{Exclusive: true}
@@ -89,7 +89,7 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 	w := record(t, sqlite.Options{})
 	w.close()
 	w.unreadable(0)
-	err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { t.Error(loss) })
+	_, err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { t.Error(loss) })
 	if err == nil || !strings.Contains(err.Error(), "only a backup helps") {
 		t.Error(err)
 	}
@@ -132,7 +132,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 		return 0
 	})
 	var losses []string
-	err = sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { losses = append(losses, loss) })
+	_, err = sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { losses = append(losses, loss) })
 	if !errors.Is(err, syscall.EIO) {
 		t.Errorf("%v, %q", err, losses)
 	}

@@ -120,15 +120,15 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 			remaining++
 			report(finding)
 		}
-		if err := pragmaCheck(c, count); err != nil {
+		if err := s.pragmaCheck(ctx, c, count); err != nil {
 			return err
 		}
 		for _, r := range rules {
-			err := c.each(r.query, func(row []driver.Value) error {
+			err := c.eachUntil(ctx, r.query, func(row []driver.Value) error {
 				count(findingText(row[0], r))
 				return ctx.Err()
 			})
-			if err != nil && !is(err, sqlite3.ErrCorrupt) { // which pragmaCheck has told of
+			if err != nil && (!is(err, sqlite3.ErrCorrupt) || remaining == 0) { // pragmaCheck has told of damage
 				return err
 			}
 		}
@@ -169,7 +169,7 @@ func (s *Store) mend(ctx context.Context, r rule, report func(string)) error {
 	}
 	var broken []string
 	err := s.readers.snapshot(ctx, func(c *conn) error {
-		return c.each(r.query, func(row []driver.Value) error {
+		return c.eachUntil(ctx, r.query, func(row []driver.Value) error {
 			finding, _ := row[0].(string)
 			broken = append(broken, finding)
 			return ctx.Err()
@@ -192,8 +192,8 @@ func (s *Store) mend(ctx context.Context, r rule, report func(string)) error {
 }
 
 // integrityCheck lets SQLite look at its own pages, indexes and constraints.
-func integrityCheck(c *conn, count func(string)) error {
-	err := c.each("PRAGMA integrity_check", func(row []driver.Value) error {
+func integrityCheck(ctx context.Context, c *conn, count func(string)) error {
+	err := c.eachUntil(ctx, "PRAGMA integrity_check", func(row []driver.Value) error {
 		if text, _ := row[0].(string); text != "ok" {
 			count(strings.ReplaceAll(text, "\n", " "))
 		}
@@ -207,14 +207,16 @@ func integrityCheck(c *conn, count func(string)) error {
 }
 
 // pragmaCheck counts what SQLite finds.
-func pragmaCheck(c *conn, count func(string)) error {
-	err := integrityCheck(c, func(text string) {
-		count("database: " + text + ": mailsrv check --repair saves what can be read, or restore a backup")
-	})
-	if err != nil {
-		return err
+func (s *Store) pragmaCheck(ctx context.Context, c *conn, count func(string)) error {
+	if !s.options.Sound {
+		err := integrityCheck(ctx, c, func(text string) {
+			count("database: " + text + ": mailsrv check --repair saves what can be read, or restore a backup")
+		})
+		if err != nil {
+			return err
+		}
 	}
-	err = c.each("PRAGMA foreign_key_check", func(row []driver.Value) error {
+	err := c.eachUntil(ctx, "PRAGMA foreign_key_check", func(row []driver.Value) error {
 		count(fmt.Sprintf("database: a row of %v points to no row of %v: restore a backup", row[0], row[2]))
 		return nil
 	})

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -14,8 +15,8 @@ import (
 
 // conn is one connection with its prepared statements, for one goroutine at a
 // time. It uses the driver's own interface: database/sql would cost as much as
-// the queries do. No context is handed down: a statement interrupted in the
-// middle of a transaction rolls all of it back.
+// the queries do. No context is handed down but by eachUntil: a statement
+// interrupted in the middle of a transaction that writes rolls all of it back.
 type conn struct {
 	*sqlite3.SQLiteConn
 	statements map[string]*sqlite3.SQLiteStmt
@@ -165,6 +166,27 @@ func (c *conn) each(query string, f func(row []driver.Value) error, args ...driv
 	if err != nil {
 		return err
 	}
+	return eachRow(rows, f)
+}
+
+// eachUntil is each for a query without arguments that ctx interrupts: for a
+// connection that writes nothing, where no transaction is rolled back for it.
+func (c *conn) eachUntil(ctx context.Context, query string, f func(row []driver.Value) error) error {
+	s, err := c.prepared(query)
+	if err != nil {
+		return err
+	}
+	rows, err := s.QueryContext(ctx, nil)
+	if err == nil {
+		err = eachRow(rows, f)
+	}
+	if is(err, sqlite3.ErrInterrupt) {
+		return ctx.Err()
+	}
+	return err
+}
+
+func eachRow(rows driver.Rows, f func(row []driver.Value) error) error {
 	defer rows.Close()
 	dest := make([]driver.Value, len(rows.Columns()))
 	for {

@@ -20,53 +20,59 @@ import (
 // beside it, its name ending in .damaged. Addresses that only their index still
 // has are made again, without their settings. Content whose entry is lost is
 // written into a folder whose name ends in .lost, since nobody knows whose it is.
-// Each loss is reported. A database whose pages are sound is left as it is.
+// Each loss is reported. A database whose pages are sound is left as it is, and said
+// to be so.
 //
 // What disagrees then is mended before the new file takes its place, as Check mends
 // it; an older schema is upgraded. Rebuild needs the store to itself (ErrLocked,
 // ErrInUse) and, for a while, as much space again as the database takes. A database
 // that Open refuses is refused: ErrNewer.
-func Rebuild(ctx context.Context, dir string, o Options, report func(loss string)) error {
+func Rebuild(ctx context.Context, dir string, o Options, report func(loss string)) (sound bool, err error) {
 	path, err := o.path(dir)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
 	locks, err := lockStore(dir, path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { locks.release() }()
 	alone, err := lockDatabase(path, unix.LOCK_EX)
 	if err != nil {
-		return err
+		return false, err
 	}
 	locks = append(locks, alone)
 	r := rebuild{ctx: ctx, path: path, report: report}
 	// SQLite's locks on a file end when any descriptor of the process is closed, so
 	// this one is closed last.
 	if r.pages, err = os.Open(path); err != nil {
-		return err
+		return false, err
 	}
 	defer r.pages.Close()
 	if err := r.open(); err != nil {
 		if is(err, sqlite3.ErrCorrupt) || is(err, sqlite3.ErrNotADB) || isUnreadable(err) {
 			err = fmt.Errorf("%w: %w", err, errNoSchema)
 		}
-		return fmt.Errorf("open %s: %w", path, err)
+		return false, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer r.from.Close()
-	if sound, err := r.sound(); sound || err != nil {
-		return err
+	if sound, err = r.sound(); sound || err != nil {
+		return sound, err
 	}
+	return false, r.layOut()
+}
+
+// layOut puts a new database in the place of the old one.
+func (r *rebuild) layOut() (err error) {
 	for _, kept := range []string{r.damaged(), r.lost()} {
 		if _, err := os.Lstat(kept); err == nil {
 			return fmt.Errorf("%s is there from an earlier repair: %w: move it elsewhere first", kept, fs.ErrExist)
 		}
 	}
-	part := path + ".new"
+	part := r.path + ".new"
 	if err := removeDatabase(part); err != nil {
 		return err
 	}
@@ -79,10 +85,10 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	if err != nil {
 		removeDatabase(part)
 		os.RemoveAll(r.lost())
-		return fmt.Errorf("lay out %s anew: %w", path, err)
+		return fmt.Errorf("lay out %s anew: %w", r.path, err)
 	}
 	r.report("the database was laid out anew: what it was before is in " + r.damaged())
-	if err := syncPath(filepath.Dir(path)); err != nil {
+	if err := syncPath(filepath.Dir(r.path)); err != nil {
 		return fmt.Errorf("sync the folder of the new database: %w", err)
 	}
 	return nil
@@ -151,8 +157,8 @@ func (r *rebuild) ours() error {
 // sound reports whether SQLite finds nothing wrong with its pages.
 func (r *rebuild) sound() (bool, error) {
 	sound := true
-	err := integrityCheck(r.from, func(string) { sound = false })
-	return sound, err
+	err := integrityCheck(r.ctx, r.from, func(string) { sound = false })
+	return sound && err == nil, err
 }
 
 // errUsed says that a program which knows nothing of our locks uses the database.
@@ -304,7 +310,7 @@ func (r *rebuild) copyAll() error {
 		}
 	}
 	for _, other := range others {
-		if err := r.to.script(other); err != nil {
+		if _, err := r.to.ExecContext(r.ctx, other, nil); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -11,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
@@ -21,7 +24,8 @@ import (
 func (h *house) rebuild() (losses []string) {
 	h.t.Helper()
 	report := func(loss string) { losses = append(losses, loss) }
-	h.must(Rebuild(background, h.dir, Options{}, report))
+	_, err := Rebuild(background, h.dir, Options{}, report)
+	h.must(err)
 	h.open(Options{Exclusive: true})
 	if _, err := h.Check(background, true, report); err != nil {
 		h.t.Fatal(err)
@@ -67,9 +71,11 @@ func TestRebuildLosesWhatStoodOnThePage(t *testing.T) {
 
 	h.must(h.Close())
 	sound := func(loss string) { t.Errorf("a sound database: %s", loss) }
-	h.must(Rebuild(background, h.dir, Options{}, sound))
+	if sound, err := Rebuild(background, h.dir, Options{}, sound); err != nil || !sound {
+		t.Errorf("a sound database: %t, %v", sound, err)
+	}
 	h.open(Options{})
-	if err := Rebuild(background, h.dir, Options{}, sound); !errors.Is(err, ErrInUse) {
+	if _, err := Rebuild(background, h.dir, Options{}, sound); !errors.Is(err, ErrInUse) {
 		t.Errorf("beside a command: %v", err)
 	}
 }
@@ -454,7 +460,7 @@ func TestRebuildRefusesBesideAReader(t *testing.T) {
 	h.must(h.deliver("late", "text"))
 	h.must(h.Close())
 	h.Store = nil
-	if err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, errUsed) {
+	if _, err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, errUsed) {
 		t.Errorf("beside a reader: %v", err)
 	}
 	h.must(reader.script("ROLLBACK"))
@@ -513,7 +519,8 @@ func TestRebuildLeavesNothingToMend(t *testing.T) {
 	h.damage("needle-9", true)
 	h.open(Options{})
 	h.zeroRoots("maildrop")
-	h.must(Rebuild(background, h.dir, Options{}, func(string) {}))
+	_, err := Rebuild(background, h.dir, Options{}, func(string) {})
+	h.must(err)
 	h.open(Options{Server: true})
 	h.must(h.deliver("after", "another's"))
 	if whole := h.whole(); len(whole) != 10 || whole["m9"] {
@@ -571,7 +578,7 @@ func TestRebuildRefuses(t *testing.T) {
 				}
 				before = bytes.Clone(octets)
 			})
-			err := Rebuild(background, h.dir, Options{}, func(string) {})
+			_, err := Rebuild(background, h.dir, Options{}, func(string) {})
 			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 				t.Error(err)
 			}
@@ -593,7 +600,45 @@ func TestRebuildOfNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "mailsrv.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Rebuild(background, dir, Options{}, func(loss string) { t.Error(loss) }); err != nil {
+	if _, err := Rebuild(background, dir, Options{}, func(loss string) { t.Error(loss) }); err != nil {
 		t.Error(err)
+	}
+}
+
+// Check asks SQLite for its pages once in a repair, and both end with their context.
+func TestRepairAsksForPagesOnce(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.settled(5)
+	h.must(h.Close())
+	ended, end := context.WithCancel(background)
+	end()
+	if sound, err := Rebuild(ended, h.dir, Options{}, func(string) {}); sound || !errors.Is(err, context.Canceled) {
+		t.Errorf("sound %t, %v", sound, err)
+	}
+	h.open(Options{})
+	h.zeroRoots("removed_until")
+	for _, sound := range []bool{false, true} {
+		h.open(Options{Sound: sound})
+		if found, _ := h.findings(false); len(found) > 0 == sound {
+			t.Errorf("sound %t: %q", sound, found)
+		}
+		h.must(h.Close())
+	}
+	h.Store = nil
+}
+
+func TestStatementEndsWithItsContext(t *testing.T) {
+	h := newHouse(t, Options{})
+	ctx, end := context.WithTimeout(background, 10*time.Millisecond)
+	defer end()
+	err := h.readers.snapshot(ctx, func(c *conn) error {
+		return c.eachUntil(ctx, "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
+			func([]driver.Value) error { return nil })
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+	if found, _ := h.findings(false); len(found) > 0 {
+		t.Errorf("findings: %q", found)
 	}
 }

@@ -43,6 +43,8 @@ type Options struct {
 	Server bool
 	// Exclusive takes the same lock without serving, as a repair needs it.
 	Exclusive bool
+	// Sound says that Rebuild has just found the pages sound: Check takes its word.
+	Sound bool
 	// MinFree is how much of the disk stays free, in octets; below it no mail
 	// is accepted. 0 checks nothing.
 	MinFree int64
