@@ -303,7 +303,6 @@ func (r *rebuild) copyAll() error {
 			return fmt.Errorf("table %s: %w", t.name, err)
 		}
 		if lost[t.name] {
-			r.report("the table " + t.name + " has damaged pages: what stood there is lost")
 			if err := r.fromIndex(t.name); err != nil {
 				return fmt.Errorf("table %s: %w", t.name, err)
 			}

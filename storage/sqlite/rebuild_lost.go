@@ -9,17 +9,17 @@ import (
 )
 
 // indexed says what the index of a table has of its rows: enough to make a lost
-// one again. loss names the row that was, with what is lost of it.
+// one again. loss names the row that was, with what is lost of it; empty: nothing.
 var indexed = map[string]struct{ read, insert, loss string }{
 	"domain": {
 		"SELECT id, name FROM domain INDEXED BY sqlite_autoindex_domain_1 ORDER BY name",
 		"INSERT OR IGNORE INTO domain (id, name, created) VALUES (?, ?, unixepoch())",
-		"SELECT 'domain ' || name || ': its limits and times are lost: set them with mailsrv domain set' FROM domain WHERE id = ?",
+		"SELECT 'domain ' || name || ': its limits, times and postmaster are lost: set them with mailsrv domain set' FROM domain WHERE id = ?",
 	},
 	"mailbox": {
 		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 WHERE id < 1 << 23 ORDER BY domain, local",
 		"INSERT OR IGNORE INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 1, '', unixepoch())",
-		"SELECT 'mailbox ' || local || '@' || coalesce((SELECT name FROM domain d WHERE d.id = m.domain), '?') || ': its password, limits and times are lost: set them with mailsrv mailbox passwd and mailsrv mailbox set' FROM mailbox m WHERE id = ?",
+		"SELECT 'mailbox ' || local || '@' || coalesce((SELECT name FROM domain d WHERE d.id = m.domain), '?') || ': its password, limits and times are lost: set them with mailsrv mailbox passwd and mailsrv mailbox set; it receives mail, even if it was disabled before' FROM mailbox m WHERE id = ?",
 	},
 	"alias": {
 		"SELECT id, domain, local FROM alias INDEXED BY sqlite_autoindex_alias_1 ORDER BY domain, local",
@@ -34,6 +34,9 @@ var indexed = map[string]struct{ read, insert, loss string }{
 // fromIndex makes the lost rows of a table again as far as an index knows them.
 func (r *rebuild) fromIndex(table string) error {
 	known, ok := indexed[table]
+	if !ok || known.loss != "" {
+		r.report("the table " + table + " has damaged pages: what stood there is lost")
+	}
 	if !ok {
 		return nil
 	}
@@ -48,8 +51,11 @@ func (r *rebuild) fromIndex(table string) error {
 		}
 		return err
 	})
-	if damaged {
-		r.report("the index of the table " + table + " is damaged too: restore a backup instead, or make what is missing again")
+	switch {
+	case damaged:
+		r.report("the table " + table + " has damaged pages, and so has its index: restore a backup instead, or make what is missing again")
+	case err == nil && known.loss == "":
+		r.report("the table " + table + " has damaged pages: it was made again from its index")
 	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -139,7 +140,7 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	h.must(h.deliver("m", "text"))
 	h.damage(strings.Repeat(fmt.Sprintf("hash-%d ", others-2), 20), true)
 	losses := strings.Join(h.rebuild(), "\n")
-	if !strings.Contains(losses, fmt.Sprintf("mailbox box%d@me.com: its password, limits and times are lost: set them with", others-2)) {
+	if !strings.Contains(losses, fmt.Sprintf("mailbox box%d@me.com: its password, limits and times are lost: set them with", others-2)) || !strings.Contains(losses, "it receives mail, even if it was disabled before") {
 		t.Errorf("losses: %s", losses)
 	}
 	for i := range others - 1 {
@@ -154,6 +155,27 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
 	if h.must(err); int(id) != others+2 {
 		t.Errorf("the new mailbox has the id %d, a removed one's", id)
+	}
+}
+
+// Of an alias the index has all, of a domain the name.
+func TestRebuildSaysWhatAnIndexLacks(t *testing.T) {
+	h := newHouse(t, Options{})
+	alias := mail.Address{Local: "alias", Domain: "me.com"}
+	h.must(h.AddAlias(background, directory.Alias{Address: alias, Targets: []mail.Address{{Local: "look", Domain: "me.com"}}}))
+	h.zeroRoots("domain", "alias", "target")
+	losses := h.rebuild()
+	want := []string{
+		"the table domain has damaged pages: what stood there is lost",
+		"domain me.com: its limits, times and postmaster are lost: set them with mailsrv domain set",
+		"the table alias has damaged pages: it was made again from its index",
+		"the table target has damaged pages: it was made again from its index",
+	}
+	if len(losses) != 5 || !slices.Equal(losses[:4], want) {
+		t.Errorf("losses: %q", losses)
+	}
+	if match, err := h.Lookup(background, alias); err != nil || match.Alias == nil || len(match.Alias.Targets) != 1 {
+		t.Errorf("%+v, %v", match, err)
 	}
 }
 
