@@ -18,10 +18,9 @@ import (
 // Rebuild lays a database with damaged pages out anew: each row that can still be
 // read goes into a new file, which takes the place of the old one; that is kept
 // beside it, its name ending in .damaged. Addresses that only their index still
-// has are made again, without their settings. Content whose entry is lost is
-// written into a folder whose name ends in .lost, since nobody knows whose it is.
-// Each loss is reported. A database whose pages are sound is left as it is, and said
-// to be so.
+// has are made again, without their settings. Content that stands in no maildrop
+// any more is written into a folder whose name ends in .lost. Each loss is reported.
+// A database whose pages are sound is left as it is, and said to be so.
 //
 // What disagrees then is mended before the new file takes its place, as Check mends
 // it; an older schema is upgraded. Rebuild needs the store to itself (ErrLocked,

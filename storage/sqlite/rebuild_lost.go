@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // indexed says what the index of a table has of its rows: enough to make a lost
@@ -113,37 +115,71 @@ func (r *rebuild) holdMailboxes() error {
 	return nil
 }
 
-// saveOwnerless writes the content that no entry has any more into files.
+// saveOwnerless writes the content that stands in no maildrop any more into files.
 func (r *rebuild) saveOwnerless() error {
 	const waiting = " NOT IN (SELECT body FROM doomed UNION ALL SELECT body FROM transfer)"
-	saved := 0
-	save := func(id int64, head ...string) error {
-		saved++
-		return errors.Join(r.save(id, head...), r.ctx.Err())
-	}
+	unknown := 0
 	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM "+r.messages+" UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
+		unknown++
+		id := row[0].(int64)
 		data, _ := row[2].([]byte)
-		return save(row[0].(int64), row[1].(string), string(data))
+		return r.save(id, strconv.FormatInt(id, 10), row[1].(string), string(data))
 	})
 	if err != nil {
 		return err
 	}
-	err = r.to.each("SELECT DISTINCT id >> 16 FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body) AND id >> 16"+waiting, func(row []driver.Value) error {
-		return save(row[0].(int64))
+	// Chunks whose body is lost, with the fields before them. Entries may still name it.
+	last, name := int64(0), ""
+	err = r.to.each("SELECT c.body, e.uidl, "+address("e.maildrop")+" FROM (SELECT DISTINCT id >> 16 AS body FROM chunk) c LEFT JOIN "+r.messages+` e ON e.body = c.body
+WHERE c.body NOT IN (SELECT id FROM body) AND c.body`+waiting+" ORDER BY c.body, e.maildrop", func(row []driver.Value) error {
+		id := row[0].(int64)
+		uidl, known := row[1].(string)
+		owner := fmt.Sprint(row[2])
+		if id != last {
+			last, name = id, strconv.FormatInt(id, 10)
+			if known {
+				name = fileName(name + "-" + uidl + "-" + owner)
+			}
+			if err := r.save(id, name); err != nil {
+				return err
+			}
+		}
+		if known {
+			r.report(fmt.Sprintf("message %s in %s: its content is in %s, without the fields that stood before it", uidl, owner, r.saved(name)))
+		} else {
+			unknown++
+		}
+		return nil
 	})
-	if saved > 0 {
-		err = errors.Join(err, syncPath(r.lost()))
-		r.report(fmt.Sprintf("content of %d messages whose entry is lost was saved in %s: the trace field Received says for whom each was", saved, r.lost()))
+	if unknown > 0 {
+		r.report(fmt.Sprintf("content of %d messages whose entry is lost was saved in %s: in its field Received, for names an only recipient, and id finds the line accepted in the log, which names all", unknown, r.lost()))
+	}
+	if err == nil && (unknown > 0 || last > 0) {
+		err = syncPath(r.lost())
 	}
 	return err
 }
 
+// fileName makes a name that needs no quoting and fits.
+func fileName(text string) string {
+	name := strings.Map(func(c rune) rune {
+		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("@.+-_=", c) {
+			return c
+		}
+		return '_'
+	}, text)
+	return name[:min(len(name), 200)]
+}
+
+// saved is the file of a body that was saved under a name.
+func (r *rebuild) saved(name string) string { return filepath.Join(r.lost(), name+".eml") }
+
 // save writes a body into a file: what stands before its chunks, and those.
-func (r *rebuild) save(id int64, head ...string) error {
+func (r *rebuild) save(id int64, name string, head ...string) error {
 	if err := os.MkdirAll(r.lost(), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(r.lost(), fmt.Sprintf("%d.eml", id)), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(r.saved(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -157,5 +193,5 @@ func (r *rebuild) save(id int64, head ...string) error {
 		_, err := f.Write(row[0].([]byte))
 		return err
 	}, id<<chunkShift, id<<chunkShift|(1<<chunkShift-1))
-	return errors.Join(err, f.Sync())
+	return errors.Join(err, f.Sync(), r.ctx.Err())
 }

@@ -358,20 +358,23 @@ func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
 	}
 }
 
-// Chunks whose body is lost are saved, in their order.
+// Chunks whose body is lost are saved, in their order, and named by whose they are.
 func TestRebuildSavesChunksWithoutBody(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	long := strings.Repeat("0123456789", 60<<10)
-	h.must(h.deliver("long", long))
-	h.zeroRoots("body")
-	h.rebuild()
-	files, err := filepath.Glob(filepath.Join(h.dir, "mailsrv.db.lost", "*.eml"))
+	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "a/b", Domain: "me.com"}, Enabled: true, Limit: inherit})
 	h.must(err)
-	if len(files) != 1 {
-		t.Fatalf("saved: %q", files)
+	long := strings.Repeat("0123456789", 60<<10)
+	h.must(h.benchDeliver("long", []byte(long), h.look, other))
+	h.must(h.benchDeliver("strange", []byte(long), other))
+	h.zeroRoots("body")
+	losses := strings.Join(h.rebuild(), "\n")
+	for _, name := range []string{"1-long-look@me.com.eml", "2-strange-a_b@me.com.eml"} {
+		if content, err := os.ReadFile(filepath.Join(h.dir, "mailsrv.db.lost", name)); err != nil || string(content) != long {
+			t.Errorf("%d octets of %d, %v", len(content), len(long), err)
+		}
 	}
-	if content, err := os.ReadFile(files[0]); err != nil || string(content) != long {
-		t.Errorf("%d octets of %d, %v", len(content), len(long), err)
+	if !strings.Contains(losses, "message long in a/b@me.com: its content is in "+filepath.Join(h.dir, "mailsrv.db.lost", "1-long-look@me.com.eml")) {
+		t.Errorf("losses: %s", losses)
 	}
 }
 
