@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,8 +29,12 @@ func Rerun(t *testing.T) (done bool) {
 	if os.Geteuid() == 0 {
 		return false
 	}
-	c := exec.Command("unshare", "--map-root-user", "--map-auto", "--net",
-		os.Args[0], "-test.run=^"+t.Name()+"$", "-test.count=1", "-test.v")
+	args := []string{"--map-root-user", "--map-auto", "--net",
+		os.Args[0], "-test.run=^" + t.Name() + "$", "-test.count=1", "-test.v"}
+	if end, ok := t.Deadline(); ok { // by itself, should this process be gone by then
+		args = append(args, "-test.timeout="+max(time.Until(end), time.Second).String())
+	}
+	c := exec.CommandContext(t.Context(), "unshare", args...)
 	c.Env = append(os.Environ(), inside+"=1")
 	out, err := c.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
