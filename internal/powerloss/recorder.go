@@ -314,7 +314,7 @@ type folder struct {
 
 // Fsyncdir implements fs.FileFsyncdirer.
 func (d *folder) Fsyncdir(context.Context, uint32) syscall.Errno {
-	if errno := d.recorder.failure(Access{Name: d.name, Write: true}); errno != 0 {
+	if errno := d.recorder.failure(Access{Kind: Sync, Name: d.name}); errno != 0 {
 		return errno
 	}
 	d.recorder.add(op{kind: opSyncDir})

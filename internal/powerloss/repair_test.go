@@ -98,7 +98,7 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 // What a repair has saved is on the disk before the database is exchanged, and stays
 // when something fails after that.
 func TestRepairKeepsWhatItSaved(t *testing.T) {
-	w := record(t)
+	w := record(t, sqlite.Options{})
 	for i := range 10 {
 		if err := w.deliver(fmt.Sprintf("message-%d-", i), 1500, w.ids[:1]); err != nil {
 			t.Fatal(err)
@@ -126,7 +126,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 			if a.Name != "." || there(".damaged") {
 				synced = append(synced, a.Name)
 			}
-		case a.Length == 0 && there(".damaged"):
+		case a.Kind == Sync && there(".damaged"):
 			return syscall.EIO // the new database has its name
 		}
 		return 0
@@ -146,7 +146,8 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 	if !there(".damaged") {
 		t.Error("the old database is gone")
 	}
-	w.reopen(sqlite.Options{})
+	w.options = sqlite.Options{}
+	w.open()
 	if n, err := w.store.Check(background, false, func(string) {}); err != nil {
 		t.Errorf("%d findings, %v", n, err)
 	}

@@ -81,17 +81,6 @@ func TestRebuildLosesWhatStoodOnThePage(t *testing.T) {
 	}
 }
 
-// A newer release may keep things of which this one knows nothing.
-func TestRebuildRefusesANewerSchema(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
-	h.must(h.deliver("m", "needle"+strings.Repeat("x", 6000)))
-	h.tamper("PRAGMA user_version = 99")
-	h.damage("needle", true)
-	if err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, ErrNewer) {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestRebuildSavesContentWithoutEntry(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	const messages = 400
