@@ -57,6 +57,8 @@ type Settings struct {
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
 	LockTakeoverAfter time.Duration
+	// HandshakeTimeout ends a connection whose TLS handshake takes longer.
+	HandshakeTimeout time.Duration
 	// LoginDelay is the least time between two logins to one mailbox; 0: none.
 	LoginDelay time.Duration
 }

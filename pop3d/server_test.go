@@ -105,6 +105,7 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Settings: pop3d.Settings{
 			PlaintextLogin: pop3d.PlaintextLoopback, IdleTimeout: 10 * time.Minute, LockTakeoverAfter: time.Minute,
+			HandshakeTimeout: time.Minute,
 		},
 	}
 	s.group = listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", listen.Limits{}, logs.Discard())

@@ -24,11 +24,10 @@ import (
 
 // Bounds on what one session may do.
 const (
-	maxCommand       = 255      // octets of a command line with its CRLF, RFC 2449 section 4
-	maxResponse      = 12 << 10 // octets of a line that answers a challenge of AUTH
-	maxMistakes      = 20       // commands that are none
-	maxFailures      = 3        // logins refused
-	handshakeTimeout = 30 * time.Second
+	maxCommand  = 255      // octets of a command line with its CRLF, RFC 2449 section 4
+	maxResponse = 12 << 10 // octets of a line that answers a challenge of AUTH
+	maxMistakes = 20       // commands that are none
+	maxFailures = 3        // logins refused
 )
 
 var errTooLong = errors.New("line too long")
@@ -201,7 +200,7 @@ func (s *session) stls() {
 // thrown away: somebody between may have put them there.
 func (s *session) startTLS() {
 	c := tls.Server(s.wire, s.server.tls)
-	s.wire.deadline = time.Now().Add(handshakeTimeout)
+	s.wire.deadline = time.Now().Add(s.settings.HandshakeTimeout)
 	if err := c.Handshake(); err != nil {
 		s.over, s.cause = "TLS handshake failed", err
 		return

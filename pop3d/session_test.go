@@ -1,8 +1,10 @@
 package pop3d_test
 
 import (
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -167,6 +169,44 @@ func TestTLSStateBelongsToTheSession(t *testing.T) {
 	c.send("USER bob@me.com\r\nSTLS\r\n")
 	c.want("-ERR [SYS/PERM] no password without TLS")
 	c.want("+OK begin TLS")
+}
+
+// A peer that stalls in the handshake is sent away, and holds up nobody meanwhile.
+func TestStalledHandshake(t *testing.T) {
+	patient := start(t, nil)
+	quick := start(t, func(c *pop3d.Config) { c.Settings.HandshakeTimeout = 50 * time.Millisecond })
+	for what, begin := range map[string]func(s *setup) *client{
+		"STLS": func(s *setup) *client {
+			c := s.connect(t)
+			c.send("STLS\r\n")
+			c.want("+OK")
+			return c
+		},
+		"implicit TLS": func(s *setup) *client {
+			raw, err := net.Dial("tcp", s.implicit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { raw.Close() })
+			raw.SetDeadline(time.Now().Add(20 * time.Second))
+			return &client{Conn: raw, t: t, in: bufio.NewReader(raw)}
+		},
+	} {
+		for _, hello := range []string{"", "\x16\x03\x01\x02\x00\x01"} {
+			begin(patient).send(hello)
+			c := patient.login(t, "alice@me.com")
+			c.send("QUIT\r\n")
+			c.wantEnd()
+			c = begin(quick)
+			c.send(hello)
+			if rest := c.wantEnd(); rest != "" {
+				t.Errorf("%s: got %q", what, rest)
+			}
+		}
+	}
+	eventually(t, "a line for each", func() bool {
+		return strings.Count(strings.Join(quick.log.lines(logs.SessionEnd), ""), "TLS handshake failed") == 4
+	})
 }
 
 func TestSettingsCountForSessionsToCome(t *testing.T) {

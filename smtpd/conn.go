@@ -3,7 +3,6 @@ package smtpd
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -23,7 +22,6 @@ const (
 	maxLongCommand = 64 << 10
 	maxLongLines   = 10      // longer than maxCommand, of a connection
 	maxReplies     = 4 << 10 // gathered before they are sent
-	tlsHandshake   = 30 * time.Second
 )
 
 // conn is a connection as go-smtp sees it. It reads ahead of the library and
@@ -103,7 +101,7 @@ func (c *conn) Read(p []byte) (int, error) {
 			c.feed = append([]byte(nil), line[n:]...)
 			return n, nil
 		}
-		if c.handed {
+		if c.handed || c.broken {
 			return 0, io.EOF
 		}
 	}
@@ -357,10 +355,8 @@ func (c *conn) startTLS(text string) {
 		return
 	}
 	secure := tls.Server(c.base, c.server.config.TLS)
-	ctx, cancel := context.WithTimeout(context.Background(), tlsHandshake)
-	defer cancel()
-	c.base.SetDeadline(time.Now().Add(tlsHandshake))
-	if err := secure.HandshakeContext(ctx); err != nil {
+	c.base.SetDeadline(time.Now().Add(c.settings.HandshakeTimeout))
+	if err := secure.Handshake(); err != nil {
 		c.server.config.Logger.Info(logs.Refused, logs.Proto, "smtp", logs.Client, c.base.Client(),
 			logs.Reason, "TLS handshake", logs.Error, err)
 		c.end("")

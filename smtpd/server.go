@@ -26,6 +26,8 @@ type Settings struct {
 	CommandTimeout  time.Duration // for a command to arrive, and a reply to leave
 	DataIdleTimeout time.Duration // between octets of the content
 	MinRate         int64         // octets a second, once a message has taken RateGrace
+	// HandshakeTimeout ends a connection whose TLS handshake takes longer.
+	HandshakeTimeout time.Duration
 }
 
 // RateGrace is how long a message may take before it is held to the least rate.

@@ -304,6 +304,24 @@ func TestSenderThatNeverReadsIsEnded(t *testing.T) {
 	}
 }
 
+// A peer that stalls in the handshake is sent away, and holds up nobody meanwhile.
+func TestStalledHandshake(t *testing.T) {
+	stall := func(w *world, hello string) *client {
+		c := w.connect()
+		c.do("STARTTLS", "220")
+		c.say(hello)
+		return c
+	}
+	patient := newWorld(t)
+	quick := newWorld(t, func(s *smtpd.Settings) { s.HandshakeTimeout = 50 * time.Millisecond })
+	for _, hello := range []string{"", "\x16\x03\x01\x02\x00\x01"} {
+		stall(patient, hello)
+		patient.send("look@me.com", "x\r\n")
+		stall(quick, hello).wantEnd()
+	}
+	stall(patient, "NOOP\r\n").wantEnd() // nor is what is no handshake read as commands
+}
+
 func TestRefusedRecipientFlood(t *testing.T) {
 	w := newWorld(t)
 	c := w.connect()

@@ -58,7 +58,7 @@ func run(address, certFile, keyFile string) error {
 		Logger: logger,
 		Settings: smtpd.Settings{
 			MaxRecipients: 100, MaxMessageSize: 50 << 20,
-			CommandTimeout: 5 * time.Minute, DataIdleTimeout: 5 * time.Minute, MinRate: 1 << 10,
+			CommandTimeout: 5 * time.Minute, DataIdleTimeout: 5 * time.Minute, MinRate: 1 << 10, HandshakeTimeout: 30 * time.Second,
 		},
 	})
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -53,6 +53,9 @@ start once with --no-backup.`,
 // back later.
 const bufferWait = 30 * time.Second
 
+// handshakeTimeout is how long a TLS handshake may take.
+const handshakeTimeout = 30 * time.Second
+
 // serve assembles the server and runs it.
 func (p *program) serve(ctx context.Context, noBackup bool) error {
 	cfg, err := config.Load(p.configFile, p.env.variables, p.env.hostname)
@@ -185,11 +188,12 @@ func deliverySettings(c *config.Config) delivery.Settings {
 
 func smtpSettings(c *config.Config) smtpd.Settings {
 	return smtpd.Settings{
-		MaxRecipients:   c.SMTP.MaxRecipients,
-		MaxMessageSize:  c.SMTP.MaxMessageSize,
-		CommandTimeout:  c.SMTP.CommandTimeout,
-		DataIdleTimeout: c.SMTP.DataIdleTimeout,
-		MinRate:         c.SMTP.MinRate,
+		MaxRecipients:    c.SMTP.MaxRecipients,
+		MaxMessageSize:   c.SMTP.MaxMessageSize,
+		CommandTimeout:   c.SMTP.CommandTimeout,
+		DataIdleTimeout:  c.SMTP.DataIdleTimeout,
+		MinRate:          c.SMTP.MinRate,
+		HandshakeTimeout: handshakeTimeout,
 	}
 }
 
@@ -202,6 +206,7 @@ func pop3Settings(c *config.Config) pop3d.Settings {
 		PlaintextLogin:    pop3d.PlaintextLogin(c.POP3.PlaintextLogin),
 		IdleTimeout:       c.POP3.IdleTimeout,
 		LockTakeoverAfter: c.POP3.LockTakeoverAfter,
+		HandshakeTimeout:  handshakeTimeout,
 		LoginDelay:        c.POP3.LoginDelay,
 	}
 }
