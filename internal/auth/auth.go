@@ -71,7 +71,7 @@ func New(dir Directory, options Options) *Authenticator {
 
 // Login returns the mailbox that name and password open. The name is the full
 // address, in any case; spaces around it are not trimmed. A client that failed
-// before waits inside Login, up to half a minute.
+// before, or guesses on many connections, waits inside Login, up to half a minute.
 //
 // Errors: ErrRefused, returned early if ctx ends while it is held back; ErrBusy;
 // the context's; any other is unexpected and means "try again later".
@@ -81,12 +81,11 @@ func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, pass
 		address = parsed.Fold()
 	}
 	try := a.throttle.begin(a.now(), listen.Network(client), address)
-	if !try.familiar {
-		// A stranger waits before the password is looked at: no quick answer
-		// tells a right one, and hanging up early costs no computation.
-		if err := a.sleep(ctx, try.delay); err != nil {
-			return directory.Mailbox{}, err
-		}
+	defer a.throttle.leave(try)
+	// A stranger waits before the password is looked at: no quick answer tells
+	// a right one, and hanging up early costs no computation.
+	if err := a.wait(ctx, try); err != nil {
+		return directory.Mailbox{}, err
 	}
 	start := a.now()
 	proof, err := a.prove(ctx, address, password)
@@ -97,13 +96,23 @@ func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, pass
 		a.throttle.succeeded(a.now(), try)
 		return proof.mailbox, nil
 	}
-	a.throttle.failed(a.now(), try)
-	answer := start.Add(proof.queued + a.floor.get())
-	if try.familiar {
-		answer = answer.Add(try.delay)
-	}
+	delay := a.throttle.failed(a.now(), try)
+	answer := start.Add(proof.queued + a.floor.get() + delay)
 	_ = a.sleep(ctx, answer.Sub(a.now())) // the refusal stands also when nobody waits for it
 	return directory.Mailbox{}, ErrRefused
+}
+
+// wait holds a stranger back, as long as the throttle says.
+func (a *Authenticator) wait(ctx context.Context, try attempt) error {
+	for try.stranger != nil {
+		turn, wake := context.WithCancel(ctx)
+		err := a.sleep(turn, a.throttle.wait(a.now(), try, wake))
+		wake()
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // proof is the outcome of comparing a password.

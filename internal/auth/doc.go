@@ -3,7 +3,7 @@
 // every reason.
 //
 // A login passes through four hands: the throttle (how long a client waits that
-// failed before), the directory (what hash the mailbox has, and whether it is
+// failed before, or stands behind others that may), the directory (what hash the mailbox has, and whether it is
 // enabled), the memory of verified logins (a busy poller costs no hash), and
 // the queue (as many computations at once as there are cores).
 //

@@ -3,6 +3,7 @@ package auth
 import (
 	"hash/maphash"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,13 +26,23 @@ const (
 // throttle slows down who guesses. Failures are counted per network of the
 // client and per name, whether or not there is such a mailbox; the count of the
 // name concerns strangers alone, so that nobody can lock an owner out.
+//
+// Strangers stand in line until their password has been judged, and whoever is
+// before one delays it as a failure does: guesses at once are no cheaper than one
+// after the other, while who comes behind logins that succeed moves up and waits
+// for none of them. N connections from a network, or for a name, get two guesses
+// at once, one after each of 1, 2, 4, 8 and 16 s, and the rest after the longest
+// delay; from then on N in each longest delay, since nobody waits longer. A
+// familiar client hears refusals that late: N guesses in the same time.
 type throttle struct {
 	seed maphash.Seed
 
-	mu       sync.Mutex
-	networks table[netip.Prefix, debt]
-	names    table[uint64, debt]      // by digest of the address
-	familiar table[uint64, time.Time] // last success, by digest of network and address
+	mu          sync.Mutex
+	networks    table[netip.Prefix, debt]
+	names       table[uint64, debt]      // by digest of the address
+	familiar    table[uint64, time.Time] // last success, by digest of network and address
+	fromNetwork line[netip.Prefix]
+	forName     line[uint64]
 }
 
 func newThrottle() *throttle {
@@ -40,6 +51,9 @@ func newThrottle() *throttle {
 		networks: newTable[netip.Prefix, debt](failureEntries),
 		names:    newTable[uint64, debt](failureEntries),
 		familiar: newTable[uint64, time.Time](familiarEntries),
+
+		fromNetwork: line[netip.Prefix]{},
+		forName:     line[uint64]{},
 	}
 }
 
@@ -48,11 +62,11 @@ type attempt struct {
 	network  netip.Prefix
 	name     uint64
 	pair     uint64 // of network and name
-	familiar bool   // the pair has logged in within 30 days
-	delay    time.Duration
+	begun    time.Time
+	stranger *stranger // nil: the pair has logged in within 30 days
 }
 
-// begin says how long an attempt has to wait.
+// begin puts a stranger in line. Whatever comes of it, leave must be called.
 func (t *throttle) begin(now time.Time, network netip.Prefix, name mail.Address) attempt {
 	type pair struct {
 		network netip.Prefix
@@ -62,18 +76,40 @@ func (t *throttle) begin(now time.Time, network netip.Prefix, name mail.Address)
 		network: network,
 		name:    maphash.Comparable(t.seed, name),
 		pair:    maphash.Comparable(t.seed, pair{network, name}),
+		begun:   now,
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	last, known := t.familiar.get(a.pair)
-	a.familiar = known && now.Sub(last) < familiarFor
-	owed, _ := t.networks.get(network)
-	a.delay = owed.delay(now, maxDelay)
-	if !a.familiar {
-		owed, _ := t.names.get(a.name)
-		a.delay = max(a.delay, owed.delay(now, maxNameDelay))
+	if last, known := t.familiar.get(a.pair); !known || now.Sub(last) >= familiarFor {
+		a.stranger = &stranger{}
+		t.fromNetwork[a.network] = append(t.fromNetwork[a.network], a.stranger)
+		t.forName[a.name] = append(t.forName[a.name], a.stranger)
 	}
 	return a
+}
+
+// wait says how long a stranger has to wait from now on. wake is called when that
+// may have become less.
+func (t *throttle) wait(now time.Time, a attempt, wake func()) time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	a.stranger.wake = wake
+	network, _ := t.networks.get(a.network)
+	name, _ := t.names.get(a.name)
+	delay := max(network.delay(now, t.fromNetwork.before(a.network, a.stranger), maxDelay),
+		name.delay(now, t.forName.before(a.name, a.stranger), maxNameDelay))
+	return a.begun.Add(delay).Sub(now)
+}
+
+// leave takes a stranger out of the line, if it still stands there.
+func (t *throttle) leave(a attempt) {
+	if a.stranger == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.fromNetwork.leave(a.network, a.stranger)
+	t.forName.leave(a.name, a.stranger)
 }
 
 // succeeded makes the network familiar to the mailbox. It forgives nothing:
@@ -84,15 +120,44 @@ func (t *throttle) succeeded(now time.Time, a attempt) {
 	t.familiar.put(a.pair, now)
 }
 
-// failed counts a refusal.
-func (t *throttle) failed(now time.Time, a attempt) {
+// failed counts a refusal, in the place of the stranger in line. It returns how
+// long the refusal is held back from a familiar client, which has not waited.
+func (t *throttle) failed(now time.Time, a attempt) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	owed, _ := t.networks.get(a.network)
-	t.networks.put(a.network, owed.add(now))
-	if !a.familiar {
-		owed, _ := t.names.get(a.name)
-		t.names.put(a.name, owed.add(now))
+	network, _ := t.networks.get(a.network)
+	t.networks.put(a.network, network.add(now))
+	if a.stranger == nil {
+		return network.delay(now, 0, maxDelay)
+	}
+	name, _ := t.names.get(a.name)
+	t.names.put(a.name, name.add(now))
+	t.fromNetwork.leave(a.network, a.stranger)
+	t.forName.leave(a.name, a.stranger)
+	return 0
+}
+
+// stranger is one attempt in line.
+type stranger struct{ wake func() }
+
+// line holds the strangers that have not been judged, in the order in which they
+// came.
+type line[K comparable] map[K][]*stranger
+
+func (l line[K]) before(k K, s *stranger) int { return slices.Index(l[k], s) }
+
+func (l line[K]) leave(k K, s *stranger) {
+	i := slices.Index(l[k], s)
+	if i < 0 {
+		return
+	}
+	if l[k] = slices.Delete(l[k], i, i+1); len(l[k]) == 0 {
+		delete(l, k)
+	}
+	for ; i < min(len(l[k]), maxFailures); i++ { // further behind all wait the longest
+		if wake := l[k][i].wake; wake != nil {
+			wake()
+		}
 	}
 }
 
@@ -117,8 +182,9 @@ func (d debt) add(now time.Time) debt {
 	return debt{until}
 }
 
-func (d debt) delay(now time.Time, most time.Duration) time.Duration {
-	n := d.failures(now)
+// delay is what comes of the failures and of so many more.
+func (d debt) delay(now time.Time, more int, most time.Duration) time.Duration {
+	n := min(d.failures(now)+more, maxFailures)
 	if n < freeFailures {
 		return 0
 	}

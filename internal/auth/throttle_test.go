@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mailsrv/internal/listen"
@@ -84,7 +86,9 @@ func TestDelayIsForgotten(t *testing.T) {
 	f.pretend("secret")
 	delays(t, f, 50, from(home), always("nobody@me.com"))
 	for _, want := range seconds(30, 30, 30, 30, 16, 8, 4, 2, 1, 0, 0) {
-		got := f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "other@me.com")).delay
+		try := f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "other@me.com"))
+		got := f.throttle.wait(f.now(), try, nil)
+		f.throttle.leave(try)
 		if got != want {
 			t.Errorf("delay %v, want %v", got, want)
 		}
@@ -121,11 +125,130 @@ func TestStrangerWaitsBeforeComputation(t *testing.T) {
 	if f.computed != computed {
 		t.Error("a hash was computed for who hung up")
 	}
+	if len(f.throttle.fromNetwork) != 0 || len(f.throttle.forName) != 0 {
+		t.Error("who hung up still stands in line")
+	}
 
 	f.sleep = f.clock.sleep
 	if took, err := f.login(t, abroad, "look@me.com", "secret"); err != nil || took != 4*time.Second {
 		t.Errorf("the right password: %v after %v", err, took)
 	}
+}
+
+// onRealClock is a fixture for a bubble of synctest, where a computation takes a
+// millisecond.
+func onRealClock() *fixture {
+	f := newFixture()
+	f.now, f.sleep = time.Now, sleep
+	f.compute = func(_ passwordHash, password string) bool {
+		time.Sleep(time.Millisecond)
+		return password == "secret"
+	}
+	return f
+}
+
+// atOnce makes n logins at once, in the order of i, and returns when each was
+// answered.
+func atOnce(t *testing.T, f *fixture, n int, name func(i int) string, password func(i int) string) []time.Duration {
+	t.Helper()
+	began := time.Now()
+	answered := make([]time.Duration, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			_, err := f.Login(t.Context(), home, name(i), password(i))
+			if right := password(i) == "secret"; right != (err == nil) || !right && !errors.Is(err, ErrRefused) {
+				t.Errorf("login %d: %v", i, err)
+			}
+			answered[i] = time.Since(began).Truncate(100 * time.Millisecond)
+		})
+		synctest.Wait()
+	}
+	all.Wait()
+	if len(f.throttle.fromNetwork) != 0 || len(f.throttle.forName) != 0 {
+		t.Error("somebody still stands in line")
+	}
+	return answered
+}
+
+// Fifty connections get no more guesses than one until all have waited the longest.
+func TestGuessesAtOnce(t *testing.T) {
+	want := append(seconds(0, 0, 1, 2, 4, 8, 16), slices.Repeat(seconds(30), 43)...)
+	for i := range want {
+		want[i] += leastFloor
+	}
+	for what, name := range map[string]func(int) string{"one name": always("look@me.com"), "many names": unlike} {
+		synctest.Test(t, func(t *testing.T) {
+			f := onRealClock()
+			f.people.add(t, "look@me.com", mustHash(t, "secret"))
+			if got := atOnce(t, f, 50, name, always("wrong")); !slices.Equal(got, want) {
+				t.Errorf("%s: %v", what, got)
+			}
+			for _, late := range atOnce(t, f, 50, name, always("wrong")) {
+				if late != want[49] {
+					t.Errorf("%s: again, after %v", what, late)
+				}
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		f := onRealClock()
+		f.people.add(t, "look@me.com", mustHash(t, "secret"))
+		f.Login(t.Context(), home, "look@me.com", "secret")
+		got := atOnce(t, f, 50, always("look@me.com"), always("wrong"))
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("a familiar client: %v", got)
+		}
+	})
+}
+
+// A household that comes at once, as after a restart, does not wait for itself,
+// and a slip of one costs the others what one failure costs.
+func TestHouseholdAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := onRealClock()
+		hash := mustHash(t, "secret")
+		for i := range 50 {
+			f.people.add(t, unlike(i), hash)
+		}
+		slip := func(i int) string {
+			if i == 0 {
+				return "wrong"
+			}
+			return "secret"
+		}
+		for i, took := range atOnce(t, f, 50, unlike, slip) {
+			if i > 0 && took > 0 {
+				t.Errorf("login %d took %v", i, took)
+			}
+		}
+		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(time.Now()) != 1 {
+			t.Errorf("%d failures are counted", owed.failures(time.Now()))
+		}
+	})
+}
+
+// Who hangs up makes room for who stands behind.
+func TestHangingUpMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := onRealClock()
+		began := time.Now()
+		ctx, cancel := context.WithCancel(t.Context())
+		for i := range 7 { // the first two fail, the others wait
+			go f.Login(ctx, home, unlike(i), "wrong")
+			synctest.Wait()
+		}
+		last := make(chan time.Duration)
+		go func() {
+			f.Login(t.Context(), home, unlike(7), "wrong")
+			last <- time.Since(began).Truncate(100 * time.Millisecond)
+		}()
+		time.Sleep(500 * time.Millisecond)
+		cancel()
+		if got := <-last; got != time.Second+leastFloor {
+			t.Errorf("answered after %v", got)
+		}
+	})
 }
 
 // A guesser with a mailbox of his own is not forgiven for logging in there.
@@ -200,14 +323,14 @@ func TestFamiliarityIsForgotten(t *testing.T) {
 	address := mustAddress(t, "look@me.com")
 	f.throttle.succeeded(f.now(), f.throttle.begin(f.now(), listen.Network(home), address))
 	f.clock.pass(familiarFor - 1)
-	if !f.throttle.begin(f.now(), listen.Network(home), address).familiar {
+	if f.throttle.begin(f.now(), listen.Network(home), address).stranger != nil {
 		t.Error("forgotten too early")
 	}
-	if f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "see@me.com")).familiar {
+	if f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "see@me.com")).stranger == nil {
 		t.Error("familiar to another mailbox")
 	}
 	f.clock.pass(1)
-	if f.throttle.begin(f.now(), listen.Network(home), address).familiar {
+	if f.throttle.begin(f.now(), listen.Network(home), address).stranger == nil {
 		t.Error("still familiar after 30 days")
 	}
 }
