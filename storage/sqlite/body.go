@@ -18,24 +18,29 @@ const chunkShift = 16
 
 // body collects a message: in one buffer as long as it fits, else in chunks of
 // buffers.Max that are staged in the database ahead of the commit.
+//
+// The buffer begins as the smallest, since a promise costs its sender nothing. What
+// does not fit any more takes the size that was promised at once: who waits for
+// memory then holds little, and all who wait get it in turn.
 type body struct {
-	store  *Store
-	ctx    context.Context
-	buffer []byte
-	octets int64
-	id     int64 // of the body row; 0: nothing staged
-	chunks int64 // staged
-	err    error // of an earlier Write
-	done   bool
+	store    *Store
+	ctx      context.Context
+	promised int // octets, at most buffers.Max
+	buffer   []byte
+	octets   int64
+	id       int64 // of the body row; 0: nothing staged
+	chunks   int64 // staged
+	err      error // of an earlier Write
+	done     bool
 }
 
 // NewBody implements storage.Store.
 func (s *Store) NewBody(ctx context.Context, size int64) (storage.Body, error) {
-	buffer, err := s.buffers.Get(ctx, int(min(max(size, 1), buffers.Max)))
+	buffer, err := s.buffers.Get(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &body{store: s, ctx: ctx, buffer: buffer}, nil
+	return &body{store: s, ctx: ctx, promised: int(min(size, buffers.Max)), buffer: buffer}, nil
 }
 
 // Octets implements storage.Body.
@@ -50,8 +55,10 @@ func (b *body) Write(p []byte) (int, error) {
 			continue
 		}
 		n := min(len(p), buffers.Max-len(b.buffer))
-		if b.buffer, b.err = b.store.buffers.Grow(b.ctx, b.buffer, len(b.buffer)+n); b.err != nil {
-			break
+		if all := len(b.buffer) + n; all > cap(b.buffer) {
+			if b.buffer, b.err = b.store.buffers.Grow(b.ctx, b.buffer, max(all, b.promised)); b.err != nil {
+				break
+			}
 		}
 		b.buffer = append(b.buffer, p[:n]...)
 		p = p[n:]
