@@ -94,11 +94,11 @@ func TestJSONEscapesEveryControlCharacter(t *testing.T) {
 	var out strings.Builder
 	p := program{}
 	p.out = bufio.NewWriter(&out)
-	if err := p.printJSON("\x1b\u0085\x7f\n"); err != nil {
+	if err := p.printJSON("\x1b\u0085\x7f\U000e0001\n"); err != nil {
 		t.Fatal(err)
 	}
 	p.out.Flush()
-	if want := `"\u001b\u0085\u007f\n"` + "\n"; out.String() != want {
+	if want := `"\u001b\u0085\u007f\udb40\udc01\n"` + "\n"; out.String() != want {
 		t.Errorf("got %s want %s", out.String(), want)
 	}
 }

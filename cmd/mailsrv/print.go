@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -50,18 +51,20 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printJSON writes v with every control character escaped, also those above
-// ASCII that encoding/json lets pass.
+// printJSON writes v with everything escaped that a terminal could take for more
+// than text, also what encoding/json lets pass.
 func (p *program) printJSON(v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}
 	for _, r := range string(text) {
-		if r != '\n' && unicode.IsControl(r) {
-			fmt.Fprintf(p.out, `\u%04x`, r)
-		} else {
+		if r == '\n' || unicode.IsPrint(r) {
 			p.out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(p.out, `\u%04x`, unit)
 		}
 	}
 	return p.out.WriteByte('\n')

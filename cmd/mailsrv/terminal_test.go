@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -218,6 +219,42 @@ func TestMessageOnATerminal(t *testing.T) {
 	if raw != "Subject: message 1\r\n\r\n\x1b[31mred \u0085 gr\xfcn grün\r\n" {
 		t.Errorf("got %q", raw)
 	}
+}
+
+// Whatever a command prints of an address, a terminal is given no orders by it: the
+// characters that turn the direction of writing are allowed in one.
+func TestAddressesAreShownInWriting(t *testing.T) {
+	const evil = "l\u202eook@me.com"
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	for _, row := range []struct {
+		code int
+		args []string
+	}{
+		{exitDone, []string{"mailbox", "add", evil, "--generate"}},
+		{exitDone, []string{"mailbox", "show", evil}},
+		{exitDone, []string{"mailbox", "list"}},
+		{exitDone, []string{"mailbox", "list", "--json"}},
+		{exitDone, []string{"alias", "add", "a" + evil, evil}},
+		{exitDone, []string{"alias", "list"}},
+		{exitDone, []string{"domain", "show", "me.com"}},
+		{exitDone, []string{"quota", "show"}},
+		{exitDone, []string{"maildrop", "list", evil}},
+		{exitFailed, []string{"mailbox", "show", "no" + evil}},
+		{exitFailed, []string{"restore", "\x1b[31m" + evil}},
+	} {
+		stdout, stderr, code := h.run("", row.args...)
+		seen := strings.ReplaceAll(stdout+stderr, "\n", "")
+		if code != row.code || !strings.Contains(strings.ToLower(seen), `l\u202eook@me.com`) {
+			t.Errorf("%q: exit %d: %q", row.args, code, seen)
+		}
+		if i := strings.IndexFunc(seen, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+			t.Errorf("%q prints a control character: %q", row.args, seen[i:])
+		}
+	}
+	h.deliver(evil, 1)
+	h.conversation([][2]string{{`This deletes all mail of l\u202eook@me.com`, "no"}}, "maildrop", "purge", evil)
+	h.conversation([][2]string{{`Password for l\u202eook@me.com: `, "^C"}}, "mailbox", "passwd", evil)
 }
 
 // A character may be cut anywhere by the pieces in which a message is read.
