@@ -35,6 +35,7 @@ space as it has, and keeps the old one beside it.`,
 		if err != nil {
 			return err
 		}
+		p.warn(exposed(cfg)...)
 		findings := 0
 		report := func(finding string) {
 			findings++

@@ -21,9 +21,7 @@ func (p *program) load() (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, warning := range c.Warnings {
-		fmt.Fprintf(p.stderr, "mailsrv: warning: %s\n", printable(warning))
-	}
+	p.warn(c.Warnings...)
 	return c, nil
 }
 
@@ -124,7 +122,35 @@ func (p *program) prepareDirectory(c *config.Config, create bool) error {
 	if err := becomeOwner(info); err != nil {
 		return fmt.Errorf("%w (%s)", err, where(c))
 	}
+	return p.closeDatabase(c)
+}
+
+// closeDatabase takes from everybody what a copy made by hand gave: the database
+// holds mail and hashes, and SQLite gives its other files the same mode. What a
+// group may do is left to the administrator.
+func (p *program) closeDatabase(c *config.Config) error {
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		file := c.Database() + suffix
+		info, err := os.Stat(file)
+		if err != nil || info.Mode().Perm()&0o007 == 0 {
+			continue // one that cannot be looked at is told of when it is opened
+		}
+		if err := os.Chmod(file, 0o600); err != nil {
+			return fmt.Errorf("everybody can open the database: %w: close it with: chmod 600 %s", err, file)
+		}
+		p.warn(fmt.Sprintf("everybody could open %s, which holds mail and password hashes: its mode is 0600 now", file))
+	}
 	return nil
+}
+
+// exposed warns of a data directory that everybody can look into, as some packages
+// make them. No mail in it can be opened, so that it may serve all the same.
+func exposed(c *config.Config) []string {
+	info, err := os.Stat(c.DataDir)
+	if err != nil || info.Mode().Perm()&0o007 == 0 {
+		return nil
+	}
+	return []string{"everybody can look into the data directory: close it with: chmod o-rwx " + c.DataDir}
 }
 
 // systemLog writes to the system's log, opened when there is something to

@@ -33,6 +33,7 @@ type program struct {
 	stdout io.Writer // as given; what is printed goes through out
 	out    *bufio.Writer
 	stderr io.Writer
+	warn   func(texts ...string) // to standard error, or to the server's log
 	env    environment
 
 	configFile string // --config
@@ -43,6 +44,11 @@ type program struct {
 // end of ctx is the order to stop, as SIGTERM is.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env environment) int {
 	p := &program{stdin: stdin, stdout: stdout, out: bufio.NewWriter(stdout), stderr: stderr, env: env}
+	p.warn = func(texts ...string) {
+		for _, text := range texts {
+			fmt.Fprintf(stderr, "mailsrv: warning: %s\n", printable(text))
+		}
+	}
 	root := p.commands()
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		if strings.HasPrefix(err.Error(), "invalid argument") { // it says what to write

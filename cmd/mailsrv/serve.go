@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 	"time"
 
@@ -68,7 +67,12 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	if err != nil {
 		return err
 	}
-	warn(logger, cfg.Warnings)
+	p.warn = func(texts ...string) {
+		for _, text := range texts {
+			logger.Warn(logs.Warning, logs.Reason, text)
+		}
+	}
+	p.warn(cfg.Warnings...)
 	defer syscall.Umask(syscall.Umask(0o077))
 
 	orders := make(chan os.Signal, 4)
@@ -91,7 +95,7 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	if err != nil {
 		return err
 	}
-	warn(logger, advice(cfg))
+	p.warn(advice(cfg)...)
 	if os.Geteuid() == 0 {
 		logger.Warn(logs.Warning, logs.Reason, "the server runs as root, since root owns the data directory: give it to a user of its own with: chown -R mailsrv: "+cfg.DataDir)
 	}
@@ -129,15 +133,9 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	return s.run(ctx, sockets, orders)
 }
 
-func warn(logger *slog.Logger, texts []string) {
-	for _, text := range texts {
-		logger.Warn(logs.Warning, logs.Reason, text)
-	}
-}
-
 // advice is what an operator should know of a configuration that works.
 func advice(cfg *config.Config) []string {
-	all := slices.Clone(cfg.Advice)
+	all := append(exposed(cfg), cfg.Advice...)
 	if cfg.Metrics.Listen != "" {
 		all = append(all, "metrics.listen is set, but this version serves no metrics")
 	}

@@ -135,7 +135,7 @@ func (s *server) reload() {
 		s.logger.Error(logs.Failed, logs.Reason, "the configuration was not reloaded and stays as it was", logs.Error, err.Error())
 		next = s.config // a renewed certificate is loaded all the same
 	} else {
-		warn(s.logger, append(next.Warnings, advice(next)...))
+		s.program.warn(append(next.Warnings, advice(next)...)...)
 	}
 	var applied, waiting []string
 	for _, change := range config.Changes(s.config, next) {
