@@ -107,7 +107,8 @@ func (e *MisfitError) Error() string {
 // Store keeps maildrops. All methods may be called at once.
 type Store interface {
 	// NewBody begins to collect a message. size is what its sender promises in
-	// octets, 0 if unknown; nothing is to be lent on it alone. The context ends waiting for memory and for staging.
+	// octets, 0 if unknown; nothing is to be lent on it alone. The context ends
+	// waiting for memory and for staging.
 	NewBody(ctx context.Context, size int64) (Body, error)
 
 	// Deliver commits one message to every recipient or to none, and returns
