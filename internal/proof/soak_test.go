@@ -120,11 +120,11 @@ func (s *server) measure() measures {
 		"goroutines":  s.goroutines(),
 		"log":         int(octets(s.data, "mailsrv.db-wal") >> 10),
 	}
-	var used, held, doomed int
-	s.ask(`SELECT (page_count - freelist_count) * page_size / 1024, (SELECT coalesce(sum(octets), 0) FROM maildrop) / 1024,
+	var used, content, doomed int
+	s.ask(`SELECT (page_count - freelist_count) * page_size / 1024, (SELECT coalesce(sum(octets), 0) FROM body) / 1024,
     (SELECT coalesce(sum(octets), 0) FROM body WHERE id IN (SELECT body FROM doomed)) / 1024
-FROM pragma_page_count, pragma_freelist_count, pragma_page_size`, &used, &held, &doomed)
-	m["used"], m["doomed"], m["beside mail"] = used, doomed, used-held-doomed
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size`, &used, &content, &doomed)
+	m["used"], m["doomed"], m["beside mail"] = used, doomed, used-content
 	status, err := os.Open(process + "/status")
 	s.must(err)
 	defer status.Close()
