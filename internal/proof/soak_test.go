@@ -55,7 +55,11 @@ func TestSoak(t *testing.T) {
 	middle, last := typical(course[third:2*third]), typical(course[2*third:])
 	t.Logf("%d samples; idle %v; second third %v; last third %v", len(course), idle, middle, last)
 	for name, now := range last {
-		if allowed := middle[name] + (middle[name]/4+slack[name])/near; now > allowed {
+		allowed := middle[name] + (middle[name]/4+slack[name])/near
+		if name == "log" { // it keeps what it has needed, such as beside a backup
+			allowed = mostLog
+		}
+		if now > allowed {
 			t.Errorf("%s grows: %d, then %d", name, middle[name], now)
 		}
 	}
@@ -81,7 +85,10 @@ type measures map[string]int
 
 // slack is by how much each may differ between two times of the same load. Some
 // thousand messages that were deleted may wait for a rest to be freed.
-var slack = measures{"memory": 24 << 10, "goroutines": 16, "threads": 8, "descriptors": 16, "log": 8 << 10, "doomed": 64 << 10, "beside mail": 16 << 10}
+var slack = measures{"memory": 24 << 10, "goroutines": 16, "threads": 8, "descriptors": 16, "log": 0, "doomed": 64 << 10, "beside mail": 16 << 10}
+
+// mostLog is what the write-ahead log may keep at most: its journal_size_limit.
+const mostLog = 64 << 10
 
 // longSoak is how many seconds level out what differs by chance: then the thirds
 // must be four times nearer to each other.
@@ -108,8 +115,8 @@ func (s *server) reloads() []int {
 	return s.told
 }
 
-// measure looks at the process and its files, and has it reload. Beside what is in slack, "used" is
-// what is not free in the database.
+// measure looks at the process and its files, and has it reload. Beside what is in
+// slack, "used" is what is not free in the database.
 func (s *server) measure() measures {
 	s.t.Helper()
 	process := fmt.Sprintf("/proc/%d", s.process.Process.Pid)
