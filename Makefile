@@ -73,7 +73,7 @@ soak:
 	@deploy/setup build
 	PROOF_SOAK=$(SOAK) $(proof) -run TestSoak
 
-# Cuts the power of a recorded store at so many moments.
+# Cuts the power of a recorded store so often: at each sync in turn, then anywhere.
 CUTS ?= 500
 powerloss:
 	@deploy/setup build

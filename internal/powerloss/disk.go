@@ -28,7 +28,30 @@ func (d *Disk) Syncs() []int {
 			at = append(at, i, i+1)
 		}
 	}
-	return at
+	return slices.Compact(at)
+}
+
+// Cuts chooses n moments to cut at: those of Syncs in turn, each as often as n allows,
+// and the rest of n anywhere. Where n is too small, three quarters of it are spread
+// evenly over Syncs.
+func (d *Disk) Cuts(n int, r *rand.Rand) (cuts []int) {
+	moments := d.Syncs()
+	inTurn := n - n%len(moments)
+	if inTurn == 0 {
+		inTurn = n - n/4
+	}
+	for i := range n {
+		cut := r.IntN(len(d.ops) + 1)
+		switch {
+		case i >= inTurn:
+		case inTurn < len(moments):
+			cut = moments[i*len(moments)/inTurn]
+		default:
+			cut = moments[i%len(moments)]
+		}
+		cuts = append(cuts, cut)
+	}
+	return cuts
 }
 
 // Len is the number of operations recorded.

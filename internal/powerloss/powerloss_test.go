@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -307,23 +308,19 @@ func (w *recorded) read(store *sqlite.Store, id mail.MailboxID, present map[stri
 	return nil
 }
 
-// TestPowerCut cuts the power around every sync, or as many as CUTS says.
+// TestPowerCut cuts the power at each sync, or at as many of them as CUTS allows.
 func TestPowerCut(t *testing.T) {
 	seed := uint64(amount("SEED", int(time.Now().UnixNano()&0xFFFFFF)))
-	cuts := amount("CUTS", 25)
-	t.Logf("SEED=%d CUTS=%d", seed, cuts)
+	t.Logf("SEED=%d", seed)
 	w := record(t, sqlite.Options{})
 	w.work(amount("ROUNDS", 20), seed)
 	disk := w.recorder.Disk()
 	r := rand.New(rand.NewPCG(seed, 99))
-	moments := disk.Syncs()
-	t.Logf("%d operations, %d syncs, %d messages", disk.Len(), len(moments)/2, len(w.sent))
+	cuts := disk.Cuts(amount("CUTS", 25), r)
+	t.Logf("%d messages, %d operations, %d moments at syncs of which %d are cut, %d cuts",
+		len(w.sent), disk.Len(), len(disk.Syncs()), cutSyncs(disk, cuts), len(cuts))
 	dir := scratch(t)
-	for n := range cuts {
-		cut := moments[r.IntN(len(moments))]
-		if n%4 == 3 {
-			cut = r.IntN(disk.Len() + 1)
-		}
+	for n, cut := range cuts {
 		state := fmt.Sprintf("%s/%d", dir, n)
 		if err := os.Mkdir(state, 0o700); err != nil {
 			t.Fatal(err)
@@ -385,6 +382,42 @@ func TestRestoredElsewhere(t *testing.T) {
 		}
 		if err := first.verify(dir, disk.Len()); err != nil {
 			t.Errorf("cut after the restore, seed %d: %v", seed, err)
+		}
+	}
+}
+
+// cutSyncs is how many of the moments at syncs are among the cuts.
+func cutSyncs(d *Disk, cuts []int) (n int) {
+	for _, at := range d.Syncs() {
+		if slices.Contains(cuts, at) {
+			n++
+		}
+	}
+	return n
+}
+
+// No sync is left out where there are cuts enough, and no stretch of them otherwise.
+func TestCutsAtEachSync(t *testing.T) {
+	d := &Disk{}
+	for range 50 {
+		d.ops = append(d.ops, op{kind: opWrite}, op{kind: opWrite}, op{kind: opSync})
+	}
+	moments := d.Syncs() // 100
+	for n, want := range map[int]int{500: 5, 250: 2, 100: 1} {
+		times := map[int]int{}
+		for _, cut := range d.Cuts(n, rand.New(rand.NewPCG(1, 1))) {
+			times[cut]++
+		}
+		for _, at := range moments {
+			if times[at] < want {
+				t.Errorf("%d cuts: %d at operation %d, want %d", n, times[at], at, want)
+			}
+		}
+	}
+	cuts := d.Cuts(20, rand.New(rand.NewPCG(1, 1)))
+	for i, cut := range cuts[:15] {
+		if at := slices.Index(moments, cut); at != i*100/15 {
+			t.Errorf("cut %d of few is at moment %d", i, at)
 		}
 	}
 }
