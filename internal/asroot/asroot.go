@@ -1,6 +1,7 @@
 // Package asroot runs tests that need root, also for a user who is not: as root of
 // a user namespace, with the ids that the system gives that user and a loopback of
-// its own. Nothing is left out because of who runs the tests.
+// its own, or with mounts of their own. Nothing is left out because of who runs the
+// tests.
 package asroot
 
 import (

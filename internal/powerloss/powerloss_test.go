@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"mailsrv/internal/asroot"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
@@ -26,25 +27,31 @@ import (
 
 var background = context.Background()
 
-// TestMain gives the tests the right to mount, by a user namespace where they
-// are not run by root.
+// mountsVariable is set where mounts are this process's own.
+const mountsVariable = "POWERLOSS_MOUNTS"
+
+// TestMain runs the tests where they may mount, in a namespace that ends with them.
 func TestMain(m *testing.M) {
-	if os.Getuid() != 0 && os.Getenv("POWERLOSS_NAMESPACE") == "" {
-		c := exec.Command("unshare", append([]string{"-rm", os.Args[0]}, os.Args[1:]...)...)
-		c.Env = append(os.Environ(), "POWERLOSS_NAMESPACE=1")
-		c.Stdout, c.Stderr = os.Stdout, os.Stderr
-		err := c.Run()
-		var ended *exec.ExitError
-		switch {
-		case errors.As(err, &ended):
-			os.Exit(ended.ExitCode())
-		case err != nil:
-			fmt.Fprintln(os.Stderr, "powerloss: mounting needs root, or unshare:", err)
+	if os.Getenv(mountsVariable) != "" {
+		os.Exit(m.Run())
+	}
+	var problems []error
+	for _, way := range asroot.Mounting() {
+		c := exec.Command(os.Args[0], os.Args[1:]...)
+		c.Env = append(os.Environ(), mountsVariable+"=1")
+		c.Stdout, c.Stderr, c.SysProcAttr = os.Stdout, os.Stderr, way
+		if err := c.Start(); err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if err := c.Wait(); err != nil {
+			fmt.Fprintln(os.Stderr, "in a mount namespace of its own:", err)
 			os.Exit(1)
 		}
 		os.Exit(0)
 	}
-	os.Exit(m.Run())
+	fmt.Fprintln(os.Stderr, asroot.NoMounting(problems, "go test mailsrv/internal/powerloss"))
+	os.Exit(1)
 }
 
 // amount is a number from the environment, so that make powerloss does more
@@ -99,7 +106,7 @@ func record(t *testing.T, o sqlite.Options) *recorded {
 	// The shared memory beside the log is made anew at every start.
 	r, err := Mount(below, mountpoint, scratch(t), "mailsrv.db-shm")
 	if err != nil {
-		t.Fatalf("FUSE cannot be mounted (%v): as root, run: modprobe fuse", err)
+		t.Fatalf("FUSE cannot be mounted (%v). As root, run:\n\tmodprobe fuse && chmod 666 /dev/fuse", err)
 	}
 	t.Cleanup(func() {
 		if err := r.Unmount(); err != nil {

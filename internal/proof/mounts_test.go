@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"mailsrv/internal/asroot"
 )
 
 // mountsVariable is set where mounts are this process's own.
@@ -22,20 +24,12 @@ func ownMounts(t *testing.T) bool {
 	if os.Getenv(mountsVariable) != "" {
 		return true
 	}
-	self := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-	group := []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	ways := []*syscall.SysProcAttr{{
-		Cloneflags: syscall.CLONE_NEWUSER, Unshareflags: syscall.CLONE_NEWNS, UidMappings: self, GidMappings: group,
-	}}
-	if os.Getuid() == 0 {
-		ways = append([]*syscall.SysProcAttr{{Unshareflags: syscall.CLONE_NEWNS}}, ways...)
-	}
 	pattern := "^" + t.Name() + "$"
 	if _, parts, chosen := strings.Cut(flag.Lookup("test.run").Value.String(), "/"); chosen {
 		pattern += "/" + parts
 	}
-	var problems []string
-	for _, way := range ways {
+	var problems []error
+	for _, way := range asroot.Mounting() {
 		c := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.timeout=6h")
 		c.Env = append(os.Environ(), mountsVariable+"=1", serverVariable+"="+serverBinary(t))
 		c.SysProcAttr = way
@@ -45,7 +39,7 @@ func ownMounts(t *testing.T) bool {
 		}
 		c.Stderr = c.Stdout
 		if err := c.Start(); err != nil {
-			problems = append(problems, err.Error())
+			problems = append(problems, err)
 			continue
 		}
 		for lines := bufio.NewScanner(out); lines.Scan(); {
@@ -58,9 +52,7 @@ func ownMounts(t *testing.T) bool {
 		}
 		return false
 	}
-	t.Fatalf("this test needs a file system of its own, and none can be mounted (%s). Run as root:\n\tgo test -run %s mailsrv/internal/proof\n"+
-		"or let users have namespaces:\n\tsysctl -w user.max_user_namespaces=10000\n\tsysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
-		strings.Join(problems, "; "), t.Name())
+	t.Fatal(asroot.NoMounting(problems, "go test -run "+t.Name()+" mailsrv/internal/proof"))
 	return false
 }
 
