@@ -3,6 +3,7 @@ package smtpd
 import (
 	"bufio"
 	"bytes"
+	"io"
 	"net"
 	"strings"
 	"testing"
@@ -90,6 +91,29 @@ type oneConn struct{ c net.Conn }
 func (l *oneConn) Accept() (net.Conn, error) { return l.c, nil }
 func (l *oneConn) Close() error              { return nil }
 func (l *oneConn) Addr() net.Addr            { return l.c.LocalAddr() }
+
+// Replies of our own to commands that came at once are sent before they become many.
+func TestGatheredRepliesAreBounded(t *testing.T) {
+	const commands = 10_000
+	client, server := net.Pipe()
+	defer client.Close()
+	c := &conn{Conn: server, base: listenConn(t, server), settings: Settings{CommandTimeout: time.Second}}
+	c.in = bufio.NewReaderSize(transport{c}, inputBuffer)
+	go io.WriteString(client, strings.Repeat("AUTH\r\n", commands))
+	go c.Read(make([]byte, 1))
+	most := 0
+	for left := commands * len(replyNoAuth); left > 0; {
+		n, err := client.Read(make([]byte, left)) // what one write brought
+		if err != nil {
+			t.Fatal(err)
+		}
+		left -= n
+		most = max(most, n)
+	}
+	if most >= maxReplies+len(replyNoAuth) {
+		t.Errorf("%d octets of replies were gathered", most)
+	}
+}
 
 // Every reason has a reply of the class that its name promises.
 func TestEveryReasonHasAReply(t *testing.T) {

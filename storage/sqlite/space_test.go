@@ -215,6 +215,24 @@ func TestUpkeepHarmsNoDelivery(t *testing.T) {
 	}
 }
 
+// Whether a batch frees is decided before it: what comes under pressure in the middle
+// of a lone job must not make freeing's failure that job's.
+func TestPressureWithinAJobHarmsNoDelivery(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	var tried atomic.Bool
+	h.must(h.writer.do(background, &job{apply: func(*conn) error {
+		h.writer.upkeep = func(*conn, int64) (int64, bool, error) {
+			tried.Store(true)
+			return 0, false, errors.New("a row that cannot be freed")
+		}
+		h.writer.backlog.Store(maxBacklog + 1)
+		h.writer.idleWork.Store(true)
+		return nil
+	}}))
+	h.wait("freeing to be tried", tried.Load)
+}
+
 // Bodies whose chunks fill a slice count as waiting until they are gone: under a load
 // without rest what waits stays bounded.
 func TestFreeingOvertakesLoad(t *testing.T) {
