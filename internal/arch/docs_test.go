@@ -17,6 +17,7 @@ const root = "../.."
 
 var (
 	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	testName = regexp.MustCompile(`^(?:Test|Fuzz)\w+$`)
 	subtest  = regexp.MustCompile(`(?m)^\s+"(\w+)":\s+test\w+,$`)
 	codeSpan = regexp.MustCompile("`([^`]+)`")
 	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
@@ -51,6 +52,24 @@ func TestPagesNameTests(t *testing.T) {
 		if strings.HasSuffix(test, ".txt") && !named[test] {
 			t.Errorf("docs/protocol.md names no clause for the transcript %s", test)
 		}
+	}
+}
+
+// docs/reliability.md names tests that exist.
+func TestReliabilityNamesTests(t *testing.T) {
+	exists := testsOfTheModule(t)
+	named := 0
+	for _, span := range codeSpans(read(t, filepath.Join(root, "docs/reliability.md"))) {
+		if !testName.MatchString(span) {
+			continue
+		}
+		named++
+		if !exists[span] {
+			t.Errorf("there is no test %s", span)
+		}
+	}
+	if named < 10 {
+		t.Errorf("only %d tests were found on the page: has its form changed?", named)
 	}
 }
 
