@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mailsrv/internal/built"
 )
 
 // The tests of this package, main_test, run the built program as a process of
@@ -23,24 +25,6 @@ import (
 
 // patience is how long one step may take on a machine that has more to do.
 const patience = 60 * time.Second
-
-// build makes the program once for all tests. It is built as the tests are,
-// with the race detector or without, so that both share the build cache; and it
-// stays where the next run finds it linked.
-var build = sync.OnceValues(func() (string, error) {
-	name, args := "mailsrv-plain", []string{"build"}
-	if raceDetector {
-		name, args = "mailsrv-race", []string{"build", "-race"}
-	}
-	path, err := filepath.Abs("../../build/" + name)
-	if err != nil {
-		return "", err
-	}
-	if out, err := exec.Command("go", append(args, "-o", path, ".")...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // site is a folder with a configuration file and the data of one server, and
 // the server that runs on them at the moment.
@@ -57,11 +41,7 @@ type site struct {
 // must stop well, and the check of its data must find nothing.
 func newSite(t *testing.T, settings ...string) *site {
 	t.Helper()
-	program, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, dir: t.TempDir(), program: program, settings: map[string]string{
+	s := &site{t: t, dir: t.TempDir(), program: built.Server(t), settings: map[string]string{
 		"hostname":           "mail.me.com",
 		"data_dir":           "data",
 		"storage.min_free":   "1MiB",

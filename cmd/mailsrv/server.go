@@ -72,6 +72,8 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 			return s.stop(orders, nil)
 		case err := <-failed:
 			return s.stop(orders, err)
+		case <-s.store.Failed():
+			return s.stop(orders, errors.New("the disk has failed to sync the database: look at the disk, and start the server again, which finds all mail"))
 		case order := <-orders:
 			if order != syscall.SIGHUP {
 				return s.stop(orders, nil)

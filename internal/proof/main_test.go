@@ -1,62 +1,12 @@
 package proof
 
 import (
-	"bytes"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 )
-
-// serverVariable hands the built server to a test that runs this program again.
-const serverVariable = "PROOF_SERVER"
-
-var build struct {
-	once   sync.Once
-	dir    string
-	binary string
-	err    error
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if build.dir != "" {
-		os.RemoveAll(build.dir)
-	}
-	os.Exit(code)
-}
-
-// serverBinary builds the server once, with the race detector if the tests have
-// it: its objects are then in the build cache already.
-func serverBinary(t *testing.T) string {
-	t.Helper()
-	build.once.Do(func() {
-		if build.binary = os.Getenv(serverVariable); build.binary != "" {
-			return
-		}
-		if build.dir, build.err = os.MkdirTemp("", "proof"); build.err != nil {
-			return
-		}
-		build.binary = filepath.Join(build.dir, "mailsrv")
-		args := []string{"build", "-tags=sqlite_omit_load_extension", "-o", build.binary}
-		if raceDetector {
-			args = append(args, "-race")
-		}
-		out, err := exec.Command("go", append(args, "mailsrv/cmd/mailsrv")...).CombinedOutput()
-		if err != nil {
-			build.err = fmt.Errorf("build the server: %w\n%s", err, bytes.TrimSpace(out))
-		}
-	})
-	if build.err != nil {
-		t.Fatal(build.err)
-	}
-	return build.binary
-}
 
 // scale is how much of something a test does: the variable's, or that of the
 // short form.

@@ -31,7 +31,7 @@ func ownMounts(t *testing.T) bool {
 	var problems []error
 	for _, way := range asroot.Mounting() {
 		c := exec.Command(os.Args[0], "-test.run="+pattern, "-test.v", "-test.timeout=6h")
-		c.Env = append(os.Environ(), mountsVariable+"=1", serverVariable+"="+serverBinary(t))
+		c.Env = append(os.Environ(), mountsVariable+"=1")
 		c.SysProcAttr = way
 		out, err := c.StdoutPipe()
 		if err != nil {

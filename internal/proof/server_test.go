@@ -20,6 +20,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"mailsrv/internal/built"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
@@ -65,7 +66,7 @@ type server struct {
 func newServer(t *testing.T, data string, more ...string) *server {
 	t.Helper()
 	home := t.TempDir()
-	s := &server{t: t, binary: serverBinary(t), data: data, config: filepath.Join(home, "mailsrv.yaml"), limit: 100}
+	s := &server{t: t, binary: built.Server(t), data: data, config: filepath.Join(home, "mailsrv.yaml"), limit: 100}
 	s.text = strings.Join(append([]string{
 		"hostname: mail." + domain,
 		"data_dir: " + data,

@@ -35,6 +35,7 @@ type checkpointer struct {
 
 	mu       sync.Mutex // one checkpoint at a time: SQLite would refuse the second
 	unsynced atomic.Bool
+	failed   chan struct{} // closed when a sync has failed
 
 	// The committer's.
 	begun  int64 // pages of the log when the last checkpoint began
@@ -55,6 +56,7 @@ func newCheckpointer(database *os.File, most int64, logger *slog.Logger) *checkp
 	k := &checkpointer{
 		database: database, pages: max(1, most/4), most: most, logger: logger,
 		wanted: make(chan struct{}, 1), nearly: make(chan struct{}, 1), finished: make(chan struct{}),
+		failed: make(chan struct{}),
 	}
 	go k.run()
 	return k
@@ -129,8 +131,8 @@ func (k *checkpointer) syncFailed(err error) {
 	lock := unix.Flock_t{Type: unix.F_RDLCK, Start: 1<<30 + 2, Len: 510}
 	locked := unix.FcntlFlock(k.database.Fd(), unix.F_OFD_SETLK, &lock)
 	if !k.unsynced.Swap(true) {
-		err = errors.Join(err, locked)
-		k.logger.Error(logs.Storage, logs.Reason, "the disk has failed to sync the database: nothing is lost, and nothing is written until a restart, which brings all mail in from the write-ahead log once more", logs.Error, err)
+		k.logger.Error(logs.Storage, logs.Reason, "the disk has failed to sync the database: nothing is lost, and nothing is written until a restart, which brings all mail in from the write-ahead log once more", logs.Error, errors.Join(err, locked))
+		close(k.failed)
 	}
 }
 

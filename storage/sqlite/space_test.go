@@ -222,9 +222,9 @@ func TestPressureWithinAJobHarmsNoDelivery(t *testing.T) {
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	var tried atomic.Bool
 	h.must(h.writer.do(background, &job{apply: func(*conn) error {
-		h.writer.upkeep = func(*conn, int64) (int64, bool, error) {
+		h.writer.upkeep = func(*conn, int64) (progress, error) {
 			tried.Store(true)
-			return 0, false, errors.New("a row that cannot be freed")
+			return progress{}, errors.New("a row that cannot be freed")
 		}
 		h.writer.backlog.Store(maxBacklog + 1)
 		h.writer.idleWork.Store(true)

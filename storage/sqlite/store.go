@@ -194,6 +194,15 @@ func (s *Store) Close() error {
 	return err
 }
 
+// Failed is closed when the disk has failed to sync the database. What is read since
+// may be of another moment: the server must end, and find everything at its next start.
+func (s *Store) Failed() <-chan struct{} {
+	if s.writer.checkpointer == nil {
+		return nil
+	}
+	return s.writer.checkpointer.failed
+}
+
 // Space implements storage.Store.
 func (s *Store) Space() error {
 	if s.writer.refuses() {

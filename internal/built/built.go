@@ -1,0 +1,55 @@
+// Package built makes the program for the tests that run it as a process of its own.
+package built
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+)
+
+// Server returns the path of the program. It is built as the tests are, with the race
+// detector or without, so that both share the build cache; and it stays where the
+// next run finds it linked.
+func Server(tb testing.TB) string {
+	tb.Helper()
+	path, err := server()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return path
+}
+
+var server = sync.OnceValues(func() (string, error) {
+	module, err := exec.Command("go", "env", "GOMOD").Output()
+	if err != nil {
+		return "", fmt.Errorf("go env: %w", err)
+	}
+	dir := filepath.Join(filepath.Dir(strings.TrimSpace(string(module))), "build")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	name, args := "mailsrv-plain", []string{"build"}
+	if race {
+		name, args = "mailsrv-race", []string{"build", "-race"}
+	}
+	path := filepath.Join(dir, name)
+	// Tests of several packages run at once.
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	args = append(args, "-tags=sqlite_omit_load_extension", "-o", path, "mailsrv/cmd/mailsrv")
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return path, nil
+})
