@@ -41,7 +41,7 @@ func (r *real) deliverOn(id mail.MailboxID) (stop func() int) {
 // the maildrop may be taken, and its client sends no command. Mail arrives all
 // the while, and another session asks for the maildrop.
 func TestLongTransferWhileMailArrives(t *testing.T) {
-	const idle, size = 500 * time.Millisecond, 24 << 20
+	const idle, size = 1500 * time.Millisecond, 24 << 20
 	s := startReal(t, func(c *pop3d.Config) {
 		c.Settings.LockTakeoverAfter, c.Settings.IdleTimeout = time.Nanosecond, idle
 	})

@@ -51,6 +51,9 @@ func newOldHouse(t *testing.T) *house {
 	}
 	h.sql("PRAGMA page_size = 8192; PRAGMA application_id = 0x6d61696c; PRAGMA user_version = 1; " + string(first) +
 		"; INSERT INTO domain (id, name, created) VALUES (1, 'me.com', 0)")
+	if err := os.Chmod(h.database(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return h
 }
 

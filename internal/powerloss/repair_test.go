@@ -99,6 +99,9 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 // when something fails after that.
 func TestRepairKeepsWhatItSaved(t *testing.T) {
 	w := record(t, sqlite.Options{})
+	w.close()
+	w.options = sqlite.Options{} // no server, which would settle some of them
+	w.open()
 	for i := range 10 {
 		if err := w.deliver(fmt.Sprintf("message-%d-", i), 1500, w.ids[:1]); err != nil {
 			t.Fatal(err)
