@@ -32,8 +32,6 @@ const sequenceBits = 40
 // entryID is the id of a message's entry.
 func entryID(maildrop, sequence int64) int64 { return maildrop<<sequenceBits | sequence }
 
-func maildropOf(id int64) int64 { return id >> sequenceBits }
-
 func sequenceOf(id int64) int64 { return id & (1<<sequenceBits - 1) }
 
 // entryColumns are what an arrival and a settled entry have in common.
