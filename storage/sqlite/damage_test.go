@@ -44,16 +44,22 @@ func (h *house) readAll() map[string]error {
 	drop, entries := h.entries()
 	failed := map[string]error{}
 	for _, e := range entries {
-		m, err := drop.Message(background, e)
-		for err == nil {
-			_, err = m.Next(background)
-		}
-		if m != nil {
-			m.Close()
-		}
-		failed[e.UIDL] = err
+		failed[e.UIDL] = readThrough(drop, e)
 	}
 	return failed
+}
+
+// readThrough reads a message to its end: io.EOF, or an earlier error.
+func readThrough(drop storage.Maildrop, e storage.Entry) error {
+	m, err := drop.Message(background, e)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	for err == nil {
+		_, err = m.Next(background)
+	}
+	return err
 }
 
 // What a bad sector leaves of a body costs that message, and those that share
@@ -176,14 +182,7 @@ func (h *house) readSome() (read, all int) {
 	}
 	entries, _ := drop.Entries(background)
 	for _, e := range entries {
-		m, err := drop.Message(background, e)
-		for err == nil {
-			_, err = m.Next(background)
-		}
-		if m != nil {
-			m.Close()
-		}
-		if err == io.EOF {
+		if readThrough(drop, e) == io.EOF {
 			read++
 		}
 	}

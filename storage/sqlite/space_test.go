@@ -172,46 +172,53 @@ func TestBatchOfManyRecipients(t *testing.T) {
 	}
 }
 
-// However much waits to be freed, what a delivery does of it is bounded, and the less
+// However much waits to be freed, what a batch does of it is bounded, and the less
 // where the reserve is small.
 func TestFreeingBesideDeliveriesIsBounded(t *testing.T) {
 	for minFree, most := range map[int64]int64{0: maxSliceBodies, 64 << 20: 256} {
 		h := newHouse(t, Options{Server: true, MinFree: minFree})
-		h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 		var asked atomic.Int64
-		h.must(h.writer.do(background, &job{apply: func(*conn) error {
-			h.writer.upkeep = func(_ *conn, bodies int64) (progress, error) {
-				asked.Store(bodies)
-				return progress{}, nil
-			}
-			return nil
-		}}))
-		h.writer.backlog.Store(1_000_000)
-		h.writer.idleWork.Store(true)
-		h.must(h.deliver("m", "x"))
+		h.must(h.beside(1_000_000, func(bodies int64) (progress, error) {
+			asked.CompareAndSwap(0, bodies)
+			return progress{}, nil
+		}, true))
 		if n := asked.Load(); n != most {
-			t.Errorf("min_free %d: %d bodies with a delivery, want %d", minFree, n, most)
+			t.Errorf("min_free %d: %d bodies with a batch, want %d", minFree, n, most)
 		}
 	}
 }
 
-// A slice of upkeep that fails must not fail the delivery beside it.
-func TestUpkeepHarmsNoDelivery(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
+// beside makes so many bodies wait, and f free them, within one job. With batch
+// another job comes right behind it, whose outcome it returns.
+func (h *house) beside(bodies int64, f func(bodies int64) (progress, error), batch bool) error {
+	h.t.Helper()
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
-	var tried atomic.Bool
+	next := &job{apply: func(*conn) error { return nil }}
 	h.must(h.writer.do(background, &job{apply: func(*conn) error {
-		h.writer.upkeep = func(*conn, int64) (progress, error) {
-			tried.Store(true)
-			return progress{}, errors.New("a row that cannot be freed")
+		h.writer.upkeep = func(_ *conn, bodies int64) (progress, error) { return f(bodies) }
+		h.writer.backlog.Store(bodies)
+		h.writer.idleWork.Store(true)
+		if batch {
+			return h.writer.submit(next)
 		}
 		return nil
 	}}))
-	h.writer.backlog.Store(maxBacklog + 1) // with the next batch
-	h.writer.idleWork.Store(true)
-	h.must(h.deliver("m", "x"))
+	if !batch {
+		return nil
+	}
+	return <-next.done
+}
+
+// A slice of upkeep that fails must not fail the batch beside it.
+func TestUpkeepHarmsNoDelivery(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	var tried atomic.Bool
+	h.must(h.beside(maxBacklog+1, func(int64) (progress, error) {
+		tried.Store(true)
+		return progress{}, errors.New("a row that cannot be freed")
+	}, true))
 	if !tried.Load() {
-		t.Error("upkeep was not tried with the delivery")
+		t.Error("upkeep was not tried with the batch")
 	}
 }
 
@@ -219,17 +226,11 @@ func TestUpkeepHarmsNoDelivery(t *testing.T) {
 // of a lone job must not make freeing's failure that job's.
 func TestPressureWithinAJobHarmsNoDelivery(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	var tried atomic.Bool
-	h.must(h.writer.do(background, &job{apply: func(*conn) error {
-		h.writer.upkeep = func(*conn, int64) (progress, error) {
-			tried.Store(true)
-			return progress{}, errors.New("a row that cannot be freed")
-		}
-		h.writer.backlog.Store(maxBacklog + 1)
-		h.writer.idleWork.Store(true)
-		return nil
-	}}))
+	h.must(h.beside(maxBacklog+1, func(int64) (progress, error) {
+		tried.Store(true)
+		return progress{}, errors.New("a row that cannot be freed")
+	}, false))
 	h.wait("freeing to be tried", tried.Load)
 }
 
