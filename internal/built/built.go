@@ -34,7 +34,7 @@ var server = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	name, args := "mailsrv-plain", []string{"build"}
-	if race {
+	if Race {
 		name, args = "mailsrv-race", []string{"build", "-race"}
 	}
 	path := filepath.Join(dir, name)

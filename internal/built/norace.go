@@ -2,4 +2,5 @@
 
 package built
 
-const race = false
+// Race says whether the program and its tests have the race detector.
+const Race = false

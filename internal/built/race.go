@@ -2,4 +2,5 @@
 
 package built
 
-const race = true
+// Race says whether the program and its tests have the race detector.
+const Race = true
