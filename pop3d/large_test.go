@@ -140,6 +140,7 @@ func TestLargeMaildrop(t *testing.T) {
 	}
 	said := commands.String()
 	commands.Reset()
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	go io.WriteString(c.Conn, said)
 	for range n {
 		c.want("+OK")
@@ -150,7 +151,6 @@ func TestLargeMaildrop(t *testing.T) {
 	if each > 1 {
 		t.Error("marks take more than a bit or so")
 	}
-	c.SetDeadline(time.Now().Add(time.Minute))
 	begun = time.Now()
 	c.send("QUIT\r\n")
 	c.want("+OK bye")

@@ -36,6 +36,7 @@ func TestCommitErrors(t *testing.T) {
 	for name, kind := range map[string]Kind{"write": Write, "sync": Sync} {
 		t.Run(name, func(t *testing.T) {
 			w := record(t, sqlite.Options{})
+			w.rest()
 			if err := w.deliver("before", 3000, w.ids[:1]); err != nil {
 				t.Fatal(err)
 			}

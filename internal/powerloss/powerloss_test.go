@@ -138,6 +138,14 @@ func (w *recorded) open() {
 	}
 }
 
+// rest opens the store anew as commands do: nothing is written that nobody asked for.
+func (w *recorded) rest() {
+	w.t.Helper()
+	w.close()
+	w.options = sqlite.Options{}
+	w.open()
+}
+
 func (w *recorded) close() {
 	if w.store != nil {
 		w.store.Close()

@@ -59,8 +59,7 @@ func TestRepairOfUnreadableSectors(t *testing.T) {
 	w.close()
 	bad := []int64{w.page("message-20-\r\n"), w.page("message-24-\r\n"), w.page("message-40-\r\n")}
 	w.unreadable(bad...)
-	w.options = sqlite.Options{}
-	w.open()
+	w.rest()
 	var found []string
 	report := func(finding string) { found = append(found, finding) }
 	if n, err := w.store.Check(background, false, report); err != nil || n == 0 || !strings.Contains(strings.Join(found, "\n"), "mailsrv check --repair saves what can be read") {
@@ -99,9 +98,7 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 // when something fails after that.
 func TestRepairKeepsWhatItSaved(t *testing.T) {
 	w := record(t, sqlite.Options{})
-	w.close()
-	w.options = sqlite.Options{} // no server, which would settle some of them
-	w.open()
+	w.rest()
 	for i := range 10 {
 		if err := w.deliver(fmt.Sprintf("message-%d-", i), 1500, w.ids[:1]); err != nil {
 			t.Fatal(err)
@@ -149,8 +146,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 	if !there(".damaged") {
 		t.Error("the old database is gone")
 	}
-	w.options = sqlite.Options{}
-	w.open()
+	w.rest()
 	if n, err := w.store.Check(background, false, func(string) {}); err != nil {
 		t.Errorf("%d findings, %v", n, err)
 	}

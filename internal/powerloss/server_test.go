@@ -77,8 +77,7 @@ pop3: {listen: ["127.0.0.1:0"], listen_tls: []}
 	}
 
 	w.recorder.SetFail(func(Access) syscall.Errno { return 0 })
-	w.options = sqlite.Options{}
-	w.open()
+	w.rest()
 	drop, err := w.store.OpenMaildrop(background, w.ids[0])
 	if err != nil {
 		t.Fatal(err)
