@@ -33,12 +33,12 @@ const (
 )
 
 // maxStaged is all that may be staged, and room for every bad peer.
-const maxStaged = 16 << 20
+const maxStaged = 12 << 20
 
 // badConfig has short times, so that what waits for them ends within the test.
 const badConfig = `hostname: mail.` + domain + `
 smtp: {listen: ["127.0.0.1:0"], max_connections: 400, max_connections_per_client: 60, command_timeout: 2s, data_idle_timeout: 2s,
-  max_message_size: 16MiB, max_staged: 16MiB, max_recipients: %d}
+  max_message_size: 12MiB, max_staged: 12MiB, max_recipients: %d}
 pop3: {listen: ["127.0.0.1:0"], listen_tls: [], max_connections: 400, max_connections_per_client: 60, idle_timeout: 2s}
 `
 
@@ -184,7 +184,7 @@ func of(local, end string) string { return "mailbox=" + address(local) + " " + e
 
 // waiting are peers in each state of both protocols.
 func (p *badPeers) waiting(network, local string) []badPeer {
-	long := string(nonsense(1<<20 + p.r.IntN(1<<20)))
+	long := string(nonsense(1<<20 + p.r.IntN(512<<10)))
 	all := []badPeer{
 		{head: "", end: noCommand},
 		{head: "EHLO bad.example.org\r\n", end: noCommand},
