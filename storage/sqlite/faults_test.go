@@ -363,6 +363,7 @@ func TestUpkeep(t *testing.T) {
 // What the command line deletes is freed by the server that runs.
 func TestUpkeepAfterTheCommandLine(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
+	h.writer.look.Reset(time.Hour)
 	h.must(h.deliver("m", "xxx"))
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	line := &house{t: t, dir: h.dir, look: h.look}
