@@ -20,6 +20,7 @@ import (
 // Bounds of arrivals. The more wait, the more of them go to one page; whoever lists
 // a maildrop or deletes from it looks through those that wait.
 const (
+	manyArrivals     = 128             // settled at the next rest when more wait; less, every lookEvery
 	maxArrivals      = 2048            // settled beside deliveries when more wait
 	sliceSettle      = maxArrivals / 4 // in one batch, beside as many as it brings
 	maxBatchArrivals = maxArrivals     // that one batch brings, unless one message has more recipients

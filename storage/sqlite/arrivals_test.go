@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
@@ -149,6 +150,18 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 	if found, _ := h.findings(false); len(found) > 0 {
 		t.Errorf("findings: %q", found)
 	}
+}
+
+// Many arrivals do not wait for the server's look: sessions that delete would each look
+// through all of them.
+func TestManyArrivalsAreSettledAtARest(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.writer.look.Reset(time.Hour)
+	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	for i := range manyArrivals + 1 {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+	}
+	h.wait("all to be settled", func() bool { return h.arrivals() == 0 })
 }
 
 // A maildrop with very many arrivals is settled piece by piece, and listed whole in

@@ -349,6 +349,9 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 	m.wrote = true
 	m.settled = m.slice.round
 	m.arrived = max(0, m.arrived+brought-m.slice.moved)
+	if m.upkeep != nil && m.arrived > manyArrivals {
+		m.idleWork.Store(true) // the next rest will do
+	}
 	if left := m.backlog.Add(-m.slice.freed); left < 0 {
 		m.backlog.Add(-left)
 	}

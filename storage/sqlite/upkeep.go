@@ -79,7 +79,7 @@ func (m *committer) tendRows(resting bool, brought int64) error {
 	}
 	waiting, bodies := m.backlog.Load(), int64(sliceBodies)
 	if !resting {
-		bodies = max(bodies, m.space.batchPages(min(waiting/16, maxSliceBodies)))
+		bodies = max(bodies, m.space.batchPages(min(waiting/32, maxSliceBodies)))
 	}
 	var p progress
 	err := guarded(func() (err error) { p, err = m.upkeep(m.conn, bodies); return err })
