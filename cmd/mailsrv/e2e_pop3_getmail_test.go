@@ -16,12 +16,13 @@ func (s *site) getmail(address, retriever string, more ...string) result {
 	if err := os.MkdirAll(s.path("getmail"), 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	// Into a program: getmail does not write a mailbox as root.
+	// Into a program: getmail does not write a mailbox as root. One that ends before
+	// getmail waits for it is waited for in vain: SIGCHLD has come by then.
 	s.write("getmail/getmailrc", fmt.Sprintf(`
 [destination]
 type = MDA_external
 path = /bin/sh
-arguments = ("-c", "cat >>'%s'")
+arguments = ("-c", "cat >>'%s'; sleep 0.3")
 allow_root_commands = true
 [retriever]
 type = %s

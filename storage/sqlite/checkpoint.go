@@ -187,15 +187,13 @@ func (m *committer) checkpoint() {
 	if m.conn == nil {
 		return
 	}
-	k := m.checkpointer
-	if k == nil {
-		_, err := m.conn.checkpoint("PASSIVE")
-		m.checkpointed(err)
-		return
+	run := m.conn.checkpoint
+	if k := m.checkpointer; k != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		run = func(mode string) (walState, error) { return k.checkpoint(m.conn, mode) }
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	_, err := k.checkpoint(m.conn, "PASSIVE")
+	_, err := run("PASSIVE")
 	m.checkpointed(err)
 }
 

@@ -10,7 +10,6 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 
-	"mailsrv/internal/logs"
 	"mailsrv/storage"
 )
 
@@ -45,8 +44,9 @@ type committer struct {
 	arrived  int64                                         // arrivals that wait to be settled
 	settled  int64                                         // the id up to which this round has settled them
 	slice    progress                                      // of the open transaction
-	unfree   atomic.Bool                                   // freeing met a damaged page: it would again
-	unsettle atomic.Bool                                   // so did settling
+
+	freeingStopped  atomic.Bool // it met a damaged page, and would again
+	settlingStopped atomic.Bool
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
@@ -61,7 +61,6 @@ func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger,
 	m.remembered = newRemembered(m.doubt)
 	if upkeep != nil {
 		m.checkpointer = newCheckpointer(database, space.walPages(), logger)
-		m.ownLog()
 		m.recount()
 		m.idleWork.Store(true)
 	}
@@ -80,14 +79,6 @@ func (m *committer) close() error {
 		return nil
 	}
 	return m.conn.Close()
-}
-
-// ownLog keeps SQLite from bringing the log in at a COMMIT, where nobody would hear
-// of a failure.
-func (m *committer) ownLog() {
-	if err := m.conn.script("PRAGMA wal_autocheckpoint = 0"); err != nil {
-		m.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
-	}
 }
 
 // do commits one change and returns its outcome. ctx takes it back only while

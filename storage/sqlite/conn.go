@@ -97,8 +97,8 @@ func (c *conn) apply(cacheKiB int) error {
 	return nil
 }
 
-// openWriter opens a connection that commits. What it commits is brought into
-// the database once the write-ahead log has so many pages.
+// openWriter opens a connection that commits. SQLite brings what it commits into the
+// database once the write-ahead log has so many pages, and with 0 never.
 func openWriter(path string, walPages int64) (*conn, error) {
 	c, err := openConn(path, writerCacheKiB)
 	if err != nil {
@@ -260,10 +260,13 @@ func advise(err error) error {
 	case isDamage(err):
 		return fmt.Errorf("%w: stop the server and run mailsrv check --repair, which saves what can be read, or restore a backup", err)
 	case is(err, sqlite3.ErrNotADB):
-		return fmt.Errorf("%w, or its first page is damaged: only a backup helps: move it away, then mailsrv restore FILE", err)
+		return fmt.Errorf("%w, or %w", err, errNoSchema)
 	}
 	return err
 }
+
+// errNoSchema says that nothing can be found in a database any more.
+var errNoSchema = errors.New("the page is damaged that says where all others are: only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE")
 
 // What damage leaves of rows where SQLite finds its pages sound.
 var (

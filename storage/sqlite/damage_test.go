@@ -129,6 +129,64 @@ func TestDamagedPage(t *testing.T) {
 // schema allows none: nothing panics, and check tells of whatever cannot be read.
 func TestZeroedSectors(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
+	h.eachZeroedSector(func(at int) {
+		s, err := Open(background, h.dir, Options{Server: true})
+		if err != nil {
+			saysWhatToDo(t, at, err)
+			return
+		}
+		found := 0
+		_, err = s.Check(background, false, func(string) { found++ })
+		h.Store = s
+		if read, all := h.readSome(); err == nil && found == 0 && read < 5 {
+			t.Errorf("%d: check finds nothing, but %d of %d messages can be read", at, read, all)
+		}
+		h.deliver("after", "text")
+		h.must(h.Close())
+		h.Store = nil
+	})
+}
+
+// Around such a page a database is laid out anew, and no message is gone without a
+// word, or it is said what helps.
+func TestRebuildAroundZeroedSectors(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	lost := filepath.Join(h.dir, "mailsrv.db.lost")
+	h.eachZeroedSector(func(at int) {
+		missing := 0
+		sound, err := Rebuild(background, h.dir, Options{}, func(loss string) {
+			if strings.HasSuffix(loss, "in look@me.com: its body is missing") {
+				missing++
+			}
+		})
+		switch {
+		case err != nil:
+			saysWhatToDo(t, at, err)
+		case !sound:
+			h.open(Options{Server: true})
+			found, _ := h.findings(false)
+			for _, finding := range found {
+				if !strings.Contains(finding, "is damaged (look@me.com") {
+					t.Errorf("%d: %s", at, finding)
+				}
+			}
+			saved, _ := os.ReadDir(lost)
+			if read, _ := h.readSome(); read+len(found)+missing+len(saved) < 5 {
+				t.Errorf("%d: of five messages %d are left, %d damaged, %d missing and %d saved", at, read, len(found), missing, len(saved))
+			}
+			h.must(h.Close())
+			h.Store = nil
+		}
+		h.must(os.RemoveAll(filepath.Join(h.dir, "mailsrv.db.damaged")))
+		h.must(os.RemoveAll(lost))
+	})
+}
+
+// eachZeroedSector calls f with a store of five messages of which the sector at an
+// offset was overwritten with zeros, for one offset after the other. Of those full of
+// content it takes each eighth.
+func (h *house) eachZeroedSector(f func(at int)) {
+	h.t.Helper()
 	for i, lines := range []int{1, 500, 3000, 30_000} { // the last one in chunks
 		h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("some text\r\n", lines)))
 	}
@@ -147,28 +205,21 @@ func TestZeroedSectors(t *testing.T) {
 		if clear(octets[at : at+sector]); bytes.Equal(octets, whole) {
 			continue
 		}
-		if bytes.Count(whole[at:at+sector], []byte("some text")) > 350 { // as its neighbours
+		if bytes.Count(whole[at:at+sector], []byte("some text")) > 350 {
 			if texts++; texts%8 != 0 {
 				continue
 			}
 		}
 		h.must(os.WriteFile(file, octets, 0o600))
-		s, err := Open(background, h.dir, Options{Server: true})
-		if err != nil {
-			if !strings.Contains(err.Error(), "mailsrv check --repair") && !strings.Contains(err.Error(), "mailsrv restore") {
-				t.Errorf("%d: %v", at, err)
-			}
-			continue
-		}
-		found := 0
-		_, err = s.Check(background, false, func(string) { found++ })
-		h.Store = s
-		if read, all := h.readSome(); err == nil && found == 0 && read < 5 {
-			t.Errorf("%d: check finds nothing, but %d of %d messages can be read", at, read, all)
-		}
-		h.deliver("after", "text")
-		h.must(h.Close())
-		h.Store = nil
+		f(at)
+	}
+}
+
+// saysWhatToDo fails the test unless the error names a remedy.
+func saysWhatToDo(t *testing.T, at int, err error) {
+	t.Helper()
+	if !strings.Contains(err.Error(), "mailsrv check --repair") && !strings.Contains(err.Error(), "mailsrv restore") {
+		t.Errorf("%d: %v", at, err)
 	}
 }
 

@@ -64,14 +64,11 @@ func (m *committer) drop() {
 }
 
 func (m *committer) reopen() error {
-	c, err := openWriter(m.path, m.space.walPages())
+	c, err := openWriter(m.path, m.space.autoCheckpoint())
 	if err != nil {
 		m.logger.Error(logs.Storage, logs.Reason, "the database cannot be opened again", logs.Error, err)
 		return err
 	}
 	m.conn = c
-	if m.checkpointer != nil {
-		m.ownLog()
-	}
 	return nil
 }

@@ -368,6 +368,7 @@ func TestUpkeepAfterTheCommandLine(t *testing.T) {
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
+	h.writer.freeingStopped.Store(true) // a rest would free at once
 	d, e := line.entries()
 	_, err := d.Update(background, e, nil)
 	h.must(err)
@@ -375,6 +376,7 @@ func TestUpkeepAfterTheCommandLine(t *testing.T) {
 	if n := h.count("SELECT count(*) FROM doomed"); n != 1 {
 		t.Fatalf("%d bodies wait", n)
 	}
+	h.writer.freeingStopped.Store(false)
 	h.writer.look.Reset(time.Millisecond)
 	h.wait("the body to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
 }

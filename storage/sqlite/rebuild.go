@@ -52,7 +52,7 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	}
 	defer r.pages.Close()
 	if err := r.open(); err != nil {
-		if is(err, sqlite3.ErrCorrupt) || is(err, sqlite3.ErrNotADB) || isUnreadable(err) {
+		if isDamage(err) || is(err, sqlite3.ErrNotADB) || isUnreadable(err) {
 			err = fmt.Errorf("%w: %w", err, errNoSchema)
 		}
 		return false, fmt.Errorf("open %s: %w", path, err)
@@ -92,9 +92,6 @@ func (r *rebuild) layOut() (err error) {
 	}
 	return nil
 }
-
-// errNoSchema says that nothing can be found in a database any more.
-var errNoSchema = errors.New("the page is damaged that says where all others are: only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE")
 
 // isUnreadable reports whether the disk did not give what was to be read (EIO). A
 // statement under way makes ErrCorrupt of it, opening a database does not.

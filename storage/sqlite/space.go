@@ -59,6 +59,15 @@ func (s *space) walPages() int64 {
 	return min(maxWALPages, max(1, s.reserve/2/pageSize))
 }
 
+// autoCheckpoint is the length at which SQLite itself brings the log in at a COMMIT;
+// 0: never. A server's checkpointer does it, since a COMMIT says nothing of a failure.
+func (s *space) autoCheckpoint() int64 {
+	if s.server {
+		return 0
+	}
+	return s.walPages()
+}
+
 // batchOctets is how much content one batch may bring. What it adds to the
 // write-ahead log must, beside what may be in there already, find room where the
 // reserve stands.

@@ -209,14 +209,19 @@ func (h *house) beside(bodies int64, f func(bodies int64) (progress, error), bat
 	return <-next.done
 }
 
+// failing frees nothing, and notes that it was tried.
+func failing(tried *atomic.Bool) func(int64) (progress, error) {
+	return func(int64) (progress, error) {
+		tried.Store(true)
+		return progress{}, errors.New("a row that cannot be freed")
+	}
+}
+
 // A slice of upkeep that fails must not fail the batch beside it.
 func TestUpkeepHarmsNoDelivery(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	var tried atomic.Bool
-	h.must(h.beside(maxBacklog+1, func(int64) (progress, error) {
-		tried.Store(true)
-		return progress{}, errors.New("a row that cannot be freed")
-	}, true))
+	h.must(h.beside(maxBacklog+1, failing(&tried), true))
 	if !tried.Load() {
 		t.Error("upkeep was not tried with the batch")
 	}
@@ -227,10 +232,7 @@ func TestUpkeepHarmsNoDelivery(t *testing.T) {
 func TestPressureWithinAJobHarmsNoDelivery(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	var tried atomic.Bool
-	h.must(h.beside(maxBacklog+1, func(int64) (progress, error) {
-		tried.Store(true)
-		return progress{}, errors.New("a row that cannot be freed")
-	}, false))
+	h.must(h.beside(maxBacklog+1, failing(&tried), false))
 	h.wait("freeing to be tried", tried.Load)
 }
 

@@ -165,7 +165,7 @@ func (s *Store) open() error {
 // openDatabase opens the writing connection, brings the schema up to date, and
 // finds the transfers that an earlier run left unfinished.
 func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
-	if c, err = openWriter(s.path, s.space.walPages()); err != nil {
+	if c, err = openWriter(s.path, s.space.autoCheckpoint()); err != nil {
 		return nil, nil, advise(err)
 	}
 	if err = migrate(c, schema, migrations, s.beforeUpgrade(c)); err == nil {

@@ -63,7 +63,9 @@ func (s *sums) chunk(row []driver.Value) error {
 func (s *sums) each(what, ids, query string, look func([]driver.Value) error, bodyOf func(int64) int64) error {
 	var all []int64
 	err := s.c.each(ids, func(row []driver.Value) error {
-		all = append(all, row[0].(int64))
+		if id, ok := row[0].(int64); ok { // a row of NULLs names none
+			all = append(all, id)
+		}
 		return s.ctx.Err()
 	})
 	if err != nil && !is(err, sqlite3.ErrCorrupt) {

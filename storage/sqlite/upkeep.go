@@ -46,10 +46,10 @@ func (m *committer) pressed() bool {
 		return false
 	}
 	return m.mustSettle() ||
-		!m.unfree.Load() && m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
+		!m.freeingStopped.Load() && m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
 }
 
-func (m *committer) mustSettle() bool { return m.arrived > maxArrivals && !m.unsettle.Load() }
+func (m *committer) mustSettle() bool { return m.arrived > maxArrivals && !m.settlingStopped.Load() }
 
 // free runs one slice of upkeep by itself.
 func (m *committer) free() {
@@ -68,13 +68,13 @@ func (m *committer) free() {
 // it again, and not the other.
 func (m *committer) tendRows(resting bool, brought int64) error {
 	m.slice = progress{round: m.settled}
-	if m.mustSettle() || resting && !m.unsettle.Load() {
+	if m.mustSettle() || resting && !m.settlingStopped.Load() {
 		err := guarded(func() error { return m.settle(brought) })
 		if err != nil || m.slice.moved > 0 {
-			return m.met(err, &m.unsettle, "settled where those of its maildrop stand, so that each listing takes longer the more comes")
+			return m.met(err, &m.settlingStopped, "new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes")
 		}
 	}
-	if m.unfree.Load() {
+	if m.freeingStopped.Load() {
 		return nil
 	}
 	waiting, bodies := m.backlog.Load(), int64(sliceBodies)
@@ -88,13 +88,14 @@ func (m *committer) tendRows(resting bool, brought int64) error {
 	}
 	p.round = m.settled
 	m.slice = p
-	return m.met(err, &m.unfree, "removed from the disk once it is deleted")
+	return m.met(err, &m.freeingStopped, "deleted mail is no longer removed from the disk")
 }
 
-// met returns err, and says once if it is a damaged page.
-func (m *committer) met(err error, once *atomic.Bool, what string) error {
-	if isDamage(err) && !once.Swap(true) {
-		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged: mail is not "+what+": stop the server and run mailsrv check --repair, which names what is lost and saves what can be read, or restore a backup", logs.Error, err)
+// met returns err. Where that is damage it stops the work that met it, and says once
+// what this means.
+func (m *committer) met(err error, stopped *atomic.Bool, effect string) error {
+	if isDamage(err) && !stopped.Swap(true) {
+		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged: "+effect, logs.Error, advise(err))
 	}
 	return err
 }
