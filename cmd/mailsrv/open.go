@@ -17,7 +17,7 @@ import (
 
 // load reads the configuration and prints what is odd about it.
 func (p *program) load() (*config.Config, error) {
-	c, err := config.Load(p.configFile, p.env.variables, p.env.hostname)
+	c, err := config.Load(p.configFile, systemFile, p.env.variables, p.env.hostname)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,10 @@ const (
 	exitUsage  = 2
 )
 
+// systemFile is the configuration of the machine. A variable, since tests must meet
+// none, also where the program is installed.
+var systemFile = "/etc/mailsrv/mailsrv.yaml"
+
 // environment is what a process finds around it.
 type environment struct {
 	variables []string // "NAME=value"

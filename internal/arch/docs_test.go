@@ -122,7 +122,7 @@ func TestGuideHoldsEveryKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	load := func(environ []string) *config.Config {
-		c, err := config.Load(empty, environ, "mail.me.com")
+		c, err := config.Load(empty, "", environ, "mail.me.com")
 		if err != nil {
 			t.Fatal(err)
 		}

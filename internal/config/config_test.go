@@ -28,7 +28,7 @@ func write(t *testing.T, text string) string {
 
 func load(t *testing.T, file string, environ ...string) *config.Config {
 	t.Helper()
-	c, err := config.Load(file, environ, machine)
+	c, err := config.Load(file, "", environ, machine)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestBadValues(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			file := write(t, row.yaml)
-			_, err := config.Load(file, []string{row.env}, machine)
+			_, err := config.Load(file, "", []string{row.env}, machine)
 			if err == nil {
 				t.Fatal("loaded")
 			}
@@ -224,7 +224,7 @@ func TestHostnameOfTheMachine(t *testing.T) {
 	if c := load(t, write(t, "")); c.Hostname != machine || len(c.Advice) != 0 {
 		t.Errorf("got %s, %q", c.Hostname, c.Advice)
 	}
-	c, err := config.Load(write(t, ""), nil, "laptop")
+	c, err := config.Load(write(t, ""), "", nil, "laptop")
 	if err != nil || c.Hostname != "localhost" || len(c.Advice) != 1 {
 		t.Errorf("got %+v, %v", c, err)
 	}
@@ -245,11 +245,11 @@ func TestRelativePaths(t *testing.T) {
 }
 
 func TestMissingFile(t *testing.T) {
-	_, err := config.Load("/nowhere/x.yaml", nil, machine)
+	_, err := config.Load("/nowhere/x.yaml", "", nil, machine)
 	if want := "configuration /nowhere/x.yaml cannot be read: no such file or directory"; err == nil || err.Error() != want {
 		t.Errorf("got %v", err)
 	}
-	_, err = config.Load("", []string{"MAILSRV_CONFIG=/nowhere/y.yaml"}, machine)
+	_, err = config.Load("", "", []string{"MAILSRV_CONFIG=/nowhere/y.yaml"}, machine)
 	if err == nil || !strings.Contains(err.Error(), "/nowhere/y.yaml") {
 		t.Errorf("got %v", err)
 	}

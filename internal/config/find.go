@@ -9,10 +9,7 @@ import (
 	"syscall"
 )
 
-const (
-	localFile  = "mailsrv.yaml"
-	systemFile = "/etc/mailsrv/mailsrv.yaml"
-)
+const localFile = "mailsrv.yaml"
 
 // find returns the absolute path of the file to read: the one named, else the
 // one in the environment, else localFile in the working directory if the

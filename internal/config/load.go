@@ -18,12 +18,13 @@ import (
 const prefix = "MAILSRV_"
 
 // Load reads the file named, or the one that the search finds if named is
-// empty, and the variables of environ ("NAME=value"). machine is the host's
-// own name, which stands in for an unset hostname.
-func Load(named string, environ []string, machine string) (*Config, error) {
+// empty, and the variables of environ ("NAME=value"). The search ends at system,
+// which need not exist. machine is the host's own name, which stands in for an unset
+// hostname.
+func Load(named, system string, environ []string, machine string) (*Config, error) {
 	c := &Config{}
 	vars := variables(environ)
-	file, warning, err := find(named, vars[prefix+"CONFIG"], systemFile)
+	file, warning, err := find(named, vars[prefix+"CONFIG"], system)
 	if err != nil {
 		return nil, err
 	}
