@@ -8,7 +8,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -43,7 +42,7 @@ func run(address, certFile, keyFile string) error {
 	if err := certificate.Load(certFile, keyFile); err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := listen.TCP(context.Background(), address)
 	if err != nil {
 		return err
 	}
