@@ -244,6 +244,19 @@ func TestRelativePaths(t *testing.T) {
 	}
 }
 
+// The file of the machine is read where no other is named or found.
+func TestFileOfTheMachine(t *testing.T) {
+	system := write(t, "hostname: mail.me.com\n")
+	t.Chdir(t.TempDir())
+	c, err := config.Load("", system, nil, machine)
+	if err != nil || c.File != system || c.Hostname != "mail.me.com" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+	if c, err = config.Load("", system+".none", nil, machine); err != nil || c.File != "" {
+		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
 func TestMissingFile(t *testing.T) {
 	_, err := config.Load("/nowhere/x.yaml", "", nil, machine)
 	if want := "configuration /nowhere/x.yaml cannot be read: no such file or directory"; err == nil || err.Error() != want {
