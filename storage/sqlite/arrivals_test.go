@@ -164,6 +164,64 @@ func TestManyArrivalsAreSettledAtARest(t *testing.T) {
 	h.wait("all to be settled", func() bool { return h.arrivals() == 0 })
 }
 
+// What waits is known while it is settled between deliveries: else settling would go
+// on when there is nothing left.
+func TestArrivalsAreCounted(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.writer.look.Reset(time.Hour)
+	boxes := []mail.MailboxID{h.look}
+	for i := range 99 {
+		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+		h.must(err)
+		boxes = append(boxes, id)
+	}
+	for i := range maxArrivals/len(boxes) + 1 { // the last brings more than may wait
+		h.must(h.benchDeliver(fmt.Sprint("m", i), []byte("text\r\n"), boxes...))
+	}
+	h.must(h.Close())
+	counted := h.writer.arrived
+	h.open(Options{})
+	if n := h.arrivals(); n != counted || n > maxArrivals {
+		t.Errorf("%d arrivals, counted as %d", n, counted)
+	}
+}
+
+// Arrivals that cannot be settled, or that the command line has settled, keep nobody
+// busy.
+func TestNothingToSettle(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.writer.look.Reset(time.Hour)
+	comesToRest := func(when string) {
+		t.Helper()
+		looks, commits := 0, uint64(0)
+		h.wait(when+": rest", func() bool {
+			before := commits
+			if commits = h.writer.remembered.now(); commits != before {
+				looks = 0
+			}
+			looks++
+			return looks > 2*int(restBefore/time.Millisecond)
+		})
+	}
+	comesToRest("at first")
+	h.writer.settlingStopped.Store(true)
+	for i := range manyArrivals + 2 {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+	}
+	comesToRest("not to be settled")
+
+	line := &house{t: t, dir: h.dir, look: h.look}
+	line.open(Options{})
+	drop, entries := line.entries()
+	_, err := drop.Update(background, entries[:1], nil)
+	h.must(err)
+	h.must(line.Close())
+	h.writer.settlingStopped.Store(false)
+	h.must(h.deliver("n", "text"))
+	h.wait("it to be settled", func() bool { return h.arrivals() == 0 })
+	comesToRest("settled by the command line")
+}
+
 // A maildrop with very many arrivals is settled piece by piece, and listed whole in
 // between.
 func TestSettlingIsCutWithinAMaildrop(t *testing.T) {

@@ -182,22 +182,12 @@ func (m *committer) commitWaiting() {
 		m.answer(m.takeBatch(), err)
 		return
 	}
-	m.finish(m.takeBatch())
+	m.finish(m.takeBatch(), m.pressed())
 	m.tendLog()
 }
 
 func (m *committer) takeBatch() []*job {
 	return m.queue.take(m.space.batchOctets(), m.space.batchPages(maxBatchArrivals))
-}
-
-// commit runs one transaction for jobs taken already.
-func (m *committer) commit(batch []*job) {
-	if err := m.begin(); err != nil {
-		m.answer(batch, err)
-		return
-	}
-	m.finish(batch)
-	m.tendLog()
 }
 
 // answer tells those who wait that their jobs failed.
@@ -250,13 +240,13 @@ func (m *committer) assure() {
 	}
 }
 
-// finish applies the batch in the open transaction, commits, and answers. When
-// anything unexpected happens the batch is rolled back and each job is tried
-// once more by itself: one bad job never harms its neighbours.
-func (m *committer) finish(batch []*job) {
-	pressed := m.pressed()
-	shared := len(batch) > 1 || pressed
-	err := m.applyAndCommit(batch, pressed)
+// finish applies the batch in the open transaction, with a slice of upkeep if tend
+// is set, commits, and answers. When anything unexpected happens the batch is rolled
+// back and each job is tried once more by itself: one bad job never harms its
+// neighbours.
+func (m *committer) finish(batch []*job, tend bool) {
+	shared := len(batch) > 1 || tend
+	err := m.applyAndCommit(batch, tend)
 	if err == nil {
 		for _, j := range batch {
 			j.done <- j.outcome
@@ -308,9 +298,9 @@ func (m *committer) explain(err error) error {
 	return advise(err)
 }
 
-// applyAndCommit works inside the open transaction and always ends it. free has it
-// free a slice as well, whose failure is the batch's.
-func (m *committer) applyAndCommit(batch []*job, free bool) error {
+// applyAndCommit works inside the open transaction and always ends it. tend adds a
+// slice of upkeep, whose failure is the batch's.
+func (m *committer) applyAndCommit(batch []*job, tend bool) error {
 	brought := int64(0)
 	m.slice = progress{round: m.settled}
 	for _, j := range batch {
@@ -323,7 +313,7 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 			brought += j.arrivals
 		}
 	}
-	if free {
+	if tend {
 		if err := m.tendRows(false, max(0, brought)); err != nil {
 			m.idleWork.Store(false) // until lookAfter
 			m.rollback(err)
@@ -340,7 +330,7 @@ func (m *committer) applyAndCommit(batch []*job, free bool) error {
 	m.wrote = true
 	m.settled = m.slice.round
 	m.arrived = max(0, m.arrived+brought-m.slice.moved)
-	if m.upkeep != nil && m.arrived > manyArrivals {
+	if m.upkeep != nil && m.shouldSettle(manyArrivals) {
 		m.idleWork.Store(true) // the next rest will do
 	}
 	if left := m.backlog.Add(-m.slice.freed); left < 0 {

@@ -45,18 +45,25 @@ func (m *committer) pressed() bool {
 	if m.upkeep == nil {
 		return false
 	}
-	return m.mustSettle() ||
+	return m.shouldSettle(maxArrivals) ||
 		!m.freeingStopped.Load() && m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
 }
 
-func (m *committer) mustSettle() bool { return m.arrived > maxArrivals && !m.settlingStopped.Load() }
+// shouldSettle reports whether more arrivals wait than may, and can be settled.
+func (m *committer) shouldSettle(may int64) bool {
+	return m.arrived > may && !m.settlingStopped.Load()
+}
 
 // free runs one slice of upkeep by itself.
 func (m *committer) free() {
 	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
 	j.apply = func(*conn) error { return m.tendRows(true, 0) }
 	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
-	m.commit([]*job{j})
+	if m.begin() != nil {
+		return // lookAfter comes back to it
+	}
+	m.finish([]*job{j}, false) // which tends by itself
+	m.tendLog()
 	if err := <-j.done; err == nil && m.slice.more {
 		m.idleWork.Store(true)
 	}
@@ -68,7 +75,7 @@ func (m *committer) free() {
 // it again, and not the other.
 func (m *committer) tendRows(resting bool, brought int64) error {
 	m.slice = progress{round: m.settled}
-	if m.mustSettle() || resting && !m.settlingStopped.Load() {
+	if m.shouldSettle(maxArrivals) || resting && !m.settlingStopped.Load() {
 		err := guarded(func() error { return m.settle(brought) })
 		if err != nil || m.slice.moved > 0 {
 			return m.met(err, &m.settlingStopped, "new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes")
@@ -109,6 +116,9 @@ func (m *committer) settle(brought int64) error {
 		var more int64
 		more, next, err = settle(m.conn, 0, most-moved)
 		moved += more
+	}
+	if err == nil && moved == 0 {
+		m.arrived = 0 // another process has settled them
 	}
 	m.slice = progress{moved: moved, round: next, more: moved > 0}
 	return err
