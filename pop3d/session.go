@@ -217,6 +217,7 @@ func (s *session) close() {
 		s.fail(s.out.err)
 	}
 	s.release()
+	s.wire.CloseFollows()
 	if err := s.out.flush(); err == nil && s.tls != nil {
 		s.tls.CloseWrite() // says that nothing was cut off
 	}

@@ -376,6 +376,7 @@ func (c *conn) Close() error {
 	if c.handed {
 		return nil
 	}
+	c.base.CloseFollows()
 	c.flush()
 	return c.Conn.Close()
 }

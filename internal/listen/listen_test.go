@@ -115,6 +115,33 @@ func TestPlainTCP(t *testing.T) {
 	}
 }
 
+func TestLastWordsLeaveWithTheEnd(t *testing.T) {
+	segments := func(before func(*listen.Conn)) uint32 {
+		client, conn := newServer(t, listen.Limits{}, logs.Discard()).admitted(t, "127.0.0.2")
+		before(conn)
+		conn.Write([]byte("bye\r\n"))
+		conn.Close()
+		if got, err := io.ReadAll(client); string(got) != "bye\r\n" || err != nil {
+			t.Errorf("the client got %q, %v", got, err)
+		}
+		raw, err := client.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var info *unix.TCPInfo
+		var refused error
+		err = raw.Control(func(fd uintptr) { info, refused = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
+		if err = errors.Join(err, refused); err != nil {
+			t.Fatal(err)
+		}
+		return info.Segs_in
+	}
+	apart, together := segments(func(*listen.Conn) {}), segments((*listen.Conn).CloseFollows)
+	if together != apart-1 {
+		t.Errorf("%d segments, and %d where the close was announced", apart, together)
+	}
+}
+
 func TestLimitPerClient(t *testing.T) {
 	var log logs.Recorder
 	s := newServer(t, listen.Limits{PerClient: 2}, slog.New(slog.NewTextHandler(&log, nil)))
