@@ -26,8 +26,7 @@ func Dial(ctx context.Context, address string) (*Session, error) {
 
 // dial makes a new connection and keeps the buffers.
 func (s *Session) dial(ctx context.Context, address string) (err error) {
-	var d net.Dialer
-	if s.conn, err = d.DialContext(ctx, "tcp", address); err != nil {
+	if s.conn, err = dialer.DialContext(ctx, "tcp", address); err != nil {
 		return err
 	}
 	s.in, s.used = s.in[:0], 0
