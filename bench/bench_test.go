@@ -1,11 +1,75 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"mailsrv/bench/load"
+	"mailsrv/internal/auth"
+	"mailsrv/internal/built"
+	"mailsrv/internal/listen"
 )
+
+// The ways in which the rows send and fetch, against mailsrv itself: each message is
+// checked, and each figure is there.
+func TestWaysOfARow(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	b := &bench{dir: t.TempDir(), programs: t.TempDir()}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(os.Symlink(built.Server(t), filepath.Join(b.programs, "mailsrv")))
+	hash, err := auth.Hash(password(0))
+	must(err)
+	const mailboxes = 4
+	for i := range mailboxes + spare {
+		b.mailboxes = append(b.mailboxes, load.Mailbox{Address: string(rune('a'+i)) + "@bench.test", Password: password(0)})
+		b.hashes = append(b.hashes, hash)
+	}
+	b.certFile, b.keyFile, _, err = listen.SelfSigned(b.dir, "mail.bench.test")
+	must(err)
+	s, err := b.stationOf(ctx, mailsrv, mailsrv, mailboxes)
+	must(err)
+	defer b.close()
+
+	figures := func(what string, f sample, err error) {
+		t.Helper()
+		if err != nil || f[rate] <= 0 || f[octets] <= 0 || f[p50] <= 0 || f[p50] > f[p95] || f[p95] > f[p99] {
+			t.Errorf("%s: %v, %v", what, f, err)
+		}
+	}
+	for what, senders := range map[string]load.Senders{
+		"many a connection": {Connections: 4, Contents: load.NewContents(small...)},
+		"one each":          {Connections: 4, PerConnection: 1, Contents: load.NewContents(small...)},
+		"three recipients":  {Connections: 2, Recipients: 3, Contents: load.NewContents(small...)},
+		"the mix":           {Connections: 2, Contents: load.NewContents(mix...)},
+		"STARTTLS":          {Connections: 2, PerConnection: 1, TLS: clientTLS, Contents: load.NewContents(small...)},
+	} {
+		senders.Mailbox, senders.Messages = load.Everywhere, 40
+		f, err := b.receive(ctx, s, s.book, senders)
+		figures(what, f, err)
+	}
+
+	must(s.fill(ctx, s.book, 4, small))
+	must(s.warm(ctx, 4))
+	for what, readers := range map[string]load.Readers{
+		"one by one": {Fetch: 4, Rounds: 40},
+		"sent ahead": {Fetch: 4, Rounds: 40, Pipeline: 4},
+	} {
+		readers.Sessions = 1 // two could meet in a maildrop, of so few
+		f, err := b.read(ctx, s, s.book, readers)
+		figures(what, f, err)
+	}
+	must(s.collect(ctx, s.book))
+}
 
 func TestMedian(t *testing.T) {
 	m := median([]sample{{rate: 5, cpu: 1}, {rate: 1, cpu: 3}, {rate: 3}})

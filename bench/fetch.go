@@ -23,7 +23,7 @@ func (b *bench) readerRow(ctx context.Context, readers load.Readers, prepare, re
 		if err != nil {
 			return nil, err
 		}
-		if err := s.warm(ctx); err != nil {
+		if err := s.warm(ctx, 0); err != nil {
 			return nil, err
 		}
 		if err := prepare(ctx, s); err != nil {

@@ -26,7 +26,7 @@ func idleSessions(ctx context.Context, b *bench) (*outcome, error) {
 			return nil, err
 		}
 		before := s.Memory()
-		if err := s.warm(ctx); err != nil {
+		if err := s.warm(ctx, 0); err != nil {
 			return nil, err
 		}
 		contenders = append(contenders, contender{name, func(ctx context.Context) (sample, error) {

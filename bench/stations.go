@@ -118,12 +118,12 @@ func (s *station) spareBook(i int) *load.Book {
 	return load.NewBook(s.all[at : at+1])
 }
 
-// warm logs every mailbox in once, so that passwords have been verified and
-// processes started.
-func (s *station) warm(ctx context.Context) error {
-	r := load.Readers{Address: s.POP3, Sessions: 16, Book: s.book, Rounds: 1}.Run(ctx)
+// warm logs every mailbox in once and fetches so many messages, so that passwords
+// have been verified, processes started, and the messages are in the page cache.
+func (s *station) warm(ctx context.Context, messages int) error {
+	r := load.Readers{Address: s.POP3, Sessions: 16, Book: s.book, Rounds: 1, Fetch: messages}.Run(ctx)
 	if err := r.Err(); err != nil {
-		return fmt.Errorf("log every mailbox of %s in: %w", s.Name, err)
+		return fmt.Errorf("log every mailbox of %s in and fetch %d messages: %w", s.Name, messages, err)
 	}
 	return nil
 }

@@ -4,12 +4,9 @@ import (
 	"bufio"
 	"errors"
 	"io"
-	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
-	"unsafe"
 
 	"mailsrv/internal/listen"
 )
@@ -37,7 +34,7 @@ const fastOctets = 16 << 10
 func (w *wire) Read(p []byte) (int, error) {
 	pending := int32(0)
 	if w.sent > fastOctets {
-		if pending = w.pending(); pending == 0 {
+		if pending = w.Pending(); pending == 0 {
 			w.sent = 0
 		}
 	}
@@ -46,7 +43,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost || w.Draining() {
 			return n, err
 		}
-		still := w.pending()
+		still := w.Pending()
 		if still >= pending {
 			return n, err
 		}
@@ -90,27 +87,9 @@ func (w *wire) Write(p []byte) (int, error) {
 	}
 }
 
-// pending is how many of the octets written the client has not got yet: the
-// kernel takes some MiB from us before a slow line carries them.
-func (w *wire) pending() int32 {
-	tcp, ok := w.Conn.Conn.(*net.TCPConn)
-	if !ok {
-		return 0
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return 0
-	}
-	var octets int32
-	raw.Control(func(fd uintptr) {
-		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&octets)))
-	})
-	return octets
-}
-
 // sending says whether the client has not got all yet of what was written. It
 // may be called beside all else.
-func (w *wire) sending() bool { return w.pending() > 0 }
+func (w *wire) sending() bool { return w.Pending() > 0 }
 
 // Sizes of a session's buffers. A session that waits holds the read buffer
 // alone; a write buffer takes a message of common size together with its reply

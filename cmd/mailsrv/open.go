@@ -15,9 +15,14 @@ import (
 	"mailsrv/storage/sqlite"
 )
 
+// read reads the configuration from a file, or from where the search finds it.
+func (p *program) read(file string) (*config.Config, error) {
+	return config.Load(file, systemFile, p.env.variables, p.env.hostname)
+}
+
 // load reads the configuration and prints what is odd about it.
 func (p *program) load() (*config.Config, error) {
-	c, err := config.Load(p.configFile, systemFile, p.env.variables, p.env.hostname)
+	c, err := p.read(p.configFile)
 	if err != nil {
 		return nil, err
 	}

@@ -57,7 +57,7 @@ const handshakeTimeout = 30 * time.Second
 
 // serve assembles the server and runs it.
 func (p *program) serve(ctx context.Context, noBackup bool) error {
-	cfg, err := config.Load(p.configFile, systemFile, p.env.variables, p.env.hostname)
+	cfg, err := p.read(p.configFile)
 	if err != nil {
 		return err
 	}

@@ -132,7 +132,7 @@ func (s *server) reload() {
 	if file == "" {
 		file = s.program.configFile
 	}
-	next, err := config.Load(file, systemFile, s.program.env.variables, s.program.env.hostname)
+	next, err := s.program.read(file)
 	if err != nil {
 		s.logger.Error(logs.Failed, logs.Reason, "the configuration was not reloaded and stays as it was", logs.Error, err.Error())
 		next = s.config // a renewed certificate is loaded all the same

@@ -96,7 +96,8 @@ func (s *server) refused(t *testing.T, from string) {
 	}
 }
 
-// What pop3d's TestKeepAlive asks of a connection it has from a plain TCP socket.
+// Keepalive, the other option of the listening socket, is asked for where a connection
+// has inherited it: pop3d's TestKeepAlive.
 func TestPlainTCP(t *testing.T) {
 	l, err := listen.TCP(context.Background(), "127.0.0.1:0")
 	if err != nil {
@@ -112,33 +113,6 @@ func TestPlainTCP(t *testing.T) {
 	err = raw.Control(func(fd uintptr) { protocol, refused = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PROTOCOL) })
 	if err = errors.Join(err, refused); err != nil || protocol != unix.IPPROTO_TCP {
 		t.Errorf("protocol %d, want %d (%v)", protocol, unix.IPPROTO_TCP, err)
-	}
-}
-
-func TestLastWordsLeaveWithTheEnd(t *testing.T) {
-	segments := func(before func(*listen.Conn)) uint32 {
-		client, conn := newServer(t, listen.Limits{}, logs.Discard()).admitted(t, "127.0.0.2")
-		before(conn)
-		conn.Write([]byte("bye\r\n"))
-		conn.Close()
-		if got, err := io.ReadAll(client); string(got) != "bye\r\n" || err != nil {
-			t.Errorf("the client got %q, %v", got, err)
-		}
-		raw, err := client.(*net.TCPConn).SyscallConn()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var info *unix.TCPInfo
-		var refused error
-		err = raw.Control(func(fd uintptr) { info, refused = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) })
-		if err = errors.Join(err, refused); err != nil {
-			t.Fatal(err)
-		}
-		return info.Segs_in
-	}
-	apart, together := segments(func(*listen.Conn) {}), segments((*listen.Conn).CloseFollows)
-	if together != apart-1 {
-		t.Errorf("%d segments, and %d where the close was announced", apart, together)
 	}
 }
 
