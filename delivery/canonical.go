@@ -6,8 +6,9 @@ import (
 )
 
 // canonical writes content in the one form that is stored, independent of how
-// it was cut: every line ends in CRLF, a bare LF becomes CRLF, a bare CR a
-// space, a last line without an end gets one. Everything else, NUL and 8-bit
+// it was cut: every line ends in CRLF, a bare LF becomes CRLF, CRs directly before
+// LF go, another bare CR becomes a space, a last line without an end gets one. The
+// header section holds fields alone (see section). Everything else, NUL and 8-bit
 // octets included, stays. It counts what was sent, and the Received fields.
 type canonical struct {
 	to    io.Writer
@@ -15,19 +16,16 @@ type canonical struct {
 
 	sent int64
 	bare bool // a CR or LF stood alone
-	hops int  // Received fields in the header section
 	err  error
 
-	cr       bool // the last octet was a CR, not yet written
-	midLine  bool // something of the current line has been written
-	inBody   bool // the empty line has passed
-	lineHead []byte
+	crs     int  // CRs at the end of what was written, held back
+	midLine bool // something of the current line has come
+	section section
 }
 
 var (
-	crlf     = []byte("\r\n")
-	space    = []byte(" ")
-	received = []byte("received:")
+	crlf  = []byte("\r\n")
+	space = []byte(" ")
 )
 
 // Write takes the next octets of the content as sent.
@@ -38,29 +36,20 @@ func (c *canonical) Write(p []byte) (int, error) {
 		c.fail(refuse(MessageTooLarge, "more than %d octets", c.limit))
 	}
 	for len(p) > 0 && c.err == nil {
-		if c.cr {
-			c.cr = false
-			if p[0] == '\n' {
-				c.endLine()
-				p = p[1:]
-				continue
-			}
-			c.bareCR()
-		}
 		end := bytes.IndexByte(p, '\n')
 		if end < 0 {
-			c.partLine(p)
+			line := bytes.TrimRight(p, "\r")
+			c.line(line)
+			c.crs += len(p) - len(line)
 			break
 		}
-		line := p[:end]
-		p = p[end+1:]
-		if len(line) > 0 && line[len(line)-1] == '\r' {
-			c.line(line[:len(line)-1])
-		} else {
-			c.bare = true
-			c.line(line)
-		}
+		line := bytes.TrimRight(p[:end], "\r")
+		c.line(line)
+		c.crs += end - len(line)
+		c.bare = c.bare || c.crs != 1
+		c.crs = 0
 		c.endLine()
+		p = p[end+1:]
 	}
 	if c.err != nil {
 		return 0, c.err
@@ -70,63 +59,57 @@ func (c *canonical) Write(p []byte) (int, error) {
 
 // finish ends the last line. Nothing may be written afterwards.
 func (c *canonical) finish() error {
-	if c.cr {
-		c.cr = false
-		c.bareCR()
-	}
+	c.bareCRs()
 	if c.midLine {
 		c.endLine()
 	}
 	return c.err
 }
 
-// partLine takes octets that end in the middle of a line.
-func (c *canonical) partLine(p []byte) {
-	if p[len(p)-1] == '\r' {
-		c.cr = true
-		p = p[:len(p)-1]
-	}
-	c.line(p)
-}
-
-// line writes octets of a line that hold no LF, bare CRs replaced.
+// line writes octets of a line that hold no LF and do not end in CR, bare CRs
+// replaced.
 func (c *canonical) line(p []byte) {
-	for len(p) > 0 {
+	if len(p) == 0 {
+		return
+	}
+	c.bareCRs()
+	for {
 		cr := bytes.IndexByte(p, '\r')
 		if cr < 0 {
 			c.put(p)
 			return
 		}
 		c.put(p[:cr])
-		c.bareCR()
+		c.bare = true
+		c.put(space)
 		p = p[cr+1:]
 	}
 }
 
-func (c *canonical) bareCR() {
-	c.bare = true
-	c.put(space)
+// bareCRs writes a space for each CR that was held back: no LF followed.
+func (c *canonical) bareCRs() {
+	for ; c.crs > 0 && c.err == nil; c.crs-- {
+		c.bare = true
+		c.put(space)
+	}
 }
 
-// put writes octets within a line and keeps its beginning, to know the field.
+// put writes octets within a line.
 func (c *canonical) put(p []byte) {
 	if len(p) == 0 || c.err != nil {
 		return
 	}
 	c.midLine = true
-	if !c.inBody && len(c.lineHead) < len(received) {
-		c.lineHead = append(c.lineHead, p[:min(len(p), len(received)-len(c.lineHead))]...)
+	if c.section.inBody {
+		c.emit(p)
+		return
 	}
-	c.emit(p)
+	c.section.write(c, p)
 }
 
 func (c *canonical) endLine() {
-	if !c.inBody {
-		c.inBody = !c.midLine
-		if bytes.EqualFold(c.lineHead, received) {
-			c.hops++
-		}
-		c.lineHead = c.lineHead[:0]
+	if !c.section.inBody {
+		c.section.endLine(c)
 	}
 	c.midLine = false
 	c.emit(crlf)

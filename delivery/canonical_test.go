@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,13 +14,12 @@ import (
 func plainCanonical(s string) (text string, bare bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
+		crs := len(s[i:]) - len(strings.TrimLeft(s[i:], "\r"))
 		switch {
-		case s[i] == '\r' && i+1 < len(s) && s[i+1] == '\n':
+		case i+crs < len(s) && s[i+crs] == '\n':
 			b.WriteString("\r\n")
-			i++
-		case s[i] == '\n':
-			b.WriteString("\r\n")
-			bare = true
+			bare = bare || crs != 1
+			i += crs
 		case s[i] == '\r':
 			b.WriteByte(' ')
 			bare = true
@@ -31,13 +31,46 @@ func plainCanonical(s string) (text string, bare bool) {
 	if text != "" && !strings.HasSuffix(text, "\r\n") {
 		text += "\r\n"
 	}
-	return text, bare
+	return plainSection(text), bare
+}
+
+var (
+	plainField    = regexp.MustCompile(`^[!-9;-~]+[ \t]*:`)
+	plainMbox     = regexp.MustCompile(`^>*From `)
+	plainReceived = regexp.MustCompile(`(?i)^received[ \t]*:`)
+)
+
+// plainSection is the rule for the header section of a text in lines.
+func plainSection(text string) string {
+	lines := strings.SplitAfter(text, "\r\n")
+	for i, line := range lines {
+		switch {
+		case line == "" || line == "\r\n":
+			return strings.Join(lines, "")
+		case plainField.MatchString(line[:min(len(line), maxFieldName+1)]):
+		case i > 0 && strings.ContainsAny(line[:1], " \t"):
+		case plainMbox.MatchString(line):
+			lines[i] = "X-Mailbox-Line: " + line
+		default:
+			lines[i] = "\r\n" + line
+			return strings.Join(lines, "")
+		}
+	}
+	return text
 }
 
 // plainHops counts the Received fields of a canonical text.
 func plainHops(text string) int {
-	header, _, _ := strings.Cut("\r\n"+text, "\r\n\r\n")
-	return strings.Count(strings.ToLower(header), "\r\nreceived:")
+	hops := 0
+	for line := range strings.SplitSeq(text, "\r\n") {
+		if line == "" {
+			break
+		}
+		if plainReceived.MatchString(line) {
+			hops++
+		}
+	}
+	return hops
 }
 
 func canonicalise(t testing.TB, s string, cut func(rest string) int) (*canonical, string) {
@@ -59,7 +92,8 @@ func canonicalise(t testing.TB, s string, cut func(rest string) int) (*canonical
 // FuzzCanonical cuts content in every way that one number describes: the form
 // does not depend on it.
 func FuzzCanonical(f *testing.F) {
-	for _, s := range []string{"", "a\r\nb", "a\rb\nc\r", "\r\r\n\r\n", "Received: x\r\nreceiveD: y\r\nReceived\r : z\n\nReceived: no\r\n", "\r\n\x00\xff"} {
+	for _, s := range []string{"", "a\r\nb", "a\rb\nc\r", "\r\r\n\r\n", "Received: x\r\nreceiveD: y\r\nReceived\r : z\n\nReceived: no\r\n", "\r\n\x00\xff",
+		"\r\r\r\na: b\r\r\n", "Hello world, this is a scan\r\n", " x\r\nA: b\r\n", "A: b\r\n c\r\ntext\r\nB: c", ">From a\r\nFrom : b\r\nFrom", "a \t:\n"} {
 		f.Add(s, uint64(0b1011001))
 	}
 	f.Fuzz(func(t *testing.T, s string, cuts uint64) {
@@ -72,13 +106,50 @@ func FuzzCanonical(f *testing.F) {
 		if got != want || c.bare != bare || c.sent != int64(len(s)) {
 			t.Fatalf("%q became %q (bare %v, %d sent), want %q (bare %v)", s, got, c.bare, c.sent, want, bare)
 		}
-		if hops := plainHops(want); c.hops != hops {
-			t.Fatalf("%q: %d hops, want %d", s, c.hops, hops)
+		if hops := plainHops(want); c.section.hops != hops {
+			t.Fatalf("%q: %d hops, want %d", s, c.section.hops, hops)
 		}
 		if again, _ := plainCanonical(got); again != got {
 			t.Fatalf("%q is not stable: %q", got, again)
 		}
 	})
+}
+
+// What is no header field never becomes part of the trace fields before it, nor is
+// it taken for the header of a reader's own making.
+func TestHeaderSection(t *testing.T) {
+	long := strings.Repeat("n", maxFieldName)
+	for sent, want := range map[string]string{
+		"":                                    "",
+		"\r\ntext\r\n":                        "\r\ntext\r\n",
+		"Hello world, this is a scan\r\n":     "\r\nHello world, this is a scan\r\n",
+		" with ESMTP id forged\r\nA: b\r\n":   "\r\n with ESMTP id forged\r\nA: b\r\n",
+		"\tfolded\r\n":                        "\r\n\tfolded\r\n",
+		"A: b\r\n c\r\n\td\r\n\r\ne\r\n":      "A: b\r\n c\r\n\td\r\n\r\ne\r\n",
+		"A: b\r\nno field\r\nC: d\r\n":        "A: b\r\n\r\nno field\r\nC: d\r\n",
+		"A \t: b\r\n":                         "A \t: b\r\n",
+		"A b: c\r\n":                          "\r\nA b: c\r\n",
+		": c\r\n":                             "\r\n: c\r\n",
+		"\xc3\xa4: c\r\n":                     "\r\n\xc3\xa4: c\r\n",
+		"From a@b Mon\r\nA: b\r\n":            "X-Mailbox-Line: From a@b Mon\r\nA: b\r\n",
+		">From a@b\r\n c\r\nA: b\r\n":         "X-Mailbox-Line: >From a@b\r\n c\r\nA: b\r\n",
+		"A: b\r\nFrom a\r\n\r\nFrom b\r\n":    "A: b\r\nX-Mailbox-Line: From a\r\n\r\nFrom b\r\n",
+		"From : a@b\r\n":                      "From : a@b\r\n",
+		"From":                                "\r\nFrom\r\n",
+		"From ":                               "X-Mailbox-Line: From \r\n",
+		"From: a\r\r\n\r\r\ntext\r\r\n":       "From: a\r\n\r\ntext\r\n",
+		"A: b\r":                              "A: b \r\n",
+		long + ": a\r\n":                      long + ": a\r\n",
+		long + "n: a\r\n":                     "\r\n" + long + "n: a\r\n",
+		"Received : a\r\nRECEIVED:\r\nb: c\n": "Received : a\r\nRECEIVED:\r\nb: c\r\n",
+	} {
+		for _, cut := range []int{1, 2, 3, 1 << 20} {
+			c, got := canonicalise(t, sent, func(rest string) int { return min(cut, len(rest)) })
+			if got != want || c.section.hops != plainHops(want) {
+				t.Errorf("%.80q in pieces of %d became %.80q with %d hops, want %.80q", sent, cut, got, c.section.hops, want)
+			}
+		}
+	}
 }
 
 func TestCanonicalLimit(t *testing.T) {
@@ -102,7 +173,7 @@ func BenchmarkCanonical(b *testing.B) {
 	var out bytes.Buffer
 	for b.Loop() {
 		out.Reset()
-		c := canonical{to: &out, inBody: true}
+		c := canonical{to: &out, section: section{inBody: true}}
 		c.Write(text)
 		c.finish()
 	}

@@ -88,7 +88,7 @@ func TestDeclaredSizeIsExact(t *testing.T) {
 	w.mailbox("b@me.com", size+trace-1)
 	w.must(probe.AddRecipient(background, address("a@me.com")))
 	w.wantReason(w.begin(size).AddRecipient(background, address("b@me.com")), TooLargeForBox)
-	octets, err := probe.Deliver(background, strings.NewReader(strings.Repeat("x", size-2)+"\r\n"))
+	octets, err := probe.Deliver(background, strings.NewReader("\r\n"+strings.Repeat("x", size-4)+"\r\n"))
 	w.must(err)
 	m, err := w.store.Lookup(background, address("a@me.com"))
 	w.must(err)

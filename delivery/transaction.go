@@ -182,8 +182,8 @@ func (t *Transaction) receive(body storage.Body, content io.Reader) error {
 	switch {
 	case err != nil:
 		return storeRefusal(err)
-	case text.hops > mail.MaxHops:
-		return refuse(TooManyHops, "%d Received fields", text.hops)
+	case text.section.hops > mail.MaxHops:
+		return refuse(TooManyHops, "%d Received fields", text.section.hops)
 	case text.bare && t.settings.RejectBareNewline:
 		return refuse(BareNewline, "bare CR or LF in the content")
 	}

@@ -11,8 +11,8 @@ import (
 // line ends in CRLF, and nothing else changes.
 var shapes = []struct{ name, sent, want string }{
 	{"a usual one", letter("usual", "It works.\r\n"), ""},
-	{"dots", ".\r\n..\r\n.a\r\n...\r\n\r\n.\r\na.\r\n.\r\n", ""},
-	{"dots in every line", strings.Repeat(".\r\n", 100_000), ""},
+	{"dots", "\r\n.\r\n..\r\n.a\r\n...\r\n\r\n.\r\na.\r\n.\r\n", ""},
+	{"dots in every line", strings.Repeat(".\r\n", 100_000), "\r\n" + strings.Repeat(".\r\n", 100_000)},
 	{"no header", "\r\nbody alone\r\n", ""},
 	{"no body", "Subject: alone\r\n", ""},
 	{"blank lines at the end", letter("blank", "a\r\n\r\n\r\n\r\n"), ""},
@@ -21,16 +21,19 @@ var shapes = []struct{ name, sent, want string }{
 		strings.Repeat("c", 70_000)+"\r\n."+strings.Repeat("d", 1_000_000)+"\r\n"), ""},
 	{"every octet", letter("octets", octets()), ""},
 	{"UTF-8", letter("grün 緑 \u202e", "ßẞ\U0001F600\r\n"), ""},
-	{"as long as a buffer, less one", strings.Repeat("e", 256<<10-3) + "\r\n", ""},
-	{"as long as a buffer", strings.Repeat("e", 256<<10-2) + "\r\n", ""},
-	{"as long as a buffer, and one more", strings.Repeat("e", 256<<10-1) + "\r\n", ""},
-	{"a dot where a buffer ends", strings.Repeat("e", 256<<10-2) + "\r\n.\r\n" + strings.Repeat("f", 256<<10-5) + "\r\n..\r\n", ""},
+	{"as long as a buffer, less one", "\r\n" + strings.Repeat("e", 256<<10-5) + "\r\n", ""},
+	{"as long as a buffer", "\r\n" + strings.Repeat("e", 256<<10-4) + "\r\n", ""},
+	{"as long as a buffer, and one more", "\r\n" + strings.Repeat("e", 256<<10-3) + "\r\n", ""},
+	{"a dot where a buffer ends", "\r\n" + strings.Repeat("e", 256<<10-4) + "\r\n.\r\n" + strings.Repeat("f", 256<<10-5) + "\r\n..\r\n", ""},
 	{"6 MB", letter("big", strings.Repeat(strings.Repeat("0123456789", 7)+"\r\n", 87_000)), ""},
 
 	{"nothing", "", "\r\n"}, // smtplib ends it with a line
 	{"no end of line", "Subject: cut\r\n\r\nlast", "Subject: cut\r\n\r\nlast\r\n"},
 	{"bare LF", "Subject: unix\n\na\n\nb\n", "Subject: unix\r\n\r\na\r\n\r\nb\r\n\r\n"}, // smtplib adds a CRLF
-	{"bare CR", "Subject: mac\r\n\r\na\rb\r\rc\r\r\n", "Subject: mac\r\n\r\na b  c \r\n"},
+	{"CR CR LF", "Subject: twice\r\r\n\r\r\na\r\r\n\r\r\nb\r\r\n", "Subject: twice\r\n\r\na\r\n\r\nb\r\n"},
+	{"text without a header", "Hello world, this is a scan\r\n", "\r\nHello world, this is a scan\r\n"},
+	{"a line of an mbox file", "From a@b Mon\r\n" + letter("mbox", "x\r\n"), "X-Mailbox-Line: From a@b Mon\r\n" + letter("mbox", "x\r\n")},
+	{"bare CR", "Subject: mac\r\n\r\na\rb\r\rc\r\r\n", "Subject: mac\r\n\r\na b  c\r\n"},
 }
 
 // octets is every octet but CR and LF.
