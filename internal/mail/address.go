@@ -12,10 +12,14 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Limits of RFC 5321 section 4.5.3.1, in octets.
+// Limits in octets. RFC 5321 section 4.5.3.1 allows more than its own, and what
+// forwards, signs or tags addresses in the field writes local parts longer than 64:
+// they are taken in paths. An address that is kept here stays within 64, its tag not
+// counted.
 const (
-	maxLocal  = 64
-	maxDomain = 255
+	maxLocal     = 64
+	maxPathLocal = 1000
+	maxDomain    = 255
 )
 
 // Address is a mailbox address. Local is unquoted and keeps its case; Domain
@@ -30,7 +34,7 @@ type Address struct {
 var ErrAddress = errors.New("bad address")
 
 // ParseAddress reads an address as a person writes it: local@domain, the local
-// part quoted where it has to be.
+// part quoted where it has to be, and of 64 octets at the most without its tag.
 func ParseAddress(s string) (Address, error) {
 	at := strings.LastIndexByte(s, '@')
 	if at < 0 {
@@ -46,11 +50,19 @@ func ParseAddress(s string) (Address, error) {
 	} else if !isDotString(local) {
 		return Address{}, fmt.Errorf("%w %q: the local part needs quotes, or has a dot too many", ErrAddress, s)
 	}
-	return newAddress(local, s[at+1:])
+	a, err := newAddress(local, s[at+1:])
+	if err != nil {
+		return Address{}, err
+	}
+	if bare, _ := a.WithoutTag(); len(bare.Local) > maxLocal {
+		return Address{}, fmt.Errorf("%w: the local part has more than %d octets", ErrAddress, maxLocal)
+	}
+	return a, nil
 }
 
 // SplitAddress reads an address whose local part has been unquoted already, as
-// go-smtp hands it over. The last "@" parts it: the local part may hold others.
+// go-smtp hands it over. The last "@" parts it: the local part may hold others, and
+// 1,000 octets.
 func SplitAddress(s string) (Address, error) {
 	at := strings.LastIndexByte(s, '@')
 	if at < 0 {
@@ -63,8 +75,8 @@ func newAddress(local, domain string) (Address, error) {
 	switch {
 	case local == "":
 		return Address{}, fmt.Errorf("%w: the local part is empty", ErrAddress)
-	case len(local) > maxLocal:
-		return Address{}, fmt.Errorf("%w: the local part has more than %d octets", ErrAddress, maxLocal)
+	case len(local) > maxPathLocal:
+		return Address{}, fmt.Errorf("%w: the local part has more than %d octets", ErrAddress, maxPathLocal)
 	case hasControl(local) || !utf8.ValidString(local):
 		return Address{}, fmt.Errorf("%w: control characters or broken UTF-8 in the local part", ErrAddress)
 	}

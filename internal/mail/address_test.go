@@ -38,6 +38,7 @@ func TestParseAddress(t *testing.T) {
 		{"look@[IPv6:2001:DB8::0:1]", mail.Address{Local: "look", Domain: "[IPv6:2001:db8::1]"}, "look@[IPv6:2001:db8::1]"},
 		{"look@[ipv6:2001:db8::1]", mail.Address{Local: "look", Domain: "[IPv6:2001:db8::1]"}, "look@[IPv6:2001:db8::1]"},
 		{strings.Repeat("a", 64) + "@me.com", mail.Address{Local: strings.Repeat("a", 64), Domain: "me.com"}, ""},
+		{"a+" + strings.Repeat("b", 64) + "@me.com", mail.Address{Local: "a+" + strings.Repeat("b", 64), Domain: "me.com"}, ""},
 		{"look@" + strings.Repeat("a", 63) + ".example", mail.Address{Local: "look", Domain: strings.Repeat("a", 63) + ".example"}, ""},
 	} {
 		got, err := mail.ParseAddress(test.text)
@@ -63,6 +64,8 @@ func TestParseAddressRefuses(t *testing.T) {
 		"look\r\n@me.com", "look@me.com\r\n", "\"a\rb\"@me.com", "\"a\x00b\"@me.com", "\"a\x7fb\"@me.com", "look@me\x00.com",
 		"a\u0085b@me.com", "a\u009bb@me.com", "look@me\u0085.com", "a\xffb@me.com", "look@\xff.com",
 		strings.Repeat("a", 65) + "@me.com",
+		strings.Repeat("a", 65) + "+b@me.com",
+		"a+" + strings.Repeat("b", 1000) + "@me.com",
 		"look@" + strings.Repeat("a", 64) + ".example",
 		"look@" + strings.Repeat("a.", 128) + "example",
 	} {
@@ -91,7 +94,7 @@ func TestSplitAddress(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", "look", "@me.com", "look@", "a\r\nb@me.com", "look@me.com\nx", "look@me\x01.com", "a\x1b[31m@me.com", "a\u0090@me.com", "a\xff@me.com",
-		strings.Repeat("a", 65) + "@me.com",
+		strings.Repeat("a", 1001) + "@me.com",
 	} {
 		if a, err := mail.SplitAddress(text); !errors.Is(err, mail.ErrAddress) {
 			t.Errorf("%q: %+v, %v", text, a, err)
