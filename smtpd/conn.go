@@ -20,7 +20,8 @@ const (
 	inputBuffer    = 8 << 10
 	maxCommand     = 2 << 10 // octets with CRLF; RFC 5321 section 4.5.3.1.4 asks for 512
 	maxLongCommand = 64 << 10
-	maxLongLines   = 10      // longer than maxCommand, of a connection
+	maxLongLines   = 10      // longer than maxCommand, between two messages
+	maxMistakes    = 3       // what is no command, between two messages
 	maxReplies     = 4 << 10 // gathered before they are sent
 )
 
@@ -38,6 +39,7 @@ type conn struct {
 	server   *Server
 	settings Settings
 	tls      string // version and suite; empty without TLS
+	tally    *tally // of the connection, with and without TLS
 
 	in      *bufio.Reader
 	out     []byte // replies not sent yet
@@ -49,17 +51,17 @@ type conn struct {
 	started time.Time // of the content
 	octets  int64     // of the content, as read
 
-	longLines      int    // commands that were too long
-	extended       bool   // the client said EHLO
-	barePostmaster bool   // the RCPT at work named no domain
-	mute           string // the library's next line is not sent if it begins so
-	broken         bool   // the connection failed: content that ends now is not whole
-	hangUp         bool   // the connection ends after the replies at hand
-	handed         bool   // the connection now belongs to the conn above TLS
+	extended bool    // the client said EHLO
+	helo     string  // what it called itself there
+	at       attempt // what the command at hand is about
+	mute     string  // the library's next line is not sent if it begins so
+	broken   bool    // the connection failed: content that ends now is not whole
+	hangUp   bool    // the connection ends after the replies at hand
+	handed   bool    // the connection now belongs to the conn above TLS
 }
 
 func newConn(s *Server, base *listen.Conn) *conn {
-	c := &conn{Conn: base, base: base, server: s, settings: *s.settings.Load()}
+	c := &conn{Conn: base, base: base, server: s, settings: *s.settings.Load(), tally: &tally{began: time.Now()}}
 	c.in = bufio.NewReaderSize(transport{c}, inputBuffer)
 	return c
 }
@@ -118,10 +120,10 @@ func (c *conn) readCommand() ([]byte, error) {
 		case err == nil && octets <= maxCommand:
 			return line, nil
 		case err == nil:
-			if c.longLines++; c.longLines > maxLongLines {
+			if c.tally.longLines++; c.tally.longLines > maxLongLines {
 				return nil, c.end(replyTooManyLong)
 			}
-			c.say(replyLongLine)
+			c.refuse(replyLongLine)
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
 			return nil, c.end(replyDraining)
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -159,6 +161,9 @@ func (c *conn) lineBuffered() bool {
 
 // end sends a last reply and makes the library see the end of the connection.
 func (c *conn) end(reply string) error {
+	if reply != "" {
+		c.tally.over = replyText(reply)
+	}
 	c.say(reply)
 	c.flush()
 	c.broken = true
@@ -168,43 +173,65 @@ func (c *conn) end(reply string) error {
 // inspect looks at a command before the library does. It returns the line to
 // hand over, or nothing when the command has been dealt with.
 func (c *conn) inspect(line []byte) []byte {
-	text := strings.TrimRight(string(line), "\r\n")
-	verb, argument, _ := strings.Cut(text, " ")
-	argument = strings.TrimSpace(argument)
-	switch strings.ToUpper(verb) {
-	case "EHLO":
-		c.extended = true
-	case "HELO":
-		c.extended = false
+	m := readCommand(line)
+	c.at.to = ""
+	switch m.verb {
+	case "EHLO", "HELO":
+		if m.argument != "" {
+			c.at = attempt{}
+			c.extended = m.verb == "EHLO"
+			c.helo, _, _ = strings.Cut(m.argument, " ")
+		}
 	case "MAIL":
-		return []byte(clampSize(text) + "\r\n")
+		m.text = clampSize(m.text)
+		if c.at.open { // refused by the session, which keeps the first
+			break
+		}
+		path, _ := m.path()
+		c.at = attempt{from: path}
 	case "RCPT":
+		path, parameters := m.path()
+		c.at.to = path
 		// RFC 5321 section 4.5.1: <Postmaster> needs no domain. The library's
 		// grammar does; the session replaces what is added here.
-		c.barePostmaster = strings.EqualFold(strings.ReplaceAll(argument, " ", ""), "TO:<postmaster>")
-		if c.barePostmaster {
-			return []byte("RCPT TO:<postmaster@" + c.server.config.Hostname + ">\r\n")
+		if c.at.barePostmaster() {
+			m.text = "RCPT TO:<postmaster@" + c.server.config.Hostname + ">" + parameters
 		}
 	case "BDAT":
-		if !c.beginChunk(argument) {
+		if !c.beginChunk(m.argument) {
 			return nil
 		}
 		c.beginContent()
 		c.chunked = true
 		c.mute = "354"
-		return []byte("DATA\r\n")
+		m.text = "DATA"
 	case "DATA":
 		c.chunked = false
+	case "RSET":
+		c.at = attempt{}
 	case "AUTH":
-		c.say(replyNoAuth)
+		c.refuse(replyNoAuth)
 		return nil
+	case "STARTTLS":
+		c.startTLS(m.argument)
+		return nil
+	case "NOOP", "QUIT", "VRFY", "EXPN", "HELP":
 	default:
-		if len(text) >= 8 && strings.EqualFold(text[:8], "STARTTLS") {
-			c.startTLS(text)
-			return nil
-		}
+		c.mistake()
+		return nil
 	}
-	return line
+	return []byte(m.text + "\r\n")
+}
+
+// mistake answers what is no command. Too many of them are no mail; they are
+// counted here, since the library's count never goes down.
+func (c *conn) mistake() {
+	c.refuse(replyUnknown)
+	if c.tally.mistakes++; c.tally.mistakes > maxMistakes {
+		c.say(replyTooManyMistakes)
+		c.tally.over = replyText(replyTooManyMistakes)
+		c.hangUp = true
+	}
 }
 
 // clampSize brings a SIZE= that 32 bits cannot hold, which the library takes
@@ -235,7 +262,7 @@ func (c *conn) beginChunk(argument string) bool {
 			return true
 		}
 	}
-	c.say(replyBadChunk)
+	c.refuse(replyBadChunk)
 	c.hangUp = true
 	return false
 }
@@ -285,10 +312,11 @@ func (c *conn) contentEnded(command []byte) {
 func (c *conn) Write(p []byte) (int, error) {
 	muted := c.mute != "" && bytes.HasPrefix(p, []byte(c.mute))
 	c.mute = ""
+	line := c.judge(printable(c.reword(string(p))))
 	if muted || c.broken { // broken: the last word has been said
 		return len(p), nil
 	}
-	if err := c.say(printable(reword(p))); err != nil {
+	if err := c.say(line); err != nil {
 		return 0, err
 	}
 	return len(p), nil
@@ -339,13 +367,13 @@ func (c *conn) flush() error {
 // itself and conn. What the client sent behind the command is thrown away: it
 // was not protected (RFC 3207 section 4.2). The connection above TLS goes to
 // the library anew.
-func (c *conn) startTLS(text string) {
+func (c *conn) startTLS(argument string) {
 	switch {
-	case len(text) > 8:
-		c.say(replyNoParameters)
+	case argument != "":
+		c.refuse(replyNoParameters)
 		return
 	case c.tls != "":
-		c.say(replyTLSActive)
+		c.refuse(replyTLSActive)
 		return
 	}
 	c.say(replyStartTLS)
@@ -357,13 +385,13 @@ func (c *conn) startTLS(text string) {
 	secure := tls.Server(c.base, c.server.config.TLS)
 	c.base.SetDeadline(time.Now().Add(c.settings.HandshakeTimeout))
 	if err := secure.Handshake(); err != nil {
-		c.server.config.Logger.Info(logs.Refused, logs.Proto, "smtp", logs.Client, c.base.Client(),
-			logs.Reason, "TLS handshake", logs.Error, err)
+		c.server.config.Logger.Info(logs.Refused, append(c.about(), logs.Reason, "TLS handshake", logs.Error, err)...)
 		c.end("")
 		return
 	}
 	c.base.SetDeadline(time.Time{})
 	above := newConn(c.server, c.base)
+	above.tally = c.tally
 	above.Conn = secure
 	above.tls = listen.TLSName(secure.ConnectionState())
 	above.mute = "220" // RFC 3207 section 4.2: no second greeting
@@ -376,6 +404,7 @@ func (c *conn) Close() error {
 	if c.handed {
 		return nil
 	}
+	c.logEnd()
 	c.base.CloseFollows()
 	c.flush()
 	return c.Conn.Close()

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"strings"
 )
 
 // dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and takes
@@ -186,10 +185,10 @@ func (r *chunkReader) next() error {
 		if err != nil {
 			return io.ErrUnexpectedEOF
 		}
-		verb, argument, _ := strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
-		switch strings.ToUpper(verb) {
+		m := readCommand(line)
+		switch m.verb {
 		case "BDAT":
-			if !r.c.beginChunk(argument) {
+			if !r.c.beginChunk(m.argument) {
 				return errCut
 			}
 			return nil
@@ -199,7 +198,7 @@ func (r *chunkReader) next() error {
 		case "NOOP":
 			r.c.say(replyNoop)
 		default:
-			r.c.say(replyChunkOpen)
+			r.c.refuse(replyChunkOpen)
 		}
 	}
 }

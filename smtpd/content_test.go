@@ -97,12 +97,12 @@ func TestGatheredRepliesAreBounded(t *testing.T) {
 	const commands = 10_000
 	client, server := net.Pipe()
 	defer client.Close()
-	c := &conn{Conn: server, base: listenConn(t, server), settings: Settings{CommandTimeout: time.Second}}
-	c.in = bufio.NewReaderSize(transport{c}, inputBuffer)
-	go io.WriteString(client, strings.Repeat("AUTH\r\n", commands))
+	c := newConn(New(Config{Logger: logs.Discard(), Settings: Settings{CommandTimeout: time.Second}}), listenConn(t, server))
+	c.Conn, c.tls = server, "on already"
+	go io.WriteString(client, strings.Repeat("STARTTLS\r\n", commands))
 	go c.Read(make([]byte, 1))
 	most := 0
-	for left := commands * len(replyNoAuth); left > 0; {
+	for left := commands * len(replyTLSActive); left > 0; {
 		n, err := client.Read(make([]byte, left)) // what one write brought
 		if err != nil {
 			t.Fatal(err)
@@ -110,7 +110,7 @@ func TestGatheredRepliesAreBounded(t *testing.T) {
 		left -= n
 		most = max(most, n)
 	}
-	if most >= maxReplies+len(replyNoAuth) {
+	if most >= maxReplies+len(replyTLSActive) {
 		t.Errorf("%d octets of replies were gathered", most)
 	}
 }
@@ -121,8 +121,10 @@ func TestEveryReasonHasAReply(t *testing.T) {
 		delivery.NotHosted: true, delivery.NoMailbox: true, delivery.Disabled: true, delivery.Full: true,
 		delivery.TooLargeForBox: true, delivery.MessageTooLarge: true, delivery.TooManyHops: true, delivery.BareNewline: true,
 	}
+	server := New(Config{Hostname: "mail.me.com", Logger: logs.Discard()})
+	s := &session{server: server, conn: &conn{server: server}}
 	for r := delivery.NotHosted; r <= delivery.NoMemory; r++ {
-		got := replyTo(&delivery.Refusal{Reason: r}, logs.Discard())
+		got := s.replyTo(&delivery.Refusal{Reason: r})
 		if got == replyLater || got.Code/100 != got.EnhancedCode[0] || (got.Code/100 == 5) != permanent[r] {
 			t.Errorf("reason %d: %v", r, got)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
@@ -35,6 +36,7 @@ type world struct {
 	store  *sqlite.Store
 	agent  *delivery.Agent
 	server *smtpd.Server
+	log    logs.Recorder
 	addr   string
 }
 
@@ -74,8 +76,10 @@ func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
 	certFile, keyFile, _, err := listen.SelfSigned(t.TempDir(), "mail.me.com")
 	must(t, err)
 	must(t, certificate.Load(certFile, keyFile))
+	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
+	must(t, err)
 	w.server = smtpd.New(smtpd.Config{
-		Hostname: "mail.me.com", Agent: w.agent, TLS: certificate.Config(), Logger: logs.Discard(), Settings: settings,
+		Hostname: "mail.me.com", Agent: w.agent, TLS: certificate.Config(), Logger: logger, Settings: settings,
 		Group: listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logs.Discard()),
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -50,6 +50,9 @@ type Server struct {
 	life     context.Context // of all sessions
 	cancel   context.CancelFunc
 
+	rewording rewording
+	notHosted *smtp.SMTPError
+
 	mu     sync.Mutex
 	engine *engine // for connections to come
 	done   bool
@@ -58,7 +61,13 @@ type Server struct {
 
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
-	s := &Server{config: c}
+	s := &Server{config: c, rewording: newRewording(c.Hostname), notHosted: replyNotHosted(c.Hostname)}
+	if c.TLS != nil {
+		// Exchange Online hangs up on the session tickets that Go sends in its first
+		// flight of TLS 1.3, and does not fall back.
+		s.config.TLS = c.TLS.Clone()
+		s.config.TLS.SessionTicketsDisabled = true
+	}
 	s.life, s.cancel = context.WithCancel(context.Background())
 	s.SetSettings(c.Settings)
 	return s

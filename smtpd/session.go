@@ -3,11 +3,8 @@ package smtpd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"log/slog"
 	"strconv"
-	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -16,35 +13,23 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// maxRefused is how many refused recipients one session may have: beyond it,
-// somebody is harvesting the directory.
-const maxRefused = 50
-
 // session is the backend's side of a connection, from EHLO on, used by the
 // library's goroutine for it alone.
 type session struct {
 	server  *Server
 	library *smtp.Conn
 	conn    *conn
-	logger  *slog.Logger
 	ctx     context.Context
 	cancel  context.CancelFunc
-	began   time.Time
 
 	transaction *delivery.Transaction // nil: none is open
 	utf8        bool                  // addresses may go beyond ASCII (RFC 6531)
-	ended       bool
-	accepted    int // messages
-	refused     int // recipients
 }
 
 func newSession(s *Server, library *smtp.Conn) *session {
 	c := library.Conn().(*conn)
 	ctx, cancel := context.WithCancel(s.life)
-	return &session{
-		server: s, library: library, conn: c, ctx: ctx, cancel: cancel, began: time.Now(),
-		logger: s.config.Logger.With(logs.Proto, "smtp", logs.Client, c.base.Client()),
-	}
+	return &session{server: s, library: library, conn: c, ctx: ctx, cancel: cancel}
 }
 
 // Mail implements smtp.Session.
@@ -53,6 +38,9 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		return replyNested
 	}
 	var reversePath mail.Address
+	if hasBareAt(s.conn.at.from) {
+		return replySenderAt
+	}
 	if from != "" {
 		var err error
 		if reversePath, err = mail.SplitAddress(from); err != nil {
@@ -70,6 +58,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	}
 	s.transaction = s.server.config.Agent.Begin(client, reversePath, opts.Size)
 	s.utf8 = opts.UTF8
+	s.conn.at.open, s.conn.at.id = true, s.transaction.ID()
 	return nil
 }
 
@@ -84,42 +73,30 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 		return err
 	}
 	if err := t.AddRecipient(s.ctx, path); err != nil {
-		answer := replyTo(err, s.logger, logs.ID, t.ID(), logs.To, path.String())
-		return s.countRefusal(answer)
+		return s.replyTo(err)
 	}
 	return nil
 }
 
 // forwardPath reads the argument of RCPT, or returns the reply.
 func (s *session) forwardPath(to string) (mail.Address, error) {
-	if s.conn.barePostmaster {
+	if s.conn.at.barePostmaster() {
 		path, err := s.server.config.Agent.Postmaster(s.ctx)
 		if err != nil {
-			return mail.Address{}, s.countRefusal(replyTo(err, s.logger, logs.To, "postmaster"))
+			return mail.Address{}, s.replyTo(err)
 		}
 		return path, nil
 	}
 	path, err := mail.SplitAddress(to)
 	switch {
+	case hasBareAt(s.conn.at.to):
+		return mail.Address{}, replyPathAt
 	case err != nil:
-		return mail.Address{}, s.countRefusal(replyBadPath)
+		return mail.Address{}, replyBadPath
 	case !s.utf8 && !isASCII(to):
-		return mail.Address{}, s.countRefusal(replyNeedUTF8)
+		return mail.Address{}, replyNeedUTF8
 	}
 	return path, nil
-}
-
-// countRefusal ends the session of a client that only guesses.
-func (s *session) countRefusal(answer *smtp.SMTPError) error {
-	if answer.Temporary() {
-		return answer
-	}
-	if s.refused++; s.refused > maxRefused {
-		s.conn.hangUp = true
-		s.logger.Warn(logs.Refused, logs.Reason, "too many refused recipients")
-		return replyFlood
-	}
-	return answer
 }
 
 // Data implements smtp.Session, for DATA and BDAT. The reader that the library
@@ -153,37 +130,30 @@ func (s *session) Data(io.Reader) error {
 // library makes a permanent failure of anything else.
 func (s *session) deliver(from content) *smtp.SMTPError {
 	t := s.transaction
-	attrs := []any{logs.ID, t.ID(), logs.From, t.ReversePath().String(), logs.To, t.Mailboxes()}
 	octets, err := t.Deliver(s.ctx, from)
+	// The command that cut the content short may have said otherwise.
+	s.conn.at = attempt{open: true, id: t.ID(), from: t.ReversePath().String(), to: t.Mailboxes()}
 	switch {
 	case err == nil:
-		s.accepted++
-		s.logger.Info(logs.Accepted, append(attrs, logs.Octets, octets, logs.Helo, s.library.Hostname(), logs.TLS, s.conn.tls)...)
+		s.conn.tally.accept()
+		s.server.config.Logger.Info(logs.Accepted, append(s.conn.about(), logs.Octets, octets, logs.TLS, s.conn.tls)...)
 		return reply(250, 2, 0, 0, "accepted, id "+t.ID())
 	case s.conn.broken || errors.Is(err, errCut):
-		s.logger.Info(logs.Refused, append(attrs, logs.Reason, "the content did not arrive whole", logs.Error, err)...)
+		s.conn.at.reason, s.conn.at.cause = "the content did not arrive whole", err
 		return replyInterrupted
 	}
-	return replyTo(err, s.logger, attrs...)
+	return s.replyTo(err)
 }
 
 // Reset implements smtp.Session.
 func (s *session) Reset() {
 	s.transaction = nil
+	s.conn.at = attempt{}
 }
 
 // Logout implements smtp.Session. The library may call it twice.
 func (s *session) Logout() error {
-	if s.ended {
-		return nil
-	}
-	s.ended = true
 	s.cancel()
-	if s.conn.handed {
-		return nil // it goes on above TLS
-	}
-	s.logger.Info(logs.SessionEnd, logs.Messages, s.accepted, logs.Duration, time.Since(s.began).Round(time.Millisecond),
-		"refused", fmt.Sprint(s.refused))
 	return nil
 }
 

@@ -9,7 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Events, the message of a line. One line per event.
@@ -19,7 +22,7 @@ const (
 	Stop           = "stopped"         // the server has drained
 	Reload         = "reloaded"        // SIGHUP was obeyed
 	Accepted       = "accepted"        // a message was committed
-	Refused        = "refused"         // a recipient or a message was refused
+	Refused        = "refused"         // a command or a message was refused
 	Failed         = "failed"          // an unexpected error; the peer heard a temporary failure
 	Login          = "login"           // a mailbox was opened
 	LoginFailed    = "login failed"    // a login was refused
@@ -40,6 +43,7 @@ const (
 	Mailbox  = "mailbox" // address
 	Octets   = "octets"
 	Messages = "messages"
+	Refusals = "refused" // how many
 	Reason   = "reason"
 	Reply    = "reply" // what the peer heard
 	Error    = "error" // the cause, never told to the peer
@@ -70,6 +74,24 @@ func New(w io.Writer, format string, level *slog.LevelVar) (*slog.Logger, error)
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
 	return nil, fmt.Errorf("log.format %q: write text or json", format)
+}
+
+// Text makes what a peer said fit for a line: what cannot be seen, and what a
+// terminal would obey, becomes "?". What is longer than most octets is cut, and
+// ends in "…".
+func Text(s string, most int) string {
+	if len(s) > most {
+		for most > 0 && !utf8.RuneStart(s[most]) {
+			most--
+		}
+		s = s[:most] + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
 }
 
 // Discard is a logger for tests.

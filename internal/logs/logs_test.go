@@ -49,3 +49,19 @@ func TestOneLinePerEvent(t *testing.T) {
 		t.Errorf("got %q", text)
 	}
 }
+
+func TestText(t *testing.T) {
+	for s, want := range map[string]string{
+		"":                        "",
+		"look@me.com":             "look@me.com",
+		"jörg\t緑":                 "jörg?緑",
+		"\x1b[2J\u202e\u0090\xff": "?[2J???",
+		"0123456789abcdef":        "0123456789abcdef",
+		"0123456789abcdefg":       "0123456789abcdef…",
+		"0123456789abcdeöx":       "0123456789abcde…", // not within a character
+	} {
+		if got := logs.Text(s, 16); got != want {
+			t.Errorf("%q: %q, want %q", s, got, want)
+		}
+	}
+}

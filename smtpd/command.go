@@ -1,0 +1,63 @@
+package smtpd
+
+import "strings"
+
+// command is a line that a client sent, taken apart as far as conn needs it.
+type command struct {
+	text     string // the line without its end
+	verb     string // in capitals
+	argument string // what stands behind the verb, without the blanks around it
+}
+
+// readCommand takes a line apart. White space at its end is let pass, as RFC 5321
+// section 4.1.1 asks.
+func readCommand(line []byte) command {
+	text := strings.TrimRight(string(line), " \t\r\n")
+	verb, argument, _ := strings.Cut(text, " ")
+	return command{text: text, verb: strings.ToUpper(verb), argument: strings.TrimSpace(argument)}
+}
+
+// path returns the path in the argument of MAIL or RCPT as the client wrote it,
+// without its brackets, and what follows it.
+func (m command) path() (path, parameters string) {
+	_, rest, _ := strings.Cut(m.argument, ":")
+	rest, bracketed := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "<")
+	quoted := false
+	for i := 0; i < len(rest); i++ {
+		switch c := rest[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case bracketed && c == '>':
+			return rest[:i], rest[i+1:]
+		case !bracketed && (c == ' ' || c == '\t'):
+			return rest[:i], rest[i:]
+		}
+	}
+	return rest, ""
+}
+
+// withoutRoute returns a path without the source route that may stand before it
+// (RFC 5321 section 4.1.2).
+func withoutRoute(path string) string {
+	if strings.HasPrefix(path, "@") {
+		_, path, _ = strings.Cut(path, ":")
+	}
+	return path
+}
+
+// lacksDomain reports whether a path names nobody's host, as in <root>.
+func lacksDomain(path string) bool {
+	path = withoutRoute(path)
+	return path != "" && !strings.Contains(path, "@")
+}
+
+// hasBareAt reports whether the local part of a path holds an "@" without quotes.
+// From the library, <a@b@example.org> and the valid <"a@b"@example.org> arrive as
+// the same text.
+func hasBareAt(path string) bool {
+	path = withoutRoute(path)
+	return !strings.HasPrefix(path, `"`) && strings.Count(path, "@") > 1
+}

@@ -1,0 +1,153 @@
+package smtpd_test
+
+import (
+	"strings"
+	"testing"
+
+	"mailsrv/smtpd"
+)
+
+// lines returns the lines of the log with an event, what changes from run to run
+// cut away.
+func (w *world) lines(event string) []string {
+	w.t.Helper()
+	var found []string
+	for line := range strings.Lines(w.log.String()) {
+		if _, rest, ok := strings.Cut(strings.TrimSpace(line), ` msg=`+event+` proto=smtp client=127.0.0.1 `); ok {
+			found = append(found, rest)
+		}
+	}
+	return found
+}
+
+// Whatever is refused leaves one line that says who was refused what, and why.
+func TestEachRefusalIsLogged(t *testing.T) {
+	w := newWorld(t)
+	for _, test := range []struct {
+		name string
+		do   func(c *client)
+		want string // the line: helo, the id cut away, and the rest
+	}{
+		{"EHLO without a name", func(c *client) { c.do("EHLO", "501") },
+			`helo=client.example from="" to="" reply=501 reason="EHLO and HELO take the name of the client"`},
+		{"unknown command", func(c *client) { c.do("FOO", "500") },
+			`helo=client.example from="" to="" reply=500 reason="Command not recognised"`},
+		{"AUTH", func(c *client) { c.do("AUTH PLAIN AGEAYg==", "502") },
+			`helo=client.example from="" to="" reply=502 reason="AUTH is not offered here"`},
+		{"reverse-path without domain", func(c *client) { c.do("MAIL FROM:<root>", "501") },
+			`helo=client.example from=root to="" reply=501 reason="The reverse-path has no domain: write <name@domain>"`},
+		{"malformed reverse-path", func(c *client) { c.do("MAIL FROM:<a@exam ple.org>", "501") },
+			`helo=client.example from="a@exam ple.org" to="" reply=501 reason="Was expecting MAIL arg syntax of FROM:<address>"`},
+		{"bad reverse-path", func(c *client) { c.do("MAIL FROM:<a@example..org>", "501") },
+			`helo=client.example from=a@example..org to="" reply=501 reason="Bad address in the reverse-path"`},
+		{"terminal sequence", func(c *client) { c.do("MAIL FROM:<\"\x1b[31m\u202e\"@example.org>", "501") },
+			`helo=client.example from="\"?[31m?\"@example.org" to="" reply=501 reason="Bad address in the reverse-path"`},
+		{"no SMTPUTF8", func(c *client) { c.do("MAIL FROM:<jörg@example.org>", "553") },
+			`helo=client.example from=jörg@example.org to="" reply=553 reason="An address beyond ASCII needs SMTPUTF8"`},
+		{"parameter", func(c *client) { c.do("MAIL FROM:<a@example.org> FOO=1", "555") },
+			`helo=client.example from=a@example.org to="" reply=555 reason="Parameter not recognised"`},
+		{"BINARYMIME", func(c *client) { c.do("MAIL FROM:<a@example.org> BODY=BINARYMIME", "504") },
+			`helo=client.example from=a@example.org to="" reply=504 reason="BINARYMIME is not implemented"`},
+		{"SIZE", func(c *client) { c.do("MAIL FROM:<a@example.org> SIZE=5000000000", "552") },
+			`helo=client.example from=a@example.org to="" reply=552 reason="Max message size exceeded"`},
+		{"relaying", func(c *client) {
+			c.do("MAIL FROM:<a@example.org>", "250")
+			c.do("RCPT TO:<b@elsewhere.example>", "550")
+		}, `helo=client.example ID from=a@example.org to=b@elsewhere.example reply=550 reason="b@elsewhere.example: domain is not hosted here"`},
+		{"forward-path", func(c *client) {
+			c.do("MAIL FROM:<>", "250")
+			c.do("RCPT TO:<look> NOTIFY=NEVER", "501")
+		}, `helo=client.example ID from="" to=look reply=501 reason="The forward-path has no domain: write <name@domain>"`},
+		{"RCPT parameter", func(c *client) {
+			c.do("MAIL FROM:<a@example.org>", "250")
+			c.do("RCPT TO:<look@me.com> NOTIFY=NEVER", "504")
+		}, `helo=client.example ID from=a@example.org to=look@me.com reply=504 reason="NOTIFY is not implemented"`},
+		{"too many recipients", func(c *client) {
+			c.envelope("look@me.com", "LOOK@me.com", "look+1@me.com", "look+2@me.com", "look+3@me.com")
+			c.do("RCPT TO:<look+4@me.com>", "452")
+		}, `helo=client.example ID from=alice@example.org to=look+4@me.com reply=452 reason="Maximum limit of 5 recipients reached"`},
+		{"DATA with an argument", func(c *client) {
+			c.envelope("look@me.com")
+			c.do("DATA now", "501")
+		}, `helo=client.example ID from=alice@example.org to="" reply=501 reason="DATA command should not have any arguments"`},
+		{"content too large", func(c *client) {
+			c.envelope("look@me.com")
+			c.do("DATA", "354")
+			c.say(strings.Repeat("x", maxMessage) + "\r\n.\r\n")
+			c.want("552")
+		}, `helo=client.example ID from=alice@example.org to=look@me.com reply=552 reason="more than 100000 octets"`},
+		{"chunks given up", func(c *client) {
+			c.envelope("look@me.com")
+			c.say("BDAT 3\r\nabcRSET\r\n")
+			c.want("250")
+			c.want("250")
+		}, `helo=client.example ID from=alice@example.org to=look@me.com reply=451 reason="the content did not arrive whole" error="read the content: the client gave up the message"`},
+		{"HELO too long", func(c *client) {
+			c.do("HELO "+strings.Repeat("h", 2000), "250")
+			c.do("FOO", "500")
+		}, `helo=` + strings.Repeat("h", 1300) + `… from="" to="" reply=500 reason="Command not recognised"`},
+	} {
+		before := len(w.lines("refused"))
+		c := w.connect()
+		test.do(c)
+		c.do("QUIT", "221")
+		c.wantEnd()
+		got := w.lines("refused")[before:]
+		if len(got) != 1 || withoutID(got[0]) != test.want {
+			t.Errorf("%s: logged %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// withoutID puts ID for the id of a message, which is another in each run.
+func withoutID(line string) string {
+	before, after, found := strings.Cut(line, " id=")
+	if !found {
+		return line
+	}
+	_, after, _ = strings.Cut(after, " ")
+	return before + " ID " + after
+}
+
+// The last line of a session counts everything, also what came before STARTTLS,
+// and says why the server ended it.
+func TestSessionEndCountsAll(t *testing.T) {
+	w := newWorld(t)
+	before := len(w.lines(`"session end"`))
+	c := w.connect()
+	c.do("MAIL FROM:<root>", "501")
+	c.startTLS()
+	c.envelope("look@me.com")
+	c.do("RCPT TO:<nobody@me.com>", "550")
+	deliverBy(c, "\r\n")
+	for range 3 {
+		c.do("", "500")
+	}
+	c.do("", "500")
+	c.want("421 4.7.0")
+	c.wantEnd()
+	newIdle(t, w).Close() // a connection without EHLO has an end too
+	w.drained()
+	got := w.lines(`"session end"`)[before:]
+	if len(got) != 2 || !strings.HasPrefix(got[0], "messages=1 refused=6 duration=") ||
+		!strings.HasSuffix(got[0], ` reason="Too many errors, closing connection"`) || !strings.HasPrefix(got[1], "messages=0 refused=0 ") {
+		t.Errorf("logged %q", got)
+	}
+}
+
+// A client that sends mail is no guesser, whatever it sends between its messages.
+func TestAcceptedMessageResetsMistakes(t *testing.T) {
+	w := newWorld(t, func(s *smtpd.Settings) { s.MaxRecipients = 100 })
+	c := w.connect()
+	for range 10 {
+		c.envelope("look@me.com")
+		for range 10 {
+			c.do("RCPT TO:<nobody@me.com>", "550")
+		}
+		deliverBy(c, "\r\n")
+		c.do("", "500") // the empty line after the final dot
+		c.do("NOOP "+strings.Repeat("x", 2100), "500")
+		c.do("NOOP "+strings.Repeat("x", 2100), "500")
+	}
+	c.do("QUIT", "221")
+}
