@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -29,7 +30,8 @@ type Settings struct {
 type Options struct {
 	Store     storage.Store
 	Directory directory.Reader
-	Hostname  string // in Received fields
+	Hostname  string       // in Received fields
+	Logger    *slog.Logger // hears of maildrops that are full, and of targets left out
 	Settings  Settings
 }
 
@@ -39,7 +41,9 @@ type Agent struct {
 	directory directory.Reader
 	hostname  string
 	settings  atomic.Pointer[Settings]
-	misfits   memory
+	logger    *slog.Logger
+	misfits   misfits
+	fullness  fullness
 	now       func() time.Time
 	newID     func() string
 }
@@ -47,7 +51,7 @@ type Agent struct {
 // New returns an agent.
 func New(o Options) *Agent {
 	a := &Agent{
-		store: o.Store, directory: o.Directory, hostname: o.Hostname,
+		store: o.Store, directory: o.Directory, hostname: o.Hostname, logger: o.Logger, fullness: fullness{logger: o.Logger},
 		now: time.Now, newID: mail.NewID,
 	}
 	a.SetSettings(o.Settings)

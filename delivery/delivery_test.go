@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
 
 	"mailsrv/internal/directory"
+	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage/sqlite"
@@ -27,6 +29,7 @@ type world struct {
 	*testing.T
 	store *sqlite.Store
 	agent *Agent
+	log   logs.Recorder
 }
 
 func newWorld(t *testing.T, s Settings) *world {
@@ -41,7 +44,9 @@ func newWorld(t *testing.T, s Settings) *world {
 		store.Close()
 	})
 	w := &world{T: t, store: store}
-	w.agent = New(Options{Store: store, Directory: store, Hostname: "mail.me.com", Settings: s})
+	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
+	w.must(err)
+	w.agent = New(Options{Store: store, Directory: store, Hostname: "mail.me.com", Logger: logger, Settings: s})
 	w.must(store.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}))
 	return w
 }
@@ -195,6 +200,158 @@ func TestAliasTargetFull(t *testing.T) {
 	w.wantReason(w.begin(0).AddRecipient(background, address("all@me.com")), TargetFull)
 }
 
+// One target that cannot take a message at all is no reason to refuse it for the
+// others, whether RCPT or the commit finds out.
+func TestTargetsThatCannotAreLeftOut(t *testing.T) {
+	const text = "\r\nlarge enough for the small ones\r\n"
+	for _, test := range []struct {
+		name    string
+		targets string // of one alias: each a state before RCPT and one before the commit
+		direct  string // a recipient beside it, if any
+		size    int64
+		refused error // by RCPT
+		late    error // by the commit
+		left    int   // lines of the log
+	}{
+		{"all well", "ok/ok ok/ok", "", 0, nil, nil, 0},
+		{"one disabled", "ok/ok off/off", "", 0, nil, nil, 1},
+		{"one too small, declared", "small/small ok/ok", "", int64(len(text)), nil, nil, 1},
+		{"one too small, not declared", "small/small ok/ok", "", 0, nil, nil, 1},
+		{"one of each", "small/small off/off ok/ok", "", int64(len(text)), nil, nil, 2},
+		{"disabled meanwhile", "ok/ok ok/off", "", 0, nil, nil, 1},
+		{"one full", "ok/ok full/full", "", 0, &Refusal{Reason: TargetFull}, nil, 0},
+		{"one full, one off", "full/full off/off", "", 0, &Refusal{Reason: TargetFull}, nil, 0},
+		{"full meanwhile, another off", "ok/full ok/off ok/ok", "", 0, nil, &Refusal{Reason: TargetFull}, 0},
+		{"none but disabled", "off/off off/off", "", 0, &Refusal{Reason: Disabled}, nil, 0},
+		{"none but too small", "small/small off/off", "", int64(len(text)), &Refusal{Reason: TooLargeForBox}, nil, 0},
+		{"none but too small, not declared", "small/small", "", 0, nil, &Refusal{Reason: TooLargeForBox}, 0},
+		{"all disabled meanwhile", "ok/off ok/off", "", 0, nil, &Refusal{Reason: Disabled}, 0},
+		{"beside another", "ok/ok ok/off", "ok/ok", 0, nil, nil, 1},
+		{"a direct recipient is not left out", "ok/ok", "ok/off", 0, nil, &Refusal{Reason: Vanished}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t, Settings{})
+			states := strings.Fields(test.targets + " " + test.direct)
+			set := func(i int, state string) {
+				w.must(w.store.ChangeMailbox(background, address(fmt.Sprintf("t%d@me.com", i)), func(m *directory.Mailbox) {
+					m.Enabled, m.Limit = state != "off", inherit
+					switch state {
+					case "small":
+						m.Limit.Octets = w.begin(0).traceOctets(address("all@me.com")) + 10
+					case "full":
+						m.Limit.Messages = 1
+					}
+				}))
+			}
+			alias := directory.Alias{Address: address("all@me.com")}
+			for i, state := range states {
+				name := fmt.Sprintf("t%d@me.com", i)
+				w.mailbox(name, quota.Inherit)
+				if strings.Contains(state, "full") {
+					w.deliver(name, "\r\n")
+				}
+				before, _, _ := strings.Cut(state, "/")
+				set(i, before)
+				if i < len(strings.Fields(test.targets)) {
+					alias.Targets = append(alias.Targets, address(name))
+				}
+			}
+			w.must(w.store.AddAlias(background, alias))
+
+			tr := w.begin(test.size)
+			if err := tr.AddRecipient(background, alias.Address); !sameReason(err, test.refused) {
+				t.Fatalf("RCPT: %v, want %v", err, test.refused)
+			}
+			if test.refused != nil {
+				return
+			}
+			if test.direct != "" {
+				w.must(tr.AddRecipient(background, address(fmt.Sprintf("t%d@me.com", len(states)-1))))
+			}
+			before := make([]int64, len(states))
+			for i, state := range states {
+				_, late, _ := strings.Cut(state, "/")
+				set(i, late)
+				before[i] = w.messages(fmt.Sprintf("t%d@me.com", i))
+			}
+			if _, err := tr.Deliver(background, strings.NewReader(text)); !sameReason(err, test.late) {
+				t.Fatalf("commit: %v, want %v", err, test.late)
+			}
+			for i, state := range states {
+				name, want := fmt.Sprintf("t%d@me.com", i), before[i]
+				if test.late == nil && state == "ok/ok" {
+					want++
+				}
+				if got := w.messages(name); got != want {
+					t.Errorf("%s (%s) holds %d messages, want %d", name, state, got, want)
+				}
+			}
+			if n := strings.Count(w.log.String(), `msg="left out"`); n != test.left {
+				t.Errorf("%d left out, want %d: %s", n, test.left, w.log.String())
+			}
+		})
+	}
+}
+
+func sameReason(got, want error) bool {
+	var g, w *Refusal
+	if want == nil || got == nil {
+		return got == want
+	}
+	return errors.As(got, &g) && errors.As(want, &w) && g.Reason == w.Reason
+}
+
+// A maildrop that fills up is warned of once, and once more when it has room again.
+func TestFullMaildropIsWarnedOfOnce(t *testing.T) {
+	w := newWorld(t, Settings{Limit: quota.Limit{Octets: 1000}})
+	w.mailbox("a@me.com", quota.Inherit)
+	refused := func(size int64) {
+		t.Helper()
+		w.wantReason(w.begin(size).AddRecipient(background, address("a@me.com")), Full)
+	}
+	warnings := func() (full, room int) {
+		for line := range strings.Lines(w.log.String()) {
+			if strings.Contains(line, "level=WARN msg=warning mailbox=a@me.com messages=1 octets=") {
+				full++
+			}
+			if strings.Contains(line, "level=WARN msg=warning mailbox=a@me.com refused=3 ") {
+				room++
+			}
+		}
+		return full, room
+	}
+	w.deliver("a@me.com", "\r\n"+strings.Repeat("x", 300)+"\r\n")
+	refused(700)
+	refused(700)
+	late := w.begin(0) // the commit finds out
+	w.must(late.AddRecipient(background, address("a@me.com")))
+	_, err := late.Deliver(background, strings.NewReader("\r\n"+strings.Repeat("x", 700)+"\r\n"))
+	w.wantReason(err, Full)
+	w.must(w.begin(1).AddRecipient(background, address("a@me.com"))) // a small one fits: nothing has changed
+	if full, room := warnings(); full != 1 || room != 0 {
+		t.Errorf("%d and %d warnings: %s", full, room, w.log.String())
+	}
+	w.must(w.store.ChangeMailbox(background, address("a@me.com"), func(m *directory.Mailbox) { m.Limit.Octets = 2000 }))
+	w.must(w.begin(700).AddRecipient(background, address("a@me.com")))
+	w.must(w.begin(700).AddRecipient(background, address("a@me.com")))
+	if full, room := warnings(); full != 1 || room != 1 {
+		t.Errorf("%d and %d warnings: %s", full, room, w.log.String())
+	}
+	refused(1700)
+	if full, _ := warnings(); full != 2 {
+		t.Errorf("no warning when it is full again: %s", w.log.String())
+	}
+}
+
+// deliver commits one message.
+func (w *world) deliver(to, text string) {
+	w.Helper()
+	tr := w.begin(0)
+	w.must(tr.AddRecipient(background, address(to)))
+	_, err := tr.Deliver(background, strings.NewReader(text))
+	w.must(err)
+}
+
 func TestBareNewlineIsRefusedWhereSet(t *testing.T) {
 	w := newWorld(t, Settings{RejectBareNewline: true})
 	w.mailbox("a@me.com", quota.Inherit)
@@ -246,17 +403,17 @@ func TestPostmasterWithoutDomain(t *testing.T) {
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	var m memory
+	var m misfits
 	now := time.Now()
-	key := func(i int) memoryKey {
-		return newMemoryKey(sender.Addr, mail.Address{}, mail.Address{Local: fmt.Sprint(i), Domain: "me.com"})
+	key := func(i int) misfitKey {
+		return newMisfitKey(sender.Addr, mail.Address{}, mail.Address{Local: fmt.Sprint(i), Domain: "me.com"})
 	}
 	for i := range memorySize + 10 {
 		m.add(key(i), now)
 		m.add(key(i), now)
 	}
-	if len(m.since) != memorySize || len(m.order) != memorySize {
-		t.Fatalf("%d keys, %d in order", len(m.since), len(m.order))
+	if len(m.since.values) != memorySize || len(m.since.order) != memorySize {
+		t.Fatalf("%d keys, %d in order", len(m.since.values), len(m.since.order))
 	}
 	if m.has(key(9), now) || !m.has(key(10), now) || m.has(key(10), now.Add(memoryAge)) {
 		t.Error("the oldest goes first, and all after a day")

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"crypto/sha256"
 	"net/netip"
 	"sync"
 	"time"
@@ -9,53 +10,61 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// Bounds of the memory of misfits.
+// Bounds of what an agent remembers.
 const (
 	memorySize = 10_000
 	memoryAge  = 24 * time.Hour
 )
 
-// memory knows the recipients that had no room when they shared a transaction,
-// so that at the next attempt each gets an answer of its own. It is bounded
-// and lost at a restart, which costs one more attempt.
-type memory struct {
-	mu    sync.Mutex
-	since map[memoryKey]time.Time
-	order []memoryKey // a ring, oldest first from next on
-	next  int
+// ring remembers the memorySize keys that were put first lately, each with its
+// value. The zero ring is ready.
+type ring[K comparable, V any] struct {
+	values map[K]V
+	order  []K // oldest first from next on
+	next   int
 }
 
-type memoryKey struct {
-	client   netip.Prefix
-	from, to string
-}
-
-func newMemoryKey(client netip.Addr, from, to mail.Address) memoryKey {
-	return memoryKey{listen.Network(client), from.Fold().String(), to.Fold().String()}
-}
-
-func (m *memory) add(k memoryKey, now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.since == nil {
-		m.since = map[memoryKey]time.Time{}
+func (r *ring[K, V]) put(k K, v V) {
+	if r.values == nil {
+		r.values = map[K]V{}
 	}
-	_, known := m.since[k]
-	m.since[k] = now
+	_, known := r.values[k]
+	r.values[k] = v
 	switch {
 	case known:
-	case len(m.order) < memorySize:
-		m.order = append(m.order, k)
+	case len(r.order) < memorySize:
+		r.order = append(r.order, k)
 	default:
-		delete(m.since, m.order[m.next])
-		m.order[m.next] = k
-		m.next = (m.next + 1) % memorySize
+		delete(r.values, r.order[r.next])
+		r.order[r.next] = k
+		r.next = (r.next + 1) % memorySize
 	}
 }
 
-func (m *memory) has(k memoryKey, now time.Time) bool {
+// misfits knows the recipients that had no room when they shared a transaction,
+// so that at the next attempt each gets an answer of its own. It is bounded
+// and lost at a restart, which costs one more attempt.
+type misfits struct {
+	mu    sync.Mutex
+	since ring[misfitKey, time.Time]
+}
+
+// misfitKey is a digest: paths are long where a sender wishes so.
+type misfitKey [sha256.Size]byte
+
+func newMisfitKey(client netip.Addr, from, to mail.Address) misfitKey {
+	return sha256.Sum256([]byte(listen.Network(client).String() + " " + from.Fold().String() + " " + to.Fold().String()))
+}
+
+func (m *misfits) add(k misfitKey, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at, known := m.since[k]
+	m.since.put(k, now)
+}
+
+func (m *misfits) has(k misfitKey, now time.Time) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, known := m.since.values[k]
 	return known && now.Sub(at) < memoryAge
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"mailsrv/internal/buffers"
@@ -22,6 +21,7 @@ type Transaction struct {
 	envelope   mail.Envelope
 	recipients []recipient
 	boxes      []box
+	leftOut    []leftOut
 	alone      bool // a recipient had no room before: it shares no transaction
 }
 
@@ -29,6 +29,7 @@ type Transaction struct {
 type recipient struct {
 	path  mail.Address
 	alias bool
+	boxes []mail.MailboxID // where it leads, at least one
 }
 
 // box is a maildrop that the message goes to, once, whoever leads there.
@@ -36,6 +37,14 @@ type box struct {
 	id        mail.MailboxID
 	address   mail.Address
 	recipient int // the first that led there
+}
+
+// leftOut is a target of an alias that cannot take the message at all, while others
+// can.
+type leftOut struct {
+	address mail.Address
+	path    mail.Address // the alias
+	why     string
 }
 
 // ID is the message's id.
@@ -70,24 +79,49 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 	if len(t.recipients) > 0 && (remembered || t.alone) {
 		return refuse(MustBeAlone, "%s or a recipient before it had no room earlier", path)
 	}
-	trace := t.traceOctets(path)
-	var added []box
+	var (
+		trace = t.traceOctets(path)
+		r     = recipient{path: path, alias: route.Alias}
+		added []box
+		out   []leftOut
+		last  mail.Address // of the targets that are too small
+	)
+	for _, m := range route.LeftOut {
+		out = append(out, leftOut{m.Address, path, "disabled"})
+	}
 	for _, m := range route.Mailboxes {
 		if t.holds(m.ID) {
+			r.boxes = append(r.boxes, m.ID)
 			continue
 		}
 		limit := m.Effective.Or(t.settings.Limit)
 		verdict := limit.Judge(m.Usage, quota.Usage{Octets: t.envelope.Size + trace, Messages: 1})
-		if verdict != quota.Fits {
+		switch {
+		case verdict == quota.Fits:
+			t.agent.fullness.fits(m, limit)
+			added = append(added, box{id: m.ID, address: m.Address, recipient: len(t.recipients)})
+			r.boxes = append(r.boxes, m.ID)
+		case verdict == quota.TooLarge && route.Alias:
+			last = m.Address
+			out = append(out, leftOut{m.Address, path, tooSmall})
+		default:
+			if verdict == quota.Full {
+				t.agent.fullness.refused(m, limit)
+			}
 			return t.noRoom(verdict, route.Alias, m.Address)
 		}
-		added = append(added, box{id: m.ID, address: m.Address, recipient: len(t.recipients)})
+	}
+	if len(r.boxes) == 0 {
+		return t.noRoom(quota.TooLarge, route.Alias, last)
 	}
 	t.alone = t.alone || remembered
-	t.recipients = append(t.recipients, recipient{path: path, alias: route.Alias})
+	t.recipients = append(t.recipients, r)
 	t.boxes = append(t.boxes, added...)
+	t.leftOut = append(t.leftOut, out...)
 	return nil
 }
+
+const tooSmall = "the message is larger than its whole limit"
 
 func (t *Transaction) holds(id mail.MailboxID) bool {
 	for _, b := range t.boxes {
@@ -125,115 +159,6 @@ func (t *Transaction) noRoom(v quota.Verdict, alias bool, a mail.Address) error 
 	return refuse(Full, "maildrop of %s is full", a)
 }
 
-// Deliver reads the content to its end and commits it to every recipient, or
-// to none. It returns the octets of the message in the first maildrop. ctx is the
-// session's: it ends the reading, and the wait for the commit. Errors: *Refusal;
-// what content returned, wrapped; or an unexpected one. A *Refusal may come before
-// the content has been read to its end.
-func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets int64, err error) {
-	if err := t.agent.store.Space(); err != nil {
-		return 0, storeRefusal(err)
-	}
-	var lone mail.Address
-	if len(t.recipients) == 1 {
-		lone = t.recipients[0].path
-	}
-	received := mail.Received(&t.envelope, t.agent.hostname, lone)
-	body, err := t.agent.store.NewBody(ctx, t.envelope.Size+int64(len(received)))
-	if err != nil {
-		return 0, storeRefusal(err)
-	}
-	defer body.Discard()
-	if _, err := io.WriteString(body, received); err != nil {
-		return 0, storeRefusal(err)
-	}
-	if err := t.receive(body, content); err != nil {
-		return 0, err
-	}
-	d := &storage.Delivery{ID: t.envelope.ID, Prefix: mail.ReturnPath(t.envelope.ReversePath), Body: body}
-	d.To = make([]storage.Recipient, len(t.boxes))
-	for i, b := range t.boxes {
-		d.To[i] = storage.Recipient{Mailbox: b.id, Own: mail.DeliveredTo(t.recipients[b.recipient].path)}
-	}
-	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
-	defer cancel()
-	err = t.agent.store.Deliver(ctx, d, t.settings.Limit)
-	var misfit *storage.MisfitError
-	switch {
-	case err == nil:
-		return d.Octets(d.To[0]), nil
-	case errors.As(err, &misfit):
-		return 0, t.misfitRefusal(misfit)
-	}
-	return 0, storeRefusal(err)
-}
-
-// receive brings the content into canonical form.
-func (t *Transaction) receive(body storage.Body, content io.Reader) error {
-	text := canonical{to: body, limit: t.settings.MaxMessageSize}
-	_, err := io.Copy(&text, content)
-	if text.err != nil {
-		err = text.err
-	} else if err != nil {
-		return fmt.Errorf("read the content: %w", err)
-	} else {
-		err = text.finish()
-	}
-	switch {
-	case err != nil:
-		return storeRefusal(err)
-	case text.section.hops > mail.MaxHops:
-		return refuse(TooManyHops, "%d Received fields", text.section.hops)
-	case text.bare && t.settings.RejectBareNewline:
-		return refuse(BareNewline, "bare CR or LF in the content")
-	}
-	return nil
-}
-
-// misfitRefusal answers what the commit found. A lone recipient gets its exact
-// answer; among several nobody can be singled out, so all are told to come
-// again, and those without room will then be refused by themselves.
-func (t *Transaction) misfitRefusal(e *storage.MisfitError) error {
-	lone := len(t.recipients) == 1
-	var first *Refusal
-	full := false
-	for _, m := range e.Misfits {
-		b := t.box(m.Mailbox)
-		r := t.recipients[b.recipient]
-		var answer error
-		switch m.Reason {
-		case storage.MisfitFull, storage.MisfitTooLarge:
-			verdict := quota.Full
-			if m.Reason == storage.MisfitTooLarge {
-				verdict = quota.TooLarge
-			}
-			answer = t.noRoom(verdict, r.alias, b.address)
-			full = true
-			if !lone {
-				t.agent.misfits.add(t.key(r.path), t.agent.now())
-			}
-		case storage.MisfitDisabled:
-			answer = refuse(Disabled, "%s was disabled meanwhile", b.address)
-		case storage.MisfitGone:
-			answer = refuse(NoMailbox, "%s was removed meanwhile", b.address)
-		}
-		refusal := answer.(*Refusal)
-		if first == nil {
-			first = refusal
-		}
-		if (m.Reason == storage.MisfitGone || m.Reason == storage.MisfitDisabled) && r.alias {
-			first = refuse(Vanished, "%s", refusal.Detail)
-		}
-	}
-	switch {
-	case lone:
-		return first
-	case full:
-		return refuse(SomeFull, "%s", first.Detail)
-	}
-	return refuse(Vanished, "%s", first.Detail)
-}
-
 func (t *Transaction) box(id mail.MailboxID) box {
 	for _, b := range t.boxes {
 		if b.id == id {
@@ -243,8 +168,8 @@ func (t *Transaction) box(id mail.MailboxID) box {
 	return box{}
 }
 
-func (t *Transaction) key(path mail.Address) memoryKey {
-	return newMemoryKey(t.envelope.Client.Addr, t.envelope.ReversePath, path)
+func (t *Transaction) key(path mail.Address) misfitKey {
+	return newMisfitKey(t.envelope.Client.Addr, t.envelope.ReversePath, path)
 }
 
 func routeRefusal(err error, path mail.Address) error {

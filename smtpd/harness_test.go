@@ -67,7 +67,7 @@ func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
 	w.alias("tofull@me.com", "look@me.com", "full@me.com")
 	must(t, store.AddAlias(background, directory.Alias{Address: mail.Address{Domain: "catch.example"}, Targets: []mail.Address{address("look@me.com")}}))
 
-	w.agent = delivery.New(delivery.Options{Store: store, Directory: store, Hostname: "mail.me.com", Settings: delivery.Settings{MaxMessageSize: maxMessage}})
+	w.agent = delivery.New(delivery.Options{Store: store, Directory: store, Hostname: "mail.me.com", Logger: logs.Discard(), Settings: delivery.Settings{MaxMessageSize: maxMessage}})
 	settings := smtpd.Settings{MaxRecipients: 5, MaxMessageSize: maxMessage, CommandTimeout: 10 * time.Second, DataIdleTimeout: 10 * time.Second, MinRate: 1024, HandshakeTimeout: 10 * time.Second}
 	for _, f := range change {
 		f(&settings)

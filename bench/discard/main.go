@@ -49,7 +49,7 @@ func run(address, certFile, keyFile string) error {
 	server := smtpd.New(smtpd.Config{
 		Hostname: hostname,
 		Agent: delivery.New(delivery.Options{
-			Store: store{}, Directory: everybody{}, Hostname: hostname,
+			Store: store{}, Directory: everybody{}, Hostname: hostname, Logger: logger,
 			Settings: delivery.Settings{Limit: quota.Limit{Octets: 1 << 30}, MaxMessageSize: 50 << 20},
 		}),
 		Group:  listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logger),

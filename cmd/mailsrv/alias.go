@@ -15,6 +15,8 @@ func (p *program) aliasCommand() *cobra.Command {
 		Long: `An alias is an address that stands for others, its targets: mailboxes and
 aliases of domains hosted here. Each mailbox behind it gets one copy. When one
 of them is full, the sender is told to come back later, and none gets it twice.
+One that can never take a message, since it is disabled or the message larger
+than its whole limit, is left out as long as another takes it; the log says so.
 
 "@me.com" is the catch-all of me.com: it stands for every address of the domain
 that is nothing else. It invites spam; prefer aliases with names.`,

@@ -106,7 +106,7 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	}
 
 	agent := delivery.New(delivery.Options{
-		Store: store, Directory: store, Hostname: cfg.Hostname,
+		Store: store, Directory: store, Hostname: cfg.Hostname, Logger: logger,
 		Settings: deliverySettings(cfg),
 	})
 	smtpGroup := listen.NewGroup("smtp", "421 4.7.0 "+cfg.Hostname+" too many connections, try again later\r\n", smtpLimits(cfg), logger)

@@ -311,7 +311,7 @@ func TestAliases(t *testing.T) {
 	_, err = f.Disable(f.ctx, "b@me.com")
 	f.must(err)
 	_, err = f.AddAlias(f.ctx, "new@me.com", []string{"b@me.com"})
-	f.refused(err, directory.ErrDisabled, "a mailbox behind new@me.com is disabled, so its mail would be refused: enable it first with: mailsrv mailbox enable ADDRESS")
+	f.refused(err, directory.ErrDisabled, "every mailbox behind new@me.com is disabled, so its mail would be refused: enable one first with: mailsrv mailbox enable ADDRESS")
 }
 
 func TestReadMessage(t *testing.T) {

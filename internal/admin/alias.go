@@ -39,7 +39,7 @@ func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (di
 	case errors.Is(err, directory.ErrBadAlias):
 		return directory.Alias{}, advise(err, "%s would lead back to itself, or to too many mailboxes: see: mailsrv alias list", AliasName(alias.Address))
 	case errors.Is(err, directory.ErrDisabled):
-		return directory.Alias{}, advise(err, "a mailbox behind %s is disabled, so its mail would be refused: enable it first with: mailsrv mailbox enable ADDRESS", AliasName(alias.Address))
+		return directory.Alias{}, advise(err, "every mailbox behind %s is disabled, so its mail would be refused: enable one first with: mailsrv mailbox enable ADDRESS", AliasName(alias.Address))
 	case err != nil:
 		return directory.Alias{}, fmt.Errorf("follow %s: %w", AliasName(alias.Address), err)
 	}

@@ -24,17 +24,22 @@ var (
 
 // Route is where a forward-path leads.
 type Route struct {
-	Mailboxes []Mailbox // each once, all enabled
+	Mailboxes []Mailbox // each once, all enabled; at least one
+	LeftOut   []Mailbox // disabled targets of an alias, each once
 	Alias     bool      // an alias or catch-all stood between
 }
 
 // Resolve follows a forward-path to the mailboxes that receive its mail. In
 // order: the full address; without its +tag; postmaster and abuse of a hosted
-// domain; the catch-all. The errors are those above, or the reader's.
+// domain; the catch-all. Disabled targets of an alias are left out as long as
+// another is enabled. The errors are those above, or the reader's.
 func Resolve(ctx context.Context, r Reader, forwardPath mail.Address) (Route, error) {
 	x := expansion{reader: r, seen: map[mail.MailboxID]bool{}}
 	if err := x.follow(ctx, forwardPath.Fold(), 0); err != nil {
 		return Route{}, err
+	}
+	if len(x.route.Mailboxes) == 0 {
+		return Route{}, ErrDisabled // it does not fall to the catch-all
 	}
 	return x.route, nil
 }
@@ -105,12 +110,14 @@ func (x *expansion) add(m Mailbox) error {
 	switch {
 	case x.seen[m.ID]:
 		return nil
-	case !m.Enabled:
-		return ErrDisabled // a disabled mailbox does not fall to the catch-all
-	case len(x.route.Mailboxes) == maxTargets:
+	case len(x.seen) == maxTargets:
 		return ErrBadAlias
 	}
 	x.seen[m.ID] = true
-	x.route.Mailboxes = append(x.route.Mailboxes, m)
+	if m.Enabled {
+		x.route.Mailboxes = append(x.route.Mailboxes, m)
+	} else {
+		x.route.LeftOut = append(x.route.LeftOut, m)
+	}
 	return nil
 }

@@ -97,6 +97,8 @@ func TestResolve(t *testing.T) {
 		alias pong@me.com ping@me.com look@me.com
 		alias lost@me.com look@me.com nobody@me.com
 		alias partly@me.com look@me.com off@me.com
+		alias behind@me.com partly@me.com off@me.com gone@all.example
+		alias none@me.com off@me.com gone@all.example
 		mailbox boss@all.example
 		disabled gone@all.example
 		alias @all.example boss@all.example
@@ -105,6 +107,7 @@ func TestResolve(t *testing.T) {
 	for _, test := range []struct {
 		to    string
 		want  string // local parts of the mailboxes
+		left  string // of those left out
 		alias bool
 		err   error
 	}{
@@ -131,7 +134,9 @@ func TestResolve(t *testing.T) {
 		{to: "off@me.com", err: directory.ErrDisabled},
 		{to: "off+tag@me.com", err: directory.ErrDisabled},
 		{to: "lost@me.com", err: directory.ErrNoMailbox},
-		{to: "partly@me.com", err: directory.ErrDisabled},
+		{to: "partly@me.com", want: "look", left: "off", alias: true},
+		{to: "behind@me.com", want: "look", left: "off gone", alias: true},
+		{to: "none@me.com", err: directory.ErrDisabled},
 		{to: "self@me.com", err: directory.ErrBadAlias},
 		{to: "ping@me.com", err: directory.ErrBadAlias},
 
@@ -154,9 +159,15 @@ func TestResolve(t *testing.T) {
 			if !errors.Is(err, test.err) {
 				t.Fatalf("error %v, want %v", err, test.err)
 			}
-			var got []string
+			var got, left []string
 			for _, m := range route.Mailboxes {
 				got = append(got, m.Address.Local)
+			}
+			for _, m := range route.LeftOut {
+				left = append(left, m.Address.Local)
+			}
+			if strings.Join(left, " ") != test.left {
+				t.Errorf("left out: %v, want %s", left, test.left)
 			}
 			if !slices.Equal(got, strings.Fields(test.want)) || route.Alias != test.alias {
 				t.Errorf("mailboxes %v, alias %t", got, route.Alias)

@@ -23,6 +23,7 @@ const (
 	Reload         = "reloaded"        // SIGHUP was obeyed
 	Accepted       = "accepted"        // a message was committed
 	Refused        = "refused"         // a command or a message was refused
+	LeftOut        = "left out"        // a target of an alias cannot take a message that others got
 	Failed         = "failed"          // an unexpected error; the peer heard a temporary failure
 	Login          = "login"           // a mailbox was opened
 	LoginFailed    = "login failed"    // a login was refused
