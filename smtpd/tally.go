@@ -94,13 +94,16 @@ func (c *conn) note(reason refusal.Reason, line string) string {
 	return line
 }
 
-// maxLogged bounds, in octets, what a client may bring into one attribute of the
-// log: the longest path that is taken.
-const maxLogged = 1300
+// Bounds, in octets, of what a client may bring into one attribute of the log: the
+// longest path that is taken, and a name.
+const (
+	maxLogged     = 1300
+	maxLoggedName = 255
+)
 
 // about is what a log line says of the command at hand.
 func (c *conn) about() []any {
-	attrs := []any{logs.Proto, "smtp", logs.Client, c.base.Client(), logs.Helo, logs.Text(c.helo, maxLogged)}
+	attrs := []any{logs.Proto, "smtp", logs.Client, c.base.Client(), logs.Helo, logs.Text(c.helo, maxLoggedName)}
 	if c.at.id != "" {
 		attrs = append(attrs, logs.ID, c.at.id)
 	}
