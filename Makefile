@@ -60,7 +60,7 @@ minimise:
 KILLS   ?= 300
 PREFILL ?= 200000
 SEED    ?=
-proof = PROOF_SEED=$(SEED) $(GO) test -count=1 -parallel=1 -timeout=6h -v ./internal/proof
+proof = PROOF_SEED=$(SEED) $(GO) test -count=1 -parallel=1 -timeout=6h -v ./test/proof
 crash:
 	@deploy/setup build
 	PROOF_KILLS=$(KILLS) PROOF_PREFILL=$(PREFILL) $(proof) -run 'TestKill|TestLargeStore|TestSecondServer'
@@ -84,7 +84,7 @@ soak:
 CUTS ?= 500
 powerloss:
 	@deploy/setup build
-	CUTS=$(CUTS) ROUNDS=30 $(GO) test -count=1 -timeout 1h -v ./internal/powerloss
+	CUTS=$(CUTS) ROUNDS=30 $(GO) test -count=1 -timeout 1h -v ./test/powerloss
 
 # QUICK=1, ROUNDS=3, ROWS='smtp-16|login', ROWS=list: see bench/run.
 bench:

@@ -17,9 +17,9 @@ import (
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
-	"mailsrv/internal/transcript"
 	"mailsrv/pop3d"
 	"mailsrv/storage"
+	"mailsrv/test/transcript"
 )
 
 // record is a log with a look at its events.

@@ -14,8 +14,8 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/transcript"
 	"mailsrv/smtpd"
+	"mailsrv/test/transcript"
 )
 
 func TestTranscripts(t *testing.T) {

@@ -20,11 +20,11 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
-	"mailsrv/internal/built"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage/sqlite"
+	"mailsrv/test/built"
 )
 
 const (

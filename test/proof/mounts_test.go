@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"testing"
 
-	"mailsrv/internal/asroot"
+	"mailsrv/test/asroot"
 )
 
 // mountsVariable is set where mounts are this process's own.
@@ -52,7 +52,7 @@ func ownMounts(t *testing.T) bool {
 		}
 		return false
 	}
-	t.Fatal(asroot.NoMounting(problems, "go test -run "+t.Name()+" mailsrv/internal/proof"))
+	t.Fatal(asroot.NoMounting(problems, "go test -run "+t.Name()+" mailsrv/test/proof"))
 	return false
 }
 

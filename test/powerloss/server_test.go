@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/built"
 	"mailsrv/internal/mail"
 	"mailsrv/storage/sqlite"
+	"mailsrv/test/built"
 )
 
 // A server whose disk fails to sync the database once ends with an error, so that what

@@ -17,8 +17,8 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/built"
 	"mailsrv/quota"
+	"mailsrv/test/built"
 )
 
 // badLocal is whom the bad peers write to.

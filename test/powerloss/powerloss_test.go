@@ -17,12 +17,12 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/asroot"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
+	"mailsrv/test/asroot"
 )
 
 var background = context.Background()
@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	fmt.Fprintln(os.Stderr, asroot.NoMounting(problems, "go test mailsrv/internal/powerloss"))
+	fmt.Fprintln(os.Stderr, asroot.NoMounting(problems, "go test mailsrv/test/powerloss"))
 	os.Exit(1)
 }
 
