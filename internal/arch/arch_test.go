@@ -72,6 +72,7 @@ var plan = []room{
 	{row: 5, path: "test/proof", ours: everything},
 	{row: 0, path: "test/asroot", ours: nothing, testOnly: true, others: []string{"golang.org/x/sys/unix"}},
 	{row: 0, path: "test/built", ours: nothing, testOnly: true},
+	{row: 0, path: "test/kit", ours: nothing, testOnly: true},
 	{row: 0, path: "test/transcript", ours: only("internal/logs"), testOnly: true},
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net/smtp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/mail"
 	"mailsrv/storage/sqlite"
 	"mailsrv/test/built"
+	"mailsrv/test/kit"
 )
 
 // A server whose disk fails to sync the database once ends with an error, so that what
@@ -60,8 +59,8 @@ pop3: {listen: ["127.0.0.1:0"], listen_tls: []}
 	}
 	w.failOnce("mailsrv.db", Sync)
 	accepted := 0
-	content := []byte(strings.Repeat("some text\r\n", 2000))
-	for late := time.Now().Add(time.Minute); send(address, content) == nil; accepted++ {
+	content := strings.Repeat("some text\r\n", 2000)
+	for late := time.Now().Add(time.Minute); kit.Send(address, "u0@me.com", content) == nil; accepted++ {
 		if time.Now().After(late) {
 			t.Fatal("mail is taken though the database may not be on the disk")
 		}
@@ -91,23 +90,4 @@ pop3: {listen: ["127.0.0.1:0"], listen_tls: []}
 	if accepted == 0 {
 		t.Error("no mail was accepted")
 	}
-}
-
-// send hands one message for the first mailbox in.
-func send(address string, content []byte) error {
-	c, err := smtp.Dial(address)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	to := mail.Address{Local: "u0", Domain: "me.com"}
-	if err := errors.Join(c.Mail("you@example.org"), c.Rcpt(to.String())); err != nil {
-		return err
-	}
-	data, err := c.Data()
-	if err != nil {
-		return err
-	}
-	_, err = data.Write(content)
-	return errors.Join(err, data.Close())
 }
