@@ -2,6 +2,7 @@
 # make run        build and start a server on loopback, ready for look@me.com
 # make test       everything, with the race detector and real clients
 # make check      what is said of the code without running it
+# make fuzz       random input to parsers and sessions; make minimise keeps what it found to try
 # make crash      kill a loaded server again and again, and ask for all it promised
 # make faults     full disks, races for the last of a quota, bad peers
 # make soak       an hour of load, and nothing may grow
@@ -20,7 +21,7 @@ export GOFLAGS
 export CGO_CFLAGS = -O2 -g -DHAVE_FDATASYNC=1 -DSQLITE_DEFAULT_MEMSTATUS=0 -DSQLITE_ENABLE_QPSG=1
 export CGO_ENABLED = 1
 
-.PHONY: all build run test check fuzz crash faults soak powerloss bench install clean
+.PHONY: all build run test check fuzz minimise crash faults soak powerloss bench install clean
 
 all: build
 
@@ -48,12 +49,18 @@ fuzz:
 	@deploy/setup build
 	@.ci/fuzz $(FUZZTIME)
 
+# Go writes only what fails to testdata/fuzz, and all else that it found to try to
+# its cache. Of both this keeps what reaches more code, some twenty a target.
+minimise:
+	@deploy/setup build
+	$(GO) run .ci/minimise/main.go
+
 # So many kills, and a start with so many messages. SEED repeats the choices of a
 # run.
 KILLS   ?= 300
 PREFILL ?= 200000
 SEED    ?=
-proof = PROOF_SEED=$(SEED) $(GO) test -count=1 -parallel=1 -timeout=6h -v ./internal/proof
+proof = PROOF_SEED=$(SEED) $(GO) test -count=1 -parallel=1 -timeout=6h -v ./test/proof
 crash:
 	@deploy/setup build
 	PROOF_KILLS=$(KILLS) PROOF_PREFILL=$(PREFILL) $(proof) -run 'TestKill|TestLargeStore|TestSecondServer'
@@ -77,7 +84,7 @@ soak:
 CUTS ?= 500
 powerloss:
 	@deploy/setup build
-	CUTS=$(CUTS) ROUNDS=30 $(GO) test -count=1 -timeout 1h -v ./internal/powerloss
+	CUTS=$(CUTS) ROUNDS=30 $(GO) test -count=1 -timeout 1h -v ./test/powerloss
 
 # QUICK=1, ROUNDS=3, ROWS='smtp-16|login', ROWS=list: see bench/run.
 bench:

@@ -10,8 +10,8 @@ import (
 
 	"mailsrv/bench/load"
 	"mailsrv/internal/auth"
-	"mailsrv/internal/built"
 	"mailsrv/internal/listen"
+	"mailsrv/test/built"
 )
 
 // The ways in which the rows send and fetch, against mailsrv itself: each message is

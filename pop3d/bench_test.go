@@ -37,7 +37,7 @@ func benchmarkRetr(b *testing.B, pipelined int) {
 	c.SetDeadline(time.Time{})
 	c.send("RETR 1\r\n")
 	answer := make([]byte, len(c.line())+2+len(text)+3)
-	io.ReadFull(c.in, answer[:len(text)+3])
+	io.ReadFull(c.In, answer[:len(text)+3])
 	answers := bytes.Repeat(answer, pipelined)
 	commands := strings.Repeat("RETR 1\r\n", pipelined)
 	b.SetBytes(int64(len(text)))
@@ -45,7 +45,7 @@ func benchmarkRetr(b *testing.B, pipelined int) {
 	b.ResetTimer()
 	for n := 0; n < b.N; n += pipelined {
 		io.WriteString(c, commands)
-		if _, err := io.ReadFull(c.in, answers); err != nil {
+		if _, err := io.ReadFull(c.In, answers); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"mailsrv/internal/asroot"
 	"mailsrv/internal/listen"
 	"mailsrv/pop3d"
+	"mailsrv/test/asroot"
 )
 
 // accepted is a listener that shows the connections that it accepts.

@@ -58,7 +58,7 @@ func TestLongTransferWhileMailArrives(t *testing.T) {
 	begun := time.Now()
 	var got strings.Builder
 	for got.Len() < len(text) {
-		if _, err := io.CopyN(&got, first.in, int64(min(size/24, len(text)-got.Len()))); err != nil {
+		if _, err := io.CopyN(&got, first.In, int64(min(size/24, len(text)-got.Len()))); err != nil {
 			t.Fatalf("ended after %d octets and %v: %v", got.Len(), time.Since(begun), err)
 		}
 		if got.Len() > size/2 { // all may have come, and wait for the client to look

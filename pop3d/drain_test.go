@@ -1,10 +1,10 @@
 package pop3d_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"mailsrv/internal/mail"
+	"mailsrv/test/kit"
 	"net"
 	"testing"
 	"time"
@@ -19,8 +19,7 @@ func TestDrainTellsIdleSessions(t *testing.T) {
 	transaction := s.login(t, "alice@me.com")
 	transaction.send("DELE 1\r\n")
 	transaction.want("+OK")
-	secure := &client{Conn: s.dialTLS(t), t: t}
-	secure.in = bufio.NewReader(secure.Conn)
+	secure := &client{kit.On(t, s.dialTLS(t))}
 	secure.want("+OK")
 	// One that never begins its handshake must not hold up the end.
 	silent, err := net.Dial("tcp", s.implicit)

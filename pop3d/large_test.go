@@ -66,15 +66,15 @@ func allocated(f func()) (objects, octets int64) {
 
 // skipText reads a text of n lines and its final dot.
 func (c *client) skipText(n int) {
-	c.t.Helper()
+	c.T.Helper()
 	for i := 0; ; i++ {
-		line, err := c.in.ReadSlice('\n')
+		line, err := c.In.ReadSlice('\n')
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		if string(line) == ".\r\n" {
 			if i != n {
-				c.t.Fatalf("a text of %d lines, want %d", i, n)
+				c.T.Fatalf("a text of %d lines, want %d", i, n)
 			}
 			return
 		}
@@ -170,14 +170,14 @@ func TestMemoryIsNotThatOfTheMessage(t *testing.T) {
 	id := s.mailbox("vast@me.com", directory.Retention{})
 	s.deliver(id, "\r\n"+strings.Repeat(strings.Repeat("v", 1022)+"\r\n", size>>10))
 	c := s.login(t, "vast@me.com")
-	c.in = bufio.NewReaderSize(c.Conn, 4<<10)
+	c.In = bufio.NewReaderSize(c.Conn, 4<<10)
 	before := heap()
 	c.send("STAT\r\nLIST\r\nRETR 1\r\n")
 	c.want("+OK 1 ")
 	c.want("+OK 1 ")
 	c.skipText(1)
 	c.want(fmt.Sprintf("+OK %d octets", size+2))
-	if _, err := io.CopyN(io.Discard, c.in, size/2); err != nil {
+	if _, err := io.CopyN(io.Discard, c.In, size/2); err != nil {
 		t.Fatal(err)
 	}
 	// The server goes on until the connection takes no more.
@@ -187,7 +187,7 @@ func TestMemoryIsNotThatOfTheMessage(t *testing.T) {
 		return more < size/8
 	})
 	t.Logf("in the middle of %d octets: %d more in use", size, more)
-	if _, err := io.CopyN(io.Discard, c.in, size/2+2); err != nil {
+	if _, err := io.CopyN(io.Discard, c.In, size/2+2); err != nil {
 		t.Fatal(err)
 	}
 	c.want(".")

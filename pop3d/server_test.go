@@ -1,11 +1,9 @@
 package pop3d_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -17,9 +15,10 @@ import (
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
-	"mailsrv/internal/transcript"
 	"mailsrv/pop3d"
 	"mailsrv/storage"
+	"mailsrv/test/kit"
+	"mailsrv/test/transcript"
 )
 
 // record is a log with a look at its events.
@@ -139,15 +138,7 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 	return s
 }
 
-func (s *setup) dial(t testing.TB) net.Conn {
-	t.Helper()
-	c, err := net.Dial("tcp", s.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
+func (s *setup) dial(t testing.TB) net.Conn { t.Helper(); return kit.Dial(t, s.addr).Conn }
 
 func (s *setup) dialTLS(t testing.TB) net.Conn {
 	t.Helper()
@@ -159,19 +150,27 @@ func (s *setup) dialTLS(t testing.TB) net.Conn {
 	return c
 }
 
-// client is one connection that a test leads by hand. None of its steps hangs.
-type client struct {
-	net.Conn
-	t  testing.TB
-	in *bufio.Reader
+// client is the kit's, by the names that the tests of this room use.
+type client struct{ *kit.Client }
+
+func (c *client) send(text string) { c.T.Helper(); c.Say(text) }
+func (c *client) line() string     { c.T.Helper(); return c.Line() }
+
+// want reads a line that begins so.
+func (c *client) want(prefix string) string { c.T.Helper(); return c.Want(prefix) }
+
+// wantEnd reads the connection's end, in whatever order it comes, and returns what came
+// before.
+func (c *client) wantEnd() string {
+	c.T.Helper()
+	said, _ := c.End()
+	return said
 }
 
 // connect reads the greeting.
 func (s *setup) connect(t testing.TB) *client {
 	t.Helper()
-	c := &client{Conn: s.dial(t), t: t}
-	c.in = bufio.NewReader(c.Conn)
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &client{kit.Dial(t, s.addr)}
 	c.want("+OK mail.me.com ")
 	return c
 }
@@ -186,51 +185,8 @@ func (s *setup) login(t testing.TB, name string) *client {
 	return c
 }
 
-func (c *client) send(text string) {
-	c.t.Helper()
-	if _, err := io.WriteString(c.Conn, text); err != nil {
-		c.t.Fatalf("send %q: %v", text, err)
-	}
-}
-
-func (c *client) line() string {
-	c.t.Helper()
-	line, err := c.in.ReadString('\n')
-	if err != nil {
-		c.t.Fatalf("got %q, then %v", line, err)
-	}
-	return strings.TrimSuffix(line, "\r\n")
-}
-
-// want reads a line that begins so.
-func (c *client) want(prefix string) string {
-	c.t.Helper()
-	line := c.line()
-	if !strings.HasPrefix(line, prefix) {
-		c.t.Fatalf("got %q, want %q...", line, prefix)
-	}
-	return line
-}
-
-// wantEnd reads the connection's end and returns what came before.
-func (c *client) wantEnd() string {
-	c.t.Helper()
-	rest, err := io.ReadAll(c.in)
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		c.t.Fatalf("connection is still open after %q", rest)
-	}
-	return string(rest)
-}
-
 // eventually waits for a condition that another goroutine brings about.
-func eventually(t testing.TB, what string, holds func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never happened: %s", what)
-		}
-	}
-}
+var eventually = kit.Await
 
 func TestTranscripts(t *testing.T) {
 	plain := func(change func(*pop3d.Config)) func(*testing.T) net.Conn {

@@ -1,10 +1,8 @@
 package pop3d_test
 
 import (
-	"bufio"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"mailsrv/internal/logs"
 	"mailsrv/pop3d"
 	"mailsrv/storage"
+	"mailsrv/test/kit"
 )
 
 func TestLoginReadsOnlyTheSnapshot(t *testing.T) {
@@ -183,13 +182,7 @@ func TestStalledHandshake(t *testing.T) {
 			return c
 		},
 		"implicit TLS": func(s *setup) *client {
-			raw, err := net.Dial("tcp", s.implicit)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { raw.Close() })
-			raw.SetDeadline(time.Now().Add(20 * time.Second))
-			return &client{Conn: raw, t: t, in: bufio.NewReader(raw)}
+			return &client{kit.Dial(t, s.implicit)}
 		},
 	} {
 		for _, hello := range []string{"", "\x16\x03\x01\x02\x00\x01"} {

@@ -1,7 +1,6 @@
 package pop3d_test
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"strings"
@@ -11,6 +10,7 @@ import (
 
 	"mailsrv/internal/logs"
 	"mailsrv/pop3d"
+	"mailsrv/test/kit"
 )
 
 // tryLogin logs in on a new connection and returns the reply, ending that
@@ -115,7 +115,7 @@ func TestBufferedTransferKeepsTheLock(t *testing.T) {
 			t.Fatalf("got %q", line)
 		}
 	}
-	if _, err := io.CopyN(io.Discard, first.in, size+int64(len(".\r\n"))); err != nil {
+	if _, err := io.CopyN(io.Discard, first.In, size+int64(len(".\r\n"))); err != nil {
 		t.Fatal(err)
 	}
 	s.takeOver(t, "bob@me.com")
@@ -136,8 +136,7 @@ func (s *setup) receiving(t *testing.T, size int64) *client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	c := &client{Conn: conn, t: t, in: bufio.NewReader(conn)}
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c := &client{kit.On(t, conn)}
 	c.send("USER bob@me.com\r\nPASS secret\r\n")
 	for range 3 {
 		c.want("+OK")
@@ -161,12 +160,12 @@ func TestBufferedTransferIsNotIdle(t *testing.T) {
 	const slowly = size / 2 // what follows may have come in that time, and lie with the client
 	const pieces = 10
 	for range pieces {
-		if _, err := io.CopyN(io.Discard, c.in, slowly/pieces); err != nil {
+		if _, err := io.CopyN(io.Discard, c.In, slowly/pieces); err != nil {
 			t.Fatal(err)
 		}
 		<-time.After(idle / 5)
 	}
-	if _, err := io.CopyN(io.Discard, c.in, size-slowly); err != nil {
+	if _, err := io.CopyN(io.Discard, c.In, size-slowly); err != nil {
 		t.Fatal(err)
 	}
 	c.want(".")

@@ -1,10 +1,8 @@
 package smtpd_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
 	"strings"
@@ -19,6 +17,7 @@ import (
 	"mailsrv/quota"
 	"mailsrv/smtpd"
 	"mailsrv/storage/sqlite"
+	"mailsrv/test/kit"
 )
 
 var (
@@ -173,83 +172,39 @@ func content(message string) string {
 	}
 }
 
-// client is a bare SMTP client.
-type client struct {
-	net.Conn
-	t  testing.TB
-	in *bufio.Reader
-}
+// client is the kit's, by the names that the tests of this room use.
+type client struct{ *kit.Client }
 
-func (w *world) dial() net.Conn {
-	w.t.Helper()
-	c, err := net.Dial("tcp", w.addr)
-	must(w.t, err)
-	return c
-}
+func (c *client) say(text string)                { c.T.Helper(); c.Say(text) }
+func (c *client) do(command, code string) string { c.T.Helper(); return c.Do(command, code) }
+func (c *client) want(code string) string        { c.T.Helper(); return c.Want(code) }
 
 // connect returns a client that has had its greeting and said HELO.
 func (w *world) connect() *client {
 	w.t.Helper()
-	c := &client{Conn: w.dial(), t: w.t}
-	c.in = bufio.NewReader(c)
-	w.t.Cleanup(func() { c.Close() })
+	c := &client{kit.Dial(w.t, w.addr)}
 	c.want("220")
 	c.do("HELO client.example", "250")
 	return c
 }
 
-func (c *client) say(text string) {
-	c.t.Helper()
-	if _, err := c.Write([]byte(text)); err != nil {
-		c.t.Fatal(err)
-	}
-}
-
-func (c *client) do(command, code string) string {
-	c.t.Helper()
-	c.say(command + "\r\n")
-	return c.want(code)
-}
-
-// want reads a reply to its last line.
-func (c *client) want(code string) string {
-	c.t.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	for {
-		line, err := c.in.ReadString('\n')
-		if err != nil {
-			c.t.Fatalf("waiting for %s: %q, %v", code, line, err)
-		}
-		if len(line) > 3 && line[3] == '-' {
-			continue
-		}
-		if !strings.HasPrefix(line, code) {
-			c.t.Fatalf("got %q, want %s", line, code)
-		}
-		return line
-	}
-}
-
 // wantEnd expects the end of the connection, with nothing before it.
 func (c *client) wantEnd() {
-	c.t.Helper()
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
-	if line, err := c.in.ReadString('\n'); err == nil || strings.Contains(fmt.Sprint(err), "timeout") {
-		c.t.Fatalf("got %q, %v; want the end", line, err)
+	c.T.Helper()
+	if said, err := c.End(); said != "" {
+		c.T.Fatalf("got %q, %v; want the end", said, err)
 	}
 }
 
 func (c *client) startTLS() {
-	c.t.Helper()
+	c.T.Helper()
 	c.do("STARTTLS", "220")
-	secure := tls.Client(c.Conn, clientTLS)
-	must(c.t, secure.Handshake())
-	c.Conn, c.in = secure, bufio.NewReader(secure)
+	c.Secure()
 	c.do("EHLO client.example", "250")
 }
 
 func (c *client) envelope(to ...string) {
-	c.t.Helper()
+	c.T.Helper()
 	c.do("MAIL FROM:<alice@example.org>", "250")
 	for _, name := range to {
 		c.do("RCPT TO:<"+name+">", "250")

@@ -1,7 +1,6 @@
 package smtpd_test
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,13 +13,14 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/transcript"
 	"mailsrv/smtpd"
+	"mailsrv/test/kit"
+	"mailsrv/test/transcript"
 )
 
 func TestTranscripts(t *testing.T) {
 	w := newWorld(t)
-	transcript.RunDir(t, "testdata", func(*testing.T) net.Conn { return w.dial() }, clientTLS)
+	transcript.RunDir(t, "testdata", func(t *testing.T) net.Conn { return kit.Dial(t, w.addr).Conn }, clientTLS)
 }
 
 // RFC 5321 section 4.4: Return-Path, Delivered-To and Received, in this order.
@@ -43,7 +43,7 @@ func TestTraceFields(t *testing.T) {
 
 // deliverBy sends content by DATA in an open transaction and returns the reply.
 func deliverBy(c *client, text string) string {
-	c.t.Helper()
+	c.T.Helper()
 	c.do("DATA", "354")
 	c.say(text + ".\r\n")
 	return c.want("250")
@@ -206,7 +206,7 @@ func TestVanishingSender(t *testing.T) {
 	w := newWorld(t)
 	whole := "HELO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<look@me.com>\r\nDATA\r\nSubject: x\r\n\r\nyz\r\n."
 	for n := range len(whole) + 1 {
-		c := w.dial()
+		c := kit.Dial(t, w.addr)
 		c.Write([]byte(whole[:n]))
 		c.Close()
 	}
@@ -284,8 +284,7 @@ func TestIdleTimeout(t *testing.T) {
 }
 
 func newIdle(t *testing.T, w *world) *client {
-	c := &client{Conn: w.dial(), t: t}
-	c.in = bufio.NewReader(c)
+	c := &client{kit.Dial(t, w.addr)}
 	c.want("220")
 	return c
 }
@@ -294,7 +293,7 @@ func newIdle(t *testing.T, w *world) *client {
 func TestSenderThatNeverReadsIsEnded(t *testing.T) {
 	w := newWorld(t)
 	w.server.SetSettings(smtpd.Settings{MaxRecipients: 5, MaxMessageSize: maxMessage, CommandTimeout: 50 * time.Millisecond, DataIdleTimeout: 10 * time.Second})
-	c := w.dial()
+	c := kit.Dial(t, w.addr)
 	defer c.Close()
 	c.SetDeadline(time.Now().Add(time.Minute))
 	many := strings.Repeat("EHLO x\r\n", 10_000) // long replies

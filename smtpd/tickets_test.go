@@ -26,7 +26,7 @@ func TestNoSessionTickets(t *testing.T) {
 		config.ClientSessionCache = noTickets{t}
 		secure := tls.Client(c.Conn, config)
 		must(t, secure.Handshake())
-		c.Conn, c.in = secure, nil
+		c.Conn, c.In = secure, nil
 		if secure.ConnectionState().Version != version {
 			t.Errorf("version %x", secure.ConnectionState().Version)
 		}

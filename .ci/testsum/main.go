@@ -2,8 +2,10 @@
 // in a form made for people: a line for each package as it ends, the output of
 // what failed, and last of all "N passed, N failed".
 //
-// Tests and their subtests are counted alike. What fails outside of any test, a
-// package that does not compile for one, counts as one failure.
+// The line before tells what passed: tests, cases (their subtests), and the inputs of
+// fuzz targets, seeds included, that were replayed. "N passed" counts tests and cases,
+// "N failed" whatever failed; a failure outside of any test, such as a package that
+// does not compile, is one.
 package main
 
 import (
@@ -58,10 +60,11 @@ type failure struct {
 }
 
 type summary struct {
-	out             io.Writer
-	passed, skipped int
-	failures        []failure
-	skips           []failure
+	out                  io.Writer
+	tests, cases, inputs int // that passed
+	skipped              int
+	failures             []failure
+	skips                []failure
 
 	output  map[name]*strings.Builder   // of what has not ended
 	open    map[string][]string         // tests that have begun, by package
@@ -126,7 +129,7 @@ func (s *summary) endTest(n name, action string) {
 	s.open[n.Package] = slices.DeleteFunc(s.open[n.Package], func(test string) bool { return test == n.Test })
 	switch action {
 	case "pass":
-		s.passed++
+		s.count(n.Test)
 	case "skip":
 		s.skipped++
 		s.skips = append(s.skips, failure{n.String(), s.said(n)})
@@ -134,6 +137,18 @@ func (s *summary) endTest(n name, action string) {
 		s.fail(n, n.String())
 	}
 	delete(s.output, n)
+}
+
+// count counts what passed as what it is.
+func (s *summary) count(test string) {
+	switch {
+	case !strings.Contains(test, "/"):
+		s.tests++
+	case strings.HasPrefix(test, "Fuzz"):
+		s.inputs++
+	default:
+		s.cases++
+	}
 }
 
 func (s *summary) endPackage(e event) {
@@ -186,12 +201,13 @@ func (s *summary) finish(err error) {
 	if err != nil && len(s.failures) == 0 {
 		s.failures = append(s.failures, failure{"go test: " + err.Error(), s.strange.String()})
 	}
-	if err == nil && s.passed == 0 {
+	if err == nil && s.tests == 0 {
 		s.failures = append(s.failures, failure{"go test found no test", s.strange.String()})
 	}
 	s.print("SKIPPED", s.skips)
 	s.print("FAILED", s.failures)
-	fmt.Fprintf(s.out, "\n%d passed, %d failed", s.passed, len(s.failures))
+	fmt.Fprintf(s.out, "\npassed: %d tests and %d cases, counted below; %d replayed inputs of fuzz targets besides\n", s.tests, s.cases, s.inputs)
+	fmt.Fprintf(s.out, "%d passed, %d failed", s.tests+s.cases, len(s.failures))
 	if s.skipped > 0 {
 		fmt.Fprintf(s.out, ", %d skipped", s.skipped)
 	}

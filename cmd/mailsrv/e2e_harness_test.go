@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/built"
+	"mailsrv/test/built"
 )
 
 // The tests of this package, main_test, run the built program as a process of

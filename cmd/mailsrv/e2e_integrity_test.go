@@ -82,10 +82,10 @@ func TestMessagesStayWhole(t *testing.T) {
 	same(t, "the list", s.pop3("/"), list.String())
 
 	d, _ := dial(t, "127.0.0.1", s.server.pop3)
-	d.say("USER look@me.com", "+OK")
-	d.say("PASS secret", "+OK")
-	d.say("STAT", fmt.Sprintf("+OK %d %d", len(shapes), total))
-	d.say("QUIT", "+OK")
+	d.Do("USER look@me.com", "+OK")
+	d.Do("PASS secret", "+OK")
+	d.Do("STAT", fmt.Sprintf("+OK %d %d", len(shapes), total))
+	d.Do("QUIT", "+OK")
 	var quotas []struct {
 		Quota struct{ Octets, Messages int }
 	}

@@ -56,10 +56,10 @@ func TestStartsThatFail(t *testing.T) {
 func begin(t *testing.T, s *site) *dialogue {
 	t.Helper()
 	d, _ := dial(t, "127.0.0.1", s.server.smtp)
-	d.say("EHLO client.example.org", "250")
-	d.say("MAIL FROM:<you@example.org>", "250")
-	d.say("RCPT TO:<look@me.com>", "250")
-	d.say("DATA", "354")
+	d.Do("EHLO client.example.org", "250")
+	d.Do("MAIL FROM:<you@example.org>", "250")
+	d.Do("RCPT TO:<look@me.com>", "250")
+	d.Do("DATA", "354")
 	return d
 }
 
@@ -75,9 +75,9 @@ func TestDrain(t *testing.T) {
 	sending := begin(t, s)
 	fmt.Fprint(sending, "Subject: in transfer\r\n\r\nfirst half\r\n")
 	fetching, _ := dial(t, "127.0.0.1", s.server.pop3)
-	fetching.say("USER look@me.com", "+OK")
-	fetching.say("PASS secret", "+OK")
-	fetching.say("RETR 1", "+OK")
+	fetching.Do("USER look@me.com", "+OK")
+	fetching.Do("PASS secret", "+OK")
+	fetching.Do("RETR 1", "+OK")
 	idleSMTP, _ := dial(t, "127.0.0.1", s.server.smtp)
 	idlePOP3, _ := dial(t, "127.0.0.1", s.server.pop3)
 
@@ -94,7 +94,7 @@ func TestDrain(t *testing.T) {
 			t.Errorf("%s takes connections", address)
 		}
 	}
-	sending.say("second half\r\n.", "250 ")
+	sending.Do("second half\r\n.", "250 ")
 	message, _, whole := strings.Cut(fetching.ends(), "\r\n.\r\n")
 	if !whole {
 		t.Error("the message was cut off")
@@ -114,7 +114,7 @@ func TestDrainHasAnEnd(t *testing.T) {
 	d := begin(t, s)
 	fmt.Fprint(d, "Subject: half\r\n\r\n")
 	s.stop()
-	io.Copy(io.Discard, d.in)
+	io.Copy(io.Discard, d.In)
 	s.start()
 	if list := s.pop3("/"); strings.TrimSpace(list) != "" {
 		t.Errorf("half a message is there: %s", list)
@@ -171,8 +171,8 @@ func TestReloadOfCertificateAndLimits(t *testing.T) {
 	if _, greeting := dial(t, "127.0.0.1", s.server.smtp); !strings.HasPrefix(greeting, "421 ") {
 		t.Errorf("a second connection: %s", greeting)
 	}
-	first.say("QUIT", "221")
-	open.say("QUIT", "+OK") // a session lives on
+	first.Do("QUIT", "221")
+	open.Do("QUIT", "+OK") // a session lives on
 
 	s.write("mailsrv.yaml", "quota: {default_messages: many}\n")
 	s.signal(syscall.SIGHUP)

@@ -45,7 +45,7 @@ func TestLimitsPerClient(t *testing.T) {
 		}
 		d.ends()
 		for _, d := range open {
-			d.say("QUIT", protocol.over)
+			d.Do("QUIT", protocol.over)
 			d.ends()
 		}
 	}
@@ -64,8 +64,8 @@ func TestGuessersDoNotLockOut(t *testing.T) {
 	s.pop3("/1") // the owner is known here
 	d, _ := dial(t, "127.0.0.66", s.server.pop3)
 	for range 3 {
-		d.say("USER look@me.com", "+OK")
-		d.say("PASS guess", "-ERR [AUTH]")
+		d.Do("USER look@me.com", "+OK")
+		d.Do("PASS guess", "-ERR [AUTH]")
 	}
 	d.ends()
 	s.pop3("/1")

@@ -1,14 +1,10 @@
 package main_test
 
 import (
-	"bufio"
-	"fmt"
-	"io"
-	"net"
 	"regexp"
-	"strings"
 	"testing"
-	"time"
+
+	"mailsrv/test/kit"
 )
 
 // letter is a message with CRLFs; its subject tells it from others.
@@ -45,56 +41,22 @@ func same(t *testing.T, what, got, want string) {
 
 // dialogue is a connection on which a test speaks a protocol itself, where it
 // must stop in the middle as no mail program does.
-type dialogue struct {
-	t *testing.T
-	net.Conn
-	in *bufio.Reader
-}
+type dialogue struct{ *kit.Client }
 
 // dial connects from a client address and reads the greeting.
 func dial(t *testing.T, from, to string) (d *dialogue, greeting string) {
 	t.Helper()
-	dialer := net.Dialer{Timeout: patience, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
-	c, err := dialer.Dial("tcp", to)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(patience))
-	d = &dialogue{t: t, Conn: c, in: bufio.NewReader(c)}
-	return d, d.line()
+	d = &dialogue{kit.DialFrom(t, from, to)}
+	return d, d.Line()
 }
 
-func (d *dialogue) line() string {
-	d.t.Helper()
-	line, err := d.in.ReadString('\n')
-	if err != nil {
-		d.t.Fatalf("%q, then: %v", line, err)
-	}
-	return strings.TrimSuffix(line, "\r\n")
-}
-
-// say sends a command and expects a reply, which it returns; of several lines
-// of SMTP the last.
-func (d *dialogue) say(command, reply string) string {
-	d.t.Helper()
-	fmt.Fprintf(d, "%s\r\n", command)
-	line := d.line()
-	for len(line) > 3 && line[3] == '-' && line[0] != '-' {
-		line = d.line()
-	}
-	if !strings.HasPrefix(line, reply) {
-		d.t.Fatalf("%s: %s, want %s", command, line, reply)
-	}
-	return line
-}
-
-// ends expects the server to close the connection, whatever it says before.
+// ends expects the server to close the connection in good order, whatever it says
+// before.
 func (d *dialogue) ends() string {
-	d.t.Helper()
-	rest, err := io.ReadAll(d.in)
+	d.T.Helper()
+	said, err := d.End()
 	if err != nil {
-		d.t.Fatalf("%q, then: %v", rest, err)
+		d.T.Fatalf("%q, then: %v", said, err)
 	}
-	return string(rest)
+	return said
 }

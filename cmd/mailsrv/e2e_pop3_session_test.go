@@ -12,9 +12,9 @@ import (
 func (s *site) loginPOP3(t *testing.T) (d *dialogue, refusal string) {
 	t.Helper()
 	d, _ = dial(t, "127.0.0.1", s.server.pop3)
-	d.say("USER look@me.com", "+OK")
+	d.Do("USER look@me.com", "+OK")
 	fmt.Fprint(d, "PASS secret\r\n")
-	if line := d.line(); !strings.HasPrefix(line, "+OK") {
+	if line := d.Line(); !strings.HasPrefix(line, "+OK") {
 		d.Close()
 		return nil, line
 	}
@@ -38,7 +38,7 @@ func TestSlowTransferOfTheServer(t *testing.T) {
 	}
 	fmt.Fprint(slow, "RETR 1\r\n")
 	var octets int
-	if _, err := fmt.Sscanf(slow.line(), "+OK %d octets", &octets); err != nil {
+	if _, err := fmt.Sscanf(slow.Line(), "+OK %d octets", &octets); err != nil {
 		t.Fatal(err)
 	}
 	var message strings.Builder
@@ -46,7 +46,7 @@ func TestSlowTransferOfTheServer(t *testing.T) {
 	pace := time.NewTicker(100 * time.Millisecond)
 	defer pace.Stop()
 	for range pieces {
-		if _, err := io.CopyN(&message, slow.in, size/2/pieces); err != nil {
+		if _, err := io.CopyN(&message, slow.In, size/2/pieces); err != nil {
 			t.Fatalf("ended after %d octets: %v", message.Len(), err)
 		}
 		if _, refusal := s.loginPOP3(t); !strings.HasPrefix(refusal, "-ERR [IN-USE]") {
@@ -55,16 +55,16 @@ func TestSlowTransferOfTheServer(t *testing.T) {
 		s.send("look@me.com", letter("meanwhile", ""))
 		<-pace.C
 	}
-	if _, err := io.CopyN(&message, slow.in, int64(octets-message.Len())); err != nil {
+	if _, err := io.CopyN(&message, slow.In, int64(octets-message.Len())); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "the message", content(t, message.String()), want)
-	if end := slow.line(); end != "." {
+	if end := slow.Line(); end != "." {
 		t.Errorf("the end: %q", end)
 	}
-	slow.say("STAT", fmt.Sprintf("+OK 1 %d", octets))
-	slow.say("DELE 1", "+OK")
-	slow.say("QUIT", "+OK")
+	slow.Do("STAT", fmt.Sprintf("+OK 1 %d", octets))
+	slow.Do("DELE 1", "+OK")
+	slow.Do("QUIT", "+OK")
 	line := s.server.log.await(t, "msg=expunged", "client=127.0.0.1", "mailbox=look@me.com", "messages=1")
 	if id := field(s.server.log.await(t, "msg=accepted", "octets="+fmt.Sprint(octets)), "id"); id == "" || field(line, "id") != id {
 		t.Errorf("the log does not name what was deleted: %s", line)
@@ -93,7 +93,7 @@ func TestLoginDelayOfTheServer(t *testing.T) {
 	}
 	begun := time.Now()
 	first, _ := s.loginPOP3(t)
-	first.say("QUIT", "+OK")
+	first.Do("QUIT", "+OK")
 	if _, refusal := s.loginPOP3(t); !strings.HasPrefix(refusal, "-ERR [LOGIN-DELAY] ") {
 		t.Errorf("got %q", refusal)
 	}

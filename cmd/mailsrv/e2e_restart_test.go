@@ -1,15 +1,13 @@
 package main_test
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/smtp"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"mailsrv/test/kit"
 )
 
 // A message keeps its name, and all its octets, whatever happens to the server.
@@ -39,29 +37,6 @@ func TestUIDLsOutliveTheServer(t *testing.T) {
 	}
 }
 
-// handIn sends a message to look@me.com and returns nil once it is accepted.
-func handIn(address, message string) error {
-	c, err := net.DialTimeout("tcp", address, patience)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(patience))
-	client, err := smtp.NewClient(c, "mail.me.com")
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(client.Mail("you@example.org"), client.Rcpt("look@me.com")); err != nil {
-		return err
-	}
-	w, err := client.Data()
-	if err != nil {
-		return err
-	}
-	_, err = io.WriteString(w, message)
-	return errors.Join(err, w.Close())
-}
-
 // A 250 is a promise: what was acknowledged is there after kill -9, whole, and
 // nothing is there by halves.
 func TestKilledServerKeepsWhatItAccepted(t *testing.T) {
@@ -86,7 +61,7 @@ func TestKilledServerKeepsWhatItAccepted(t *testing.T) {
 				if n%8 == 7 {
 					text = letter(subject, large)
 				}
-				if handIn(address, text) != nil {
+				if kit.Send(address, "look@me.com", text) != nil {
 					return // the server is gone
 				}
 				mu.Lock()

@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"mailsrv/internal/admin"
 	"mailsrv/internal/logs"
 	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
+	"mailsrv/test/kit"
 )
 
 // TestMain lets a test run the program as a process of its own, which may give
@@ -115,12 +115,4 @@ func (h *house) deliverTexts(address string, texts ...string) {
 }
 
 // await waits until a condition holds.
-func await(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain for %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
-}
+var await = kit.Await

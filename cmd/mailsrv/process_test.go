@@ -9,8 +9,8 @@ import (
 	"syscall"
 	"testing"
 
-	"mailsrv/internal/asroot"
 	"mailsrv/internal/logs"
+	"mailsrv/test/asroot"
 )
 
 // process runs the program as a process of its own.

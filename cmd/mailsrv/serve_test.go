@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"mailsrv/internal/logs"
+	"mailsrv/test/kit"
 )
 
 // running is a server that serve runs in this process.
@@ -102,47 +103,19 @@ func (r *running) ended() int {
 
 // send hands in a message and returns the server's refusal.
 func (r *running) send(to string) error {
-	client, err := smtp.Dial(r.address("smtp", "starttls"))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	if err := client.Mail("a@b.example"); err != nil {
-		return err
-	}
-	if err := client.Rcpt(to); err != nil {
-		return err
-	}
-	content, err := client.Data()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(content, "Subject: hello\r\n\r\n%s", strings.Repeat("text\r\n", 100))
-	if err := content.Close(); err != nil {
-		return err
-	}
-	return client.Quit()
+	return kit.Send(r.address("smtp", "starttls"), to, "Subject: hello\r\n\r\n"+strings.Repeat("text\r\n", 100))
 }
 
 // pop3 carries out commands and returns the replies; those of several lines
 // are cut to the first.
-func (r *running) pop3(commands ...string) []string {
+func (r *running) pop3(commands ...string) (replies []string) {
 	r.t.Helper()
-	c, err := net.Dial("tcp", r.address("pop3", "starttls"))
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	c := kit.Dial(r.t, r.address("pop3", "starttls"))
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
-	lines := bufio.NewScanner(c)
-	lines.Scan()
-	var replies []string
+	c.Line()
 	for _, command := range commands {
-		fmt.Fprintf(c, "%s\r\n", command)
-		if !lines.Scan() {
-			r.t.Fatalf("no reply to %s: %v", command, lines.Err())
-		}
-		replies = append(replies, lines.Text())
+		c.Say(command + "\r\n")
+		replies = append(replies, c.Line())
 	}
 	return replies
 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/internal/asroot"
 	"mailsrv/internal/config"
+	"mailsrv/test/asroot"
 )
 
 const machine = "mail.example.org"

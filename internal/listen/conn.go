@@ -4,9 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
-	"unsafe"
 )
 
 // Conn is a counted connection. It knows whether its session waits for a
@@ -63,34 +61,6 @@ func (c *Conn) wake() {
 	c.awoken = true
 	if c.waiting {
 		c.Conn.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// CloseFollows says that the connection is closed after what is written next. Both
-// leave in one packet, which saves each side one and a wake-up.
-func (c *Conn) CloseFollows() {
-	c.control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, 1) })
-}
-
-// Pending is how many of the octets written the client has not got yet: the kernel
-// takes some MiB from us before a slow line carries them. It may be called beside all
-// else.
-func (c *Conn) Pending() int32 {
-	var octets int32
-	c.control(func(fd uintptr) {
-		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&octets)))
-	})
-	return octets
-}
-
-// control gives f the socket, if there is one and it is open.
-func (c *Conn) control(f func(fd uintptr)) {
-	tcp, ok := c.Conn.(*net.TCPConn)
-	if !ok {
-		return
-	}
-	if raw, err := tcp.SyscallConn(); err == nil {
-		raw.Control(f)
 	}
 }
 
