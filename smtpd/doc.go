@@ -2,8 +2,8 @@
 // a delivery transaction and refusals into replies. There is no AUTH here;
 // whoever may write to our mailboxes may connect.
 //
-// The grammar and the order of commands are go-smtp's. Between it and the
-// network stands conn, which owns what the library leaves open: deadlines, the
-// length of commands, the end of the content, TLS, and replies that leave in
-// one write. Session has the backend's part; reply.go every reply we give.
+// The grammar and the order of commands are those of the room below it,
+// smtpd/library, which owns the octets too. A session sees commands; what it needs
+// of delivery it says in delivery.go; what a client may do too often, and each line
+// of the log, stands in tally.go.
 package smtpd

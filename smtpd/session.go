@@ -4,157 +4,130 @@ import (
 	"context"
 	"errors"
 	"io"
-	"strconv"
-
-	"github.com/emersion/go-smtp"
+	"time"
 
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
+	"mailsrv/smtpd/library"
 )
 
-// session is the backend's side of a connection, from EHLO on, used by the
-// library's goroutine for it alone.
+// session is what the commands of one connection mean: each becomes a call on
+// delivery, and each error a refusal. It is used by one goroutine at a time.
 type session struct {
-	server  *Server
-	library *smtp.Conn
-	conn    *conn
-	ctx     context.Context
-	cancel  context.CancelFunc
+	server *Server
+	conn   *library.Conn
+	ctx    context.Context
+	cancel context.CancelFunc
+	tally  tally
 
 	transaction Transaction // nil: none is open
 	utf8        bool        // addresses may go beyond ASCII (RFC 6531)
+	content     bool        // the transaction's content has been read
 }
 
-func newSession(s *Server, library *smtp.Conn) *session {
-	c := library.Conn().(*conn)
+var _ library.Session = (*session)(nil)
+
+func newSession(s *Server, c *library.Conn) *session {
 	ctx, cancel := context.WithCancel(s.life)
-	return &session{server: s, library: library, conn: c, ctx: ctx, cancel: cancel}
+	return &session{server: s, conn: c, ctx: ctx, cancel: cancel, tally: tally{began: time.Now()}}
 }
 
-// Mail implements smtp.Session.
-func (s *session) Mail(from string, opts *smtp.MailOptions) error {
+// Mail implements library.Session (RFC 5321 section 4.1.1.2).
+func (s *session) Mail(m library.Mail) *refusal.Refusal {
 	if s.transaction != nil {
-		return s.refuse(refusal.Nested, "")
+		return refusal.New(refusal.Nested, "")
 	}
 	var reversePath mail.Address
-	if hasBareAt(s.conn.at.from) {
-		return s.refuse(refusal.SenderBareAt, "")
-	}
-	if from != "" {
+	if m.Path != "" {
 		var err error
-		if reversePath, err = mail.SplitAddress(from); err != nil {
-			return s.refuse(refusal.BadSender, err.Error())
+		if reversePath, err = mail.SplitAddress(m.Path); err != nil {
+			return refusal.New(refusal.BadSender, "%v", err)
 		}
-		if !opts.UTF8 && !isASCII(from) {
-			return s.refuse(refusal.NeedsUTF8, "")
+		if !m.UTF8 && !isASCII(m.Path) {
+			return refusal.New(refusal.NeedsUTF8, "")
 		}
 	}
 	client := mail.Client{
-		Addr:     s.conn.base.Client(),
-		Helo:     s.library.Hostname(),
-		Protocol: mail.ProtocolName(s.conn.extended, s.conn.tls != "", opts.UTF8),
-		TLS:      s.conn.tls,
+		Addr:     s.conn.Client(),
+		Helo:     s.conn.Helo(),
+		Protocol: mail.ProtocolName(s.conn.Extended(), s.conn.TLS() != "", m.UTF8),
+		TLS:      s.conn.TLS(),
 	}
-	s.transaction = s.server.config.Delivery.Begin(client, reversePath, opts.Size)
-	s.utf8 = opts.UTF8
-	s.conn.at.open, s.conn.at.id = true, s.transaction.ID()
+	s.transaction = s.server.config.Delivery.Begin(client, reversePath, m.Size)
+	s.utf8 = m.UTF8
 	return nil
 }
 
-// Rcpt implements smtp.Session.
-func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	t := s.transaction
-	if t == nil {
-		return s.refuse(refusal.NoTransaction, "")
+// Rcpt implements library.Session (RFC 5321 section 4.1.1.3).
+func (s *session) Rcpt(r library.Rcpt) *refusal.Refusal {
+	if s.transaction == nil {
+		return refusal.New(refusal.NoTransaction, "")
 	}
-	path, err := s.forwardPath(to)
-	if err != nil {
-		return err
+	path, no := s.forwardPath(r.Path)
+	if no != nil {
+		return no
 	}
-	if err := t.AddRecipient(s.ctx, path); err != nil {
-		return s.replyTo(err)
-	}
-	return nil
+	return s.refuse(s.transaction.AddRecipient(s.ctx, path), path.String())
 }
 
-// forwardPath reads the argument of RCPT, or returns the reply.
-func (s *session) forwardPath(to string) (mail.Address, error) {
-	if s.conn.at.barePostmaster() {
+// forwardPath reads a path, which may be "postmaster" alone.
+func (s *session) forwardPath(text string) (mail.Address, *refusal.Refusal) {
+	if text == "postmaster" {
 		path, err := s.server.config.Delivery.Postmaster(s.ctx)
-		if err != nil {
-			return mail.Address{}, s.replyTo(err)
-		}
-		return path, nil
+		return path, s.refuse(err, text)
 	}
-	path, err := mail.SplitAddress(to)
+	path, err := mail.SplitAddress(text)
 	switch {
-	case hasBareAt(s.conn.at.to):
-		return mail.Address{}, s.refuse(refusal.RecipientBareAt, "")
 	case err != nil:
-		return mail.Address{}, s.refuse(refusal.BadRecipient, err.Error())
-	case !s.utf8 && !isASCII(to):
-		return mail.Address{}, s.refuse(refusal.NeedsUTF8, "")
+		return path, refusal.New(refusal.BadRecipient, "%v", err)
+	case !s.utf8 && !isASCII(text):
+		return path, refusal.New(refusal.NeedsUTF8, "")
 	}
 	return path, nil
 }
 
-// Data implements smtp.Session, for DATA and BDAT. The reader that the library
-// offers is left alone.
-func (s *session) Data(io.Reader) error {
-	c := s.conn
-	c.beginContent()
-	var from content = &dotReader{c: c}
-	if c.chunked {
-		from = &chunkReader{c: c}
-	}
-	answer := s.deliver(from)
-	// A refusal may come before the end; the rest of it is no command. Of BDAT
-	// only the chunk at hand belongs to this reply.
-	rest := from
-	if c.chunked {
-		rest = &chunkReader{c: c, single: true}
-	}
-	if !drain(rest, c.settings.MaxMessageSize) {
-		c.hangUp = true
-	}
-	_, cut := from.finished()
-	if cut != nil {
-		c.mute = strconv.Itoa(answer.Code) // the command that came instead is answered
-	}
-	c.contentEnded(cut)
-	return answer
-}
-
-// deliver returns the reply to the content, always an *smtp.SMTPError: the
-// library makes a permanent failure of anything else.
-func (s *session) deliver(from content) *smtp.SMTPError {
+// Data implements library.Session (RFC 5321 section 4.1.1.4).
+func (s *session) Data(content io.Reader) (accepted string, no *refusal.Refusal) {
 	t := s.transaction
-	octets, err := t.Deliver(s.ctx, from)
-	// The command that cut the content short may have said otherwise.
-	s.conn.at = attempt{open: true, id: t.ID(), from: t.ReversePath().String(), to: t.Mailboxes()}
+	octets, err := t.Deliver(s.ctx, content)
+	s.content = true
 	switch {
 	case err == nil:
-		s.conn.tally.accept()
-		s.server.config.Logger.Info(logs.Accepted, append(s.conn.about(), logs.Octets, octets, logs.TLS, s.conn.tls)...)
-		return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "accepted, id " + t.ID()}
-	case s.conn.broken || errors.Is(err, errCut):
-		s.conn.at.cause = err
-		return s.refuse(refusal.Incomplete, "")
+		s.tally.accept()
+		s.server.config.Logger.Info(logs.Accepted, append(s.about(t.ReversePath().String(), t.Mailboxes()),
+			logs.Octets, octets, logs.TLS, s.conn.TLS())...)
+		return "accepted, id " + t.ID(), nil
+	case errors.Is(err, library.ErrIncomplete):
+		return "", refusal.New(refusal.Incomplete, "%v", err)
 	}
-	return s.replyTo(err)
+	return "", s.refuse(err, t.Mailboxes())
 }
 
-// Reset implements smtp.Session.
-func (s *session) Reset() {
-	s.transaction = nil
-	s.conn.at = attempt{}
+// refuse turns an error into a refusal that names no internals. What is none is
+// logged here, as a failure with its cause. nil stays nil.
+func (s *session) refuse(err error, to string) *refusal.Refusal {
+	if err == nil {
+		return nil
+	}
+	if no := refusal.Of(err); no != nil {
+		return no
+	}
+	from := ""
+	if s.transaction != nil {
+		from = s.transaction.ReversePath().String()
+	}
+	s.server.config.Logger.Error(logs.Failed, append(s.about(from, to), logs.Error, err)...)
+	return refusal.New(refusal.Failure, "")
 }
 
-// Logout implements smtp.Session. The library may call it twice.
-func (s *session) Logout() error {
+// Reset implements library.Session.
+func (s *session) Reset() { s.transaction, s.content = nil, false }
+
+// Close implements library.Session.
+func (s *session) Close(why string) {
 	s.cancel()
-	return nil
+	s.logEnd(why)
 }
 
 func isASCII(s string) bool {

@@ -37,7 +37,8 @@ var plan = []room{
 	}},
 	{row: 5, path: "bench/...", ours: everything, others: []string{anyModule}},
 
-	{row: 4, path: "smtpd", ours: only("internal/refusal", "internal/mail", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
+	{row: 4, path: "smtpd", ours: only("smtpd/library", "internal/refusal", "internal/mail", "internal/listen", "internal/logs")},
+	{row: 3, path: "smtpd/library", ours: only("internal/refusal", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
 	{row: 4, path: "pop3d", ours: andBelow("storage", "internal/auth"), others: []string{"github.com/emersion/go-sasl"}},
 	{row: 4, path: "internal/admin", ours: andBelow("storage", "internal/directory", "internal/auth")},
 	{row: 4, path: "internal/config", ours: only("quota", "internal/mail", "internal/listen"), others: []string{"github.com/spf13/viper"}},
@@ -214,9 +215,11 @@ func TestBreachesAreFound(t *testing.T) {
 		{"smtpd", "mailsrv/internal/auth", false}, // beside delivery
 		{"smtpd", "mailsrv/storage/sqlite", false},
 		{"smtpd", "mailsrv/pop3d", false}, // sideways
-		{"smtpd", "github.com/emersion/go-smtp", true},
+		{"smtpd", "github.com/emersion/go-smtp", false}, // its library does
+		{"smtpd/library", "github.com/emersion/go-smtp", true},
+		{"smtpd/library", "mailsrv/internal/mail", false},
 		{"smtpd", "github.com/emersion/go-sasl", false},
-		{"smtpd", "github.com/emersion/go-smtpfork", false},
+		{"smtpd/library", "github.com/emersion/go-smtpfork", false},
 		{"pop3d", "mailsrv/internal/directory", true},
 		{"pop3d", "mailsrv/delivery", false},
 		{"internal/config", "mailsrv/internal/listen", true},

@@ -26,13 +26,15 @@ var (
 // The transcripts that docs/protocol.md names.
 var transcripts = []string{"smtpd/testdata", "pop3d/testdata"}
 
-// Every row of docs/protocol.md and docs/security.md names tests that exist, and
+// Every row of docs/protocol.md, docs/security.md and the library's deviations names
+// tests that exist, and
 // every transcript is named there.
 func TestPagesNameTests(t *testing.T) {
 	exists := testsOfTheModule(t)
 	named := map[string]bool{}
 	rows := 0
-	for _, cells := range append(tableRows(t, "docs/protocol.md"), tableRows(t, "docs/security.md")...) {
+	pages := slices.Concat(tableRows(t, "docs/protocol.md"), tableRows(t, "docs/security.md"), tableRows(t, "smtpd/library/DEVIATIONS.md"))
+	for _, cells := range pages {
 		tests := codeSpans(cells[len(cells)-1])
 		if len(tests) == 0 {
 			t.Errorf("%s: no test is named", cells[0])

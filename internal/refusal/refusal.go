@@ -53,15 +53,17 @@ const (
 	NoRecipients    // no recipient has been accepted
 	UnknownCommand
 	UnknownParameter
-	Syntax         // any other that the grammar does not allow
-	LineTooLong    // a command
-	NoAuth         // AUTH is not offered
-	BadChunk       // BDAT without a size that can be read
-	BetweenChunks  // a command that may not stand there
-	TLSArgument    // STARTTLS takes none
-	TLSActive      // already
-	TooManyErrors  // the session ends: nothing of this is mail
-	TooManyRefused // the session ends: somebody is guessing
+	NotImplemented        // a command of the standard that is not offered
+	ParameterNotSupported // a parameter of an extension that is not offered
+	Syntax                // any other that the grammar does not allow
+	LineTooLong           // a command
+	NoAuth                // AUTH is not offered
+	BadChunk              // BDAT without a size that can be read
+	BetweenChunks         // a command that may not stand there
+	TLSArgument           // STARTTLS takes none
+	TLSActive             // already
+	TooManyErrors         // the session ends: nothing of this is mail
+	TooManyRefused        // the session ends: somebody is guessing
 
 	end // of the reasons
 )
@@ -128,15 +130,19 @@ var table = [end]row{
 	NoRecipients:     {"no-recipients", say(503, 5, 5, 1, "No recipient has been accepted")},
 	UnknownCommand:   {"unknown-command", say(500, 5, 5, 2, "Command not recognised")},
 	UnknownParameter: {"unknown-parameter", say(555, 5, 5, 4, "Parameter not recognised")},
-	Syntax:           {"syntax", say(501, 5, 5, 2, "Syntax error")},
-	LineTooLong:      {"line-too-long", say(500, 5, 5, 2, "Line too long")},
-	NoAuth:           {"no-auth", say(502, 5, 5, 1, "AUTH is not offered here")},
-	BadChunk:         {"bad-chunk", say(501, 5, 5, 4, "BDAT takes a size and LAST, closing connection")},
-	BetweenChunks:    {"between-chunks", say(503, 5, 5, 1, "Not allowed between chunks")},
-	TLSArgument:      {"tls-argument", say(501, 5, 5, 4, "STARTTLS takes no parameters")},
-	TLSActive:        {"tls-active", say(503, 5, 5, 1, "TLS is active already")},
-	TooManyErrors:    {"too-many-errors", say(421, 4, 7, 0, "Too many errors, closing connection")},
-	TooManyRefused:   {"too-many-refusals", say(421, 4, 7, 0, "Too many refusals, closing connection")},
+	NotImplemented:   {"not-implemented", say(502, 5, 5, 1, "Command not implemented")},
+
+	ParameterNotSupported: {"parameter-not-supported", say(504, 5, 5, 4, "Parameter not implemented")},
+
+	Syntax:         {"syntax", say(501, 5, 5, 2, "Syntax error")},
+	LineTooLong:    {"line-too-long", say(500, 5, 5, 2, "Line too long")},
+	NoAuth:         {"no-auth", say(502, 5, 5, 1, "AUTH is not offered here")},
+	BadChunk:       {"bad-chunk", say(501, 5, 5, 4, "BDAT takes a size and LAST, closing connection")},
+	BetweenChunks:  {"between-chunks", say(503, 5, 5, 1, "Not allowed between chunks")},
+	TLSArgument:    {"tls-argument", say(501, 5, 5, 4, "STARTTLS takes no parameters")},
+	TLSActive:      {"tls-active", say(503, 5, 5, 1, "TLS is active already")},
+	TooManyErrors:  {"too-many-errors", say(421, 4, 7, 0, "Too many errors, closing connection")},
+	TooManyRefused: {"too-many-refusals", say(421, 4, 7, 0, "Too many refusals, closing connection")},
 }
 
 // Name is how the log and programs call the reason.

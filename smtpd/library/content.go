@@ -1,9 +1,14 @@
-package smtpd
+package library
 
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
 
 	"mailsrv/internal/refusal"
 )
@@ -12,7 +17,7 @@ import (
 // out the dots that were put in (RFC 5321 section 4.5.2). Nothing else ends a
 // line here: what a sender hides behind a bare LF or CR stays content.
 type dotReader struct {
-	c     *conn
+	c     *Conn
 	state dotState
 	done  bool  // the end was read
 	err   error // of the connection
@@ -52,7 +57,7 @@ func (d *dotReader) WriteTo(w io.Writer) (int64, error) {
 }
 
 // Read implements io.Reader, which io.Copy does not use.
-func (d *dotReader) Read([]byte) (int, error) { panic("smtpd: the content is read by WriteTo") }
+func (d *dotReader) Read([]byte) (int, error) { panic("library: the content is read by WriteTo") }
 
 // block returns what has arrived, at least one octet.
 func (d *dotReader) block() ([]byte, error) {
@@ -138,7 +143,7 @@ func (d *dotReader) finished() (bool, []byte) { return d.done, nil }
 // chunkReader reads content that BDAT carries (RFC 3030 section 2): a chunk,
 // and as long as that was not the last, the commands between two.
 type chunkReader struct {
-	c      *conn
+	c      *Conn
 	single bool   // stop after this chunk
 	done   bool   // the last chunk was read
 	cut    []byte // the command that ended the content before its last chunk
@@ -146,7 +151,7 @@ type chunkReader struct {
 }
 
 // errCut says that a command came where the next chunk should have.
-var errCut = errors.New("the client gave up the message")
+var errCut = fmt.Errorf("%w: the client gave up the message", ErrIncomplete)
 
 // WriteTo implements io.WriterTo as dotReader's does.
 func (r *chunkReader) WriteTo(w io.Writer) (int64, error) {
@@ -185,7 +190,7 @@ func (r *chunkReader) next() error {
 	for {
 		line, err := r.c.readCommand()
 		if err != nil {
-			return io.ErrUnexpectedEOF
+			return ErrIncomplete
 		}
 		m := readCommand(line)
 		switch m.verb {
@@ -195,7 +200,7 @@ func (r *chunkReader) next() error {
 			}
 			return nil
 		case "RSET", "QUIT", "EHLO", "HELO":
-			r.cut = bytes.Clone(r.c.inspect(line))
+			r.cut = bytes.Clone(line)
 			return errCut
 		case "NOOP":
 			r.c.say(replyNoop)
@@ -206,7 +211,7 @@ func (r *chunkReader) next() error {
 }
 
 // Read implements io.Reader, which io.Copy does not use.
-func (r *chunkReader) Read([]byte) (int, error) { panic("smtpd: the content is read by WriteTo") }
+func (r *chunkReader) Read([]byte) (int, error) { panic("library: the content is read by WriteTo") }
 
 // finished implements content.
 func (r *chunkReader) finished() (bool, []byte) {
@@ -244,4 +249,53 @@ func (d *discard) Write(p []byte) (int, error) {
 		return 0, io.ErrShortWrite
 	}
 	return len(p), nil
+}
+
+// beginChunk notes how many octets follow a BDAT. Where the number cannot be
+// read nobody knows what is content and what is a command: the connection ends
+// after the reply.
+func (c *Conn) beginChunk(argument string) bool {
+	words := strings.Fields(argument)
+	c.last = len(words) == 2 && strings.EqualFold(words[1], "LAST")
+	if len(words) == 1 || c.last {
+		if size, err := strconv.ParseUint(words[0], 10, 32); err == nil {
+			c.chunk = int64(size)
+			return true
+		}
+	}
+	c.refuse(refusal.BadChunk)
+	c.hangUp = true
+	return false
+}
+
+// beginContent starts the clock of the least rate.
+func (c *Conn) beginContent() {
+	c.started, c.octets = time.Now(), 0
+}
+
+// awaitContent sets the deadline for the next octets of the content, if they
+// are not here yet. An error has ended the connection.
+func (c *Conn) awaitContent() error {
+	if c.broken {
+		return ErrIncomplete
+	}
+	if c.in.Buffered() > 0 {
+		return nil
+	}
+	now := time.Now()
+	if took := now.Sub(c.started); took > RateGrace && float64(c.octets) < took.Seconds()*float64(c.settings.MinRate) {
+		return c.contentFailed(os.ErrDeadlineExceeded)
+	}
+	return c.base.SetReadDeadline(now.Add(c.settings.DataIdleTimeout))
+}
+
+// contentFailed ends the connection in the middle of content: what follows
+// must never be read as commands.
+func (c *Conn) contentFailed(err error) error {
+	reply := ""
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		reply = replyTooSlow
+	}
+	c.end(reply)
+	return fmt.Errorf("%w: %w", ErrIncomplete, err)
 }

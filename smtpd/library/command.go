@@ -1,9 +1,9 @@
-package smtpd
+package library
 
 import "strings"
 
-// command is a line that a client sent, taken apart as far as conn needs it.
-type command struct {
+// line is a command as a client sent it, taken apart as far as the feeder needs it.
+type line struct {
 	text     string // the line without its end
 	verb     string // in capitals
 	argument string // what stands behind the verb, without the blanks around it
@@ -11,15 +11,15 @@ type command struct {
 
 // readCommand takes a line apart. White space at its end is let pass, as RFC 5321
 // section 4.1.1 asks.
-func readCommand(line []byte) command {
-	text := strings.TrimRight(string(line), " \t\r\n")
+func readCommand(octets []byte) line {
+	text := strings.TrimRight(string(octets), " \t\r\n")
 	verb, argument, _ := strings.Cut(text, " ")
-	return command{text: text, verb: strings.ToUpper(verb), argument: strings.TrimSpace(argument)}
+	return line{text: text, verb: strings.ToUpper(verb), argument: strings.TrimSpace(argument)}
 }
 
 // path returns the path in the argument of MAIL or RCPT as the client wrote it,
 // without its brackets, and what follows it.
-func (m command) path() (path, parameters string) {
+func (m line) path() (path, parameters string) {
 	_, rest, _ := strings.Cut(m.argument, ":")
 	rest, bracketed := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "<")
 	quoted := false
@@ -61,3 +61,7 @@ func hasBareAt(path string) bool {
 	path = withoutRoute(path)
 	return !strings.HasPrefix(path, `"`) && strings.Count(path, "@") > 1
 }
+
+// isPostmaster reports whether a path is <postmaster>, which needs no domain
+// (RFC 5321 section 4.5.1).
+func isPostmaster(path string) bool { return strings.EqualFold(path, "postmaster") }

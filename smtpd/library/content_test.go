@@ -1,4 +1,4 @@
-package smtpd
+package library
 
 import (
 	"bufio"
@@ -57,7 +57,7 @@ func FuzzDots(f *testing.F) {
 			}
 			client.Close()
 		}()
-		c := &conn{Conn: server, base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
+		c := &Conn{stream: server, base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
 		c.in = bufio.NewReaderSize(transport{c}, 16)
 		var got bytes.Buffer
 		d := &dotReader{c: c}
@@ -97,11 +97,13 @@ func TestGatheredRepliesAreBounded(t *testing.T) {
 	const commands = 10_000
 	client, server := net.Pipe()
 	defer client.Close()
-	c := newConn(New(Config{Logger: logs.Discard(), Settings: Settings{CommandTimeout: time.Second}}), listenConn(t, server))
-	c.Conn, c.tls = server, "on already"
-	tlsActive := c.line(refusal.TLSActive)
+	s := New(Config{Logger: logs.Discard(), Open: func(*Conn) Session { return deaf{} }}, Settings{})
+	defer s.Shutdown()
+	f := &feeder{Conn: newConn(s, listenConn(t, server), Settings{CommandTimeout: time.Second})}
+	f.tls = "on already"
+	tlsActive := refusal.TLSActive.Reply("").Line()
 	go io.WriteString(client, strings.Repeat("STARTTLS\r\n", commands))
-	go c.Read(make([]byte, 1))
+	go f.Read(make([]byte, 1))
 	most := 0
 	for left := commands * len(tlsActive); left > 0; {
 		n, err := client.Read(make([]byte, left)) // what one write brought
@@ -115,3 +117,13 @@ func TestGatheredRepliesAreBounded(t *testing.T) {
 		t.Errorf("%d octets of replies were gathered", most)
 	}
 }
+
+// deaf is a session that lets everything pass.
+type deaf struct{}
+
+func (deaf) Mail(Mail) *refusal.Refusal                            { return nil }
+func (deaf) Rcpt(Rcpt) *refusal.Refusal                            { return nil }
+func (deaf) Data(io.Reader) (string, *refusal.Refusal)             { return "", nil }
+func (deaf) Reset()                                                {}
+func (deaf) Refused(_ Command, no *refusal.Refusal) refusal.Reason { return no.Reason }
+func (deaf) Close(string)                                          {}

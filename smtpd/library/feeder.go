@@ -1,0 +1,298 @@
+package library
+
+import (
+	"bytes"
+	"crypto/tls"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+	"mailsrv/internal/refusal"
+)
+
+// feeder is a connection as go-smtp sees it. It reads ahead of go-smtp and hands it
+// one command at a time. BDAT becomes DATA for it: its own way is to read chunks in
+// another goroutine, and to take a chunk that was cut off for a whole one.
+//
+// A connection has one feeder before STARTTLS and another behind it. Each is used by
+// go-smtp's goroutine for it alone.
+type feeder struct {
+	*Conn
+	feed   []byte           // what go-smtp reads next
+	after  []byte           // the command that cut the content short: comes next
+	mute   string           // go-smtp's next line is not sent if it begins so
+	no     *refusal.Refusal // of the session, which go-smtp writes next
+	handed bool             // the connection now belongs to the feeder behind STARTTLS
+}
+
+// Read implements net.Conn for go-smtp.
+func (f *feeder) Read(p []byte) (int, error) {
+	switch {
+	case f.handed:
+		return 0, io.EOF
+	case len(f.feed) > 0:
+		return f.serve(p), nil
+	case f.chunk > 0 && !f.broken:
+		// go-smtp refused the BDAT; its octets are no commands.
+		if !drain(&chunkReader{c: f.Conn, single: true}, f.settings.MaxMessageSize) {
+			f.hangUp = true
+		}
+	}
+	for !f.broken {
+		line := f.after
+		if f.after = nil; line == nil {
+			var err error
+			if line, err = f.readCommand(); err != nil {
+				return 0, err
+			}
+		}
+		if f.feed = f.inspect(line); len(f.feed) > 0 {
+			return f.serve(p), nil
+		}
+		if f.handed {
+			break
+		}
+	}
+	return 0, io.EOF
+}
+
+// serve hands over what go-smtp reads next.
+func (f *feeder) serve(p []byte) int {
+	n := copy(p, f.feed)
+	f.feed = f.feed[n:]
+	return n
+}
+
+// inspect looks at a command before go-smtp does. It returns the line to hand over,
+// or nothing when the command has been dealt with.
+func (f *feeder) inspect(line []byte) []byte {
+	m := readCommand(line)
+	f.command = Command{Verb: m.verb}
+	switch m.verb {
+	case "EHLO", "HELO":
+		if m.argument != "" {
+			f.extended = m.verb == "EHLO"
+			f.helo, _, _ = strings.Cut(m.argument, " ")
+		}
+	case "MAIL":
+		f.command.Path, _ = m.path()
+		m.text = clampSize(m.text)
+	case "RCPT":
+		path, parameters := m.path()
+		f.command.Path = path
+		if isPostmaster(path) { // go-smtp's grammar wants a domain; the bridge takes it away
+			m.text = "RCPT TO:<postmaster@" + f.server.config.Hostname + ">" + parameters
+		}
+	case "BDAT":
+		if !f.beginChunk(m.argument) {
+			return nil
+		}
+		f.beginContent()
+		f.chunked = true
+		f.mute = firstOfContent
+		m.text = "DATA"
+	case "DATA":
+		f.chunked = false
+	case "AUTH":
+		f.refuse(refusal.NoAuth)
+		return nil
+	case "STARTTLS":
+		f.startTLS(m.argument)
+		return nil
+	case "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP":
+	default:
+		// go-smtp's count of such lines never goes down: the session counts.
+		f.command = Command{}
+		f.refuse(refusal.UnknownCommand)
+		return nil
+	}
+	return []byte(m.text + "\r\n")
+}
+
+// clampSize brings a SIZE= that 32 bits cannot hold, which go-smtp takes for a syntax
+// error, down to one that it refuses as too large.
+func clampSize(mail string) string {
+	words := strings.Fields(mail)
+	for i, word := range words {
+		if len(word) < 5+10 || !strings.EqualFold(word[:5], "SIZE=") || strings.Trim(word[5:], "0123456789") != "" {
+			continue
+		}
+		if _, err := strconv.ParseUint(word[5:], 10, 32); err != nil {
+			words[i] = "SIZE=4294967295"
+			return strings.Join(words, " ")
+		}
+	}
+	return mail
+}
+
+// contentEnded makes go-smtp see the end of the content, which the session has read,
+// and then the command that cut it short, if one did.
+func (f *feeder) contentEnded(cut []byte) {
+	f.feed, f.after = []byte(".\r\n"), cut
+}
+
+// Write gathers replies until the next read. go-smtp writes a line a call.
+func (f *feeder) Write(p []byte) (int, error) {
+	if f.handed {
+		return len(p), nil
+	}
+	muted := f.mute != "" && bytes.HasPrefix(p, []byte(f.mute))
+	f.mute = ""
+	line := f.judge(printable(string(p)))
+	if muted || f.broken { // broken: the last word has been said
+		return len(p), nil
+	}
+	if err := f.say(line); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// judge looks at a line of go-smtp on its way out. It returns the line to send.
+func (f *feeder) judge(line string) string {
+	switch {
+	case !isRefusal(line):
+		return f.server.rewording.say(line)
+	case f.no != nil:
+		no := f.no
+		f.no = nil
+		return f.refused(no, "")
+	}
+	reason, keep := refusedBy(line, f.command.Path)
+	if !keep {
+		line = ""
+	}
+	return f.refused(refusal.New(reason, ""), line)
+}
+
+// startTLS obeys STARTTLS in go-smtp's place, which would put TLS between itself and
+// the feeder. What the client sent behind the command is thrown away: it was not
+// protected (RFC 3207 section 4.2). The connection above TLS goes to go-smtp anew.
+func (f *feeder) startTLS(argument string) {
+	switch {
+	case argument != "":
+		f.refuse(refusal.TLSArgument)
+		return
+	case f.tls != "":
+		f.refuse(refusal.TLSActive)
+		return
+	}
+	f.say(replyStartTLS)
+	f.in.Discard(f.in.Buffered())
+	if f.flush() != nil {
+		f.end("")
+		return
+	}
+	secure := tls.Server(f.base, f.server.config.TLS)
+	f.base.SetDeadline(time.Now().Add(f.settings.HandshakeTimeout))
+	if err := secure.Handshake(); err != nil {
+		f.server.config.Logger.Info(logs.Refused, logs.Proto, "smtp", logs.Client, f.Client(),
+			logs.Reason, "TLS handshake", logs.Error, err)
+		f.end("")
+		return
+	}
+	f.base.SetDeadline(time.Time{})
+	f.session.Reset() // RFC 3207 section 4.2: what was said before is forgotten
+	f.stream, f.tls = secure, listen.TLSName(secure.ConnectionState())
+	f.extended, f.helo = false, ""
+	f.in.Reset(transport{f.Conn})
+	f.handed = true
+	f.server.hand(&feeder{Conn: f.Conn, mute: "220"}) // no second greeting
+}
+
+// Close implements net.Conn.
+func (f *feeder) Close() error {
+	if f.handed {
+		return nil
+	}
+	return f.close()
+}
+
+// The rest of net.Conn. Deadlines are the Conn's own.
+
+func (f *feeder) LocalAddr() net.Addr              { return f.base.LocalAddr() }
+func (f *feeder) RemoteAddr() net.Addr             { return f.base.RemoteAddr() }
+func (f *feeder) SetDeadline(time.Time) error      { return nil }
+func (f *feeder) SetReadDeadline(time.Time) error  { return nil }
+func (f *feeder) SetWriteDeadline(time.Time) error { return nil }
+
+// bridge is the session as go-smtp sees it, from EHLO on.
+type bridge struct{ f *feeder }
+
+// hand gives a refusal of the session to go-smtp, which writes it to the feeder.
+func (b *bridge) hand(no *refusal.Refusal) *smtp.SMTPError {
+	b.f.no = no
+	reply := no.Reason.Reply(b.f.server.config.Hostname)
+	return &smtp.SMTPError{Code: reply.Code, EnhancedCode: smtp.EnhancedCode(reply.Enhanced), Message: reply.Text}
+}
+
+// Mail implements smtp.Session.
+func (b *bridge) Mail(from string, o *smtp.MailOptions) error {
+	no := refusal.New(refusal.SenderBareAt, "")
+	if !hasBareAt(b.f.command.Path) {
+		no = b.f.session.Mail(Mail{Path: from, Size: o.Size, UTF8: o.UTF8})
+	}
+	if no != nil {
+		return b.hand(no)
+	}
+	return nil
+}
+
+// Rcpt implements smtp.Session.
+func (b *bridge) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if isPostmaster(b.f.command.Path) {
+		to = "postmaster"
+	}
+	no := refusal.New(refusal.RecipientBareAt, "")
+	if !hasBareAt(b.f.command.Path) {
+		no = b.f.session.Rcpt(Rcpt{Path: to})
+	}
+	if no != nil {
+		return b.hand(no)
+	}
+	return nil
+}
+
+// Data implements smtp.Session, for DATA and BDAT. The reader that go-smtp offers is
+// left alone.
+func (b *bridge) Data(io.Reader) error {
+	f := b.f
+	f.beginContent()
+	var from content = &dotReader{c: f.Conn}
+	if f.chunked {
+		from = &chunkReader{c: f.Conn}
+	}
+	accepted, no := f.session.Data(from)
+	// A refusal may come before the end; the rest of it is no command. Of BDAT
+	// only the chunk at hand belongs to this reply.
+	rest := from
+	if f.chunked {
+		rest = &chunkReader{c: f.Conn, single: true}
+	}
+	if !drain(rest, f.settings.MaxMessageSize) {
+		f.hangUp = true
+	}
+	_, cut := from.finished()
+	answer := &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: accepted}
+	if no != nil {
+		answer = b.hand(no)
+	}
+	if cut != nil {
+		f.mute = strconv.Itoa(answer.Code) // the command that came instead is answered
+	}
+	f.contentEnded(cut)
+	return answer
+}
+
+// Reset implements smtp.Session.
+func (b *bridge) Reset() { b.f.session.Reset() }
+
+// Logout implements smtp.Session. The session goes on behind STARTTLS, and ends with
+// the connection.
+func (b *bridge) Logout() error { return nil }

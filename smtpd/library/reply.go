@@ -1,0 +1,115 @@
+package library
+
+import (
+	"strings"
+
+	"mailsrv/internal/refusal"
+)
+
+// Replies of our own that are no refusals, whole lines.
+const (
+	replyIdle      = "421 4.4.2 No command for too long, closing connection\r\n"
+	replyTooSlow   = "421 4.4.2 No content for too long, closing connection\r\n"
+	replyDraining  = "421 4.3.2 Service shutting down, try again later\r\n"
+	replyChunk     = "250 2.0.0 Continue\r\n"
+	replyNoop      = "250 2.0.0 OK\r\n"
+	replyStartTLS  = "220 2.0.0 Ready to start TLS\r\n"
+	replyMail      = "250 2.1.0 Reverse-path accepted\r\n"
+	replyRcpt      = "250 2.1.5 Recipient accepted\r\n"
+	replyGoAhead   = "354 Go ahead, end with <CRLF>.<CRLF>\r\n"
+	firstOfContent = "354" // how go-smtp's reply to DATA begins
+)
+
+// rewording is what is sent in place of go-smtp's replies that begin so: where
+// RFC 5321 section 4.1.1.1, RFC 2034 section 3 or RFC 3463 want something else, and
+// where the text repeats what the client sent.
+type rewording []struct{ theirs, ours string }
+
+func newRewording(hostname string) rewording {
+	return rewording{
+		{"250-Hello ", "250-" + hostname + "\r\n"},
+		{"250 2.0.0 Hello ", "250 " + hostname + "\r\n"},
+		{"250 2.0.0 Roger", replyMail},
+		{"250 2.0.0 I'll make sure", replyRcpt},
+		{"250 2.0.0 I have", replyNoop},
+		{firstOfContent, replyGoAhead},
+	}
+}
+
+// say returns the line to send for one of go-smtp's that refuses nothing.
+func (r rewording) say(line string) string {
+	for _, one := range r {
+		if strings.HasPrefix(line, one.theirs) {
+			return one.ours
+		}
+	}
+	return line
+}
+
+// refusals are the reasons of go-smtp's refusals that begin so. Where keep is set its
+// text is kept, since it tells more than ours would.
+var refusals = []struct {
+	theirs string
+	reason refusal.Reason
+	keep   bool
+}{
+	{"501 5.5.2 Domain", refusal.NoName, false},
+	{"500 5.5.4 Unknown", refusal.UnknownParameter, false},
+	{"502 5.5.1 Please introduce", refusal.NotGreeted, false},
+	{"502 5.5.1 Missing MAIL", refusal.NoTransaction, false},
+	{"502 5.5.1 Missing RCPT", refusal.NoRecipients, false},
+	{"452 4.5.3 Maximum limit", refusal.TooManyRecipients, false},
+	{"552 5.3.4", refusal.TooLarge, false},
+	{"504", refusal.ParameterNotSupported, true},
+	{"501 5.5.4", refusal.Syntax, true},
+	{"502", refusal.NotImplemented, true},
+	{"451", refusal.Failure, true},
+	{"421", refusal.Failure, true},
+}
+
+// refusedBy tells why go-smtp refuses a command with a line. keep says that the line
+// is better than ours.
+func refusedBy(line, path string) (reason refusal.Reason, keep bool) {
+	switch {
+	case strings.HasPrefix(line, "501 5.5.2 Was expecting MAIL") && lacksDomain(path):
+		return refusal.SenderNoDomain, false
+	case strings.HasPrefix(line, "501 5.5.2 Was expecting RCPT") && lacksDomain(path):
+		return refusal.RecipientDomain, false
+	}
+	for _, r := range refusals {
+		if strings.HasPrefix(line, r.theirs) {
+			return r.reason, r.keep
+		}
+	}
+	return refusal.Syntax, true
+}
+
+// isRefusal reports whether a line is the last one of a refusal.
+func isRefusal(line string) bool {
+	return len(line) > 3 && (line[0] == '4' || line[0] == '5') && line[3] == ' '
+}
+
+// replyText is the text of a reply line, without its codes.
+func replyText(line string) string {
+	text := strings.TrimSpace(line[min(4, len(line)):])
+	if code, rest, _ := strings.Cut(text, " "); strings.Count(code, ".") == 2 && strings.Trim(code, ".0123456789") == "" {
+		return rest
+	}
+	return text
+}
+
+// printable puts ? for control characters, which go-smtp repeats from what it does
+// not understand.
+func printable(line string) string {
+	text, end := strings.CutSuffix(line, "\r\n")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7F {
+			return '?'
+		}
+		return r
+	}, text)
+	if end {
+		text += "\r\n"
+	}
+	return text
+}
