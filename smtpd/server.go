@@ -3,14 +3,10 @@ package smtpd
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"log/slog"
 	"net"
-	"sync/atomic"
-	"time"
 
 	"mailsrv/internal/listen"
-	"mailsrv/internal/logs"
 	"mailsrv/smtpd/library"
 )
 
@@ -34,7 +30,6 @@ type Server struct {
 	library *library.Server
 	life    context.Context // of all sessions
 	cancel  context.CancelFunc
-	done    atomic.Bool
 }
 
 // New returns a server that listens nowhere yet.
@@ -51,34 +46,16 @@ func New(c Config) *Server {
 // SetSettings replaces the settings.
 func (s *Server) SetSettings(n Settings) { s.library.SetSettings(n) }
 
-// Serve accepts connections from l until Shutdown, and then returns nil.
-func (s *Server) Serve(l net.Listener) error {
-	accepted := s.config.Group.Wrap(l)
-	for {
-		c, err := accepted.Accept()
-		if err != nil {
-			if s.done.Load() {
-				return nil
-			}
-			if errors.Is(err, net.ErrClosed) {
-				return err
-			}
-			// Out of descriptors, mostly: others will be closed soon.
-			s.config.Logger.Warn(logs.Warning, logs.Proto, "smtp", logs.Error, err)
-			time.Sleep(50 * time.Millisecond)
-			continue
-		}
-		s.library.Handle(c.(*listen.Conn))
-	}
-}
+// Serve accepts connections from l until Shutdown, and then returns nil. It closes l.
+func (s *Server) Serve(l net.Listener) error { return s.config.Group.Serve(l, s.library.Handle) }
 
 // Shutdown stops accepting, ends the sessions that wait for a command, and lets
 // running transfers finish until ctx ends, when it closes what is left and
 // returns ctx's error. In either case no session is left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.done.Store(true)
 	err := s.config.Group.Drain(ctx)
 	s.cancel()
+	s.config.Group.Wait()
 	s.library.Shutdown()
 	return err
 }

@@ -214,7 +214,7 @@ func TestBreachesAreFound(t *testing.T) {
 		{"smtpd", "mailsrv/internal/logs", true},
 		{"smtpd", "mailsrv/internal/auth", false}, // beside delivery
 		{"smtpd", "mailsrv/storage/sqlite", false},
-		{"smtpd", "mailsrv/pop3d", false}, // sideways
+		{"smtpd", "mailsrv/pop3d", false},               // sideways
 		{"smtpd", "github.com/emersion/go-smtp", false}, // its library does
 		{"smtpd/library", "github.com/emersion/go-smtp", true},
 		{"smtpd/library", "mailsrv/internal/mail", false},

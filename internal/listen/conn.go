@@ -13,7 +13,10 @@ type Conn struct {
 	net.Conn
 	group   *Group
 	client  netip.Addr
-	network netip.Prefix
+	network netip.Prefix // invalid: not counted for any client yet
+	proxied bool         // a proxy hands it on
+	probe   bool         // by which the proxy only looks whether we are there
+	ahead   []byte       // read with the proxy's header, and not of it
 
 	mu      sync.Mutex
 	waiting bool
@@ -23,8 +26,25 @@ type Conn struct {
 	closed  error
 }
 
-// Client is the peer's address.
+// Client is the client's address, also where a proxy hands its connection on.
 func (c *Conn) Client() netip.Addr { return c.client }
+
+// Loopback reports whether the client is on this machine. A proxy here is no proof of
+// that, nor is its word.
+func (c *Conn) Loopback() bool { return !c.proxied && c.client.IsLoopback() }
+
+// Probe reports whether a proxy has connected for itself, to see that we are there.
+func (c *Conn) Probe() bool { return c.probe }
+
+// Read implements net.Conn.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.ahead) > 0 {
+		n := copy(p, c.ahead)
+		c.ahead = c.ahead[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
 
 // AwaitCommand declares that the session waits for its peer's next command and
 // sets the read deadline. ErrDraining if the server is shutting down; when that

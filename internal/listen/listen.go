@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ var ErrDraining = errors.New("server is shutting down")
 type Limits struct {
 	Connections int // in all
 	PerClient   int // per Network
+	// Proxies are the networks whose connections begin with a header of the PROXY
+	// protocol, which names the client.
+	Proxies []netip.Prefix
 }
 
 // Group is the listeners and connections of one daemon. Its owner calls Drain
@@ -37,7 +41,9 @@ type Group struct {
 	conns     map[*Conn]struct{}
 	perClient map[netip.Prefix]int
 	draining  bool
+	begun     chan struct{} // closed when draining
 	empty     chan struct{} // closed when draining and no connection is left
+	handlers  sync.WaitGroup
 }
 
 // NewGroup makes a group without listeners. busy is sent, with its CRLF, to a
@@ -46,7 +52,7 @@ func NewGroup(name, busy string, limits Limits, logger *slog.Logger) *Group {
 	return &Group{
 		name: name, busy: busy, logger: logger, limits: limits,
 		conns: map[*Conn]struct{}{}, perClient: map[netip.Prefix]int{},
-		empty: make(chan struct{}),
+		begun: make(chan struct{}), empty: make(chan struct{}),
 	}
 }
 
@@ -73,6 +79,10 @@ func (g *Group) Wrap(l net.Listener) net.Listener {
 	return &listener{Listener: l, group: g}
 }
 
+// Wait returns when every handle that Serve has called has returned. It is called
+// after Drain.
+func (g *Group) Wait() { g.handlers.Wait() }
+
 // Drain stops accepting, wakes the connections that wait for a command (their
 // AwaitCommand returns ErrDraining), and waits until all are closed. When ctx
 // ends first, the rest are closed and its error is returned.
@@ -80,6 +90,7 @@ func (g *Group) Drain(ctx context.Context) error {
 	g.mu.Lock()
 	if !g.draining {
 		g.draining = true
+		close(g.begun)
 		for _, l := range g.listeners {
 			l.Close()
 		}
@@ -123,12 +134,40 @@ func (g *Group) admit(c *Conn) (refusal string) {
 		return "shutting down"
 	case g.limits.Connections > 0 && len(g.conns) >= g.limits.Connections:
 		return "too many connections"
-	case g.limits.PerClient > 0 && g.perClient[c.network] >= g.limits.PerClient:
-		return "too many connections from this client"
+	}
+	if c.network.IsValid() {
+		if refusal := g.count(c.network); refusal != "" {
+			return refusal
+		}
 	}
 	g.conns[c] = struct{}{}
-	g.perClient[c.network]++
+	g.handlers.Add(1) // before draining begins, after which Wait may be called
 	return ""
+}
+
+// admitClient counts a connection that is in already for its client.
+func (g *Group) admitClient(c *Conn, network netip.Prefix) (refusal string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if refusal = g.count(network); refusal == "" {
+		c.network = network
+	}
+	return refusal
+}
+
+func (g *Group) count(network netip.Prefix) (refusal string) {
+	if g.limits.PerClient > 0 && g.perClient[network] >= g.limits.PerClient {
+		return "too many connections from this client"
+	}
+	g.perClient[network]++
+	return ""
+}
+
+// isProxy reports whether an address is that of a proxy.
+func (g *Group) isProxy(a netip.Addr) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.ContainsFunc(g.limits.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (g *Group) release(c *Conn) {
@@ -138,8 +177,10 @@ func (g *Group) release(c *Conn) {
 		return
 	}
 	delete(g.conns, c)
-	if g.perClient[c.network]--; g.perClient[c.network] == 0 {
-		delete(g.perClient, c.network)
+	if c.network.IsValid() {
+		if g.perClient[c.network]--; g.perClient[c.network] == 0 {
+			delete(g.perClient, c.network)
+		}
 	}
 	if g.draining && len(g.conns) == 0 {
 		close(g.empty)
@@ -171,6 +212,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		c.network = Network(c.client)
 		refusal := l.group.admit(c)
 		if refusal == "" {
+			l.group.handlers.Done()
 			return c, nil
 		}
 		l.group.logger.Info(logs.ConnectRefused, logs.Proto, l.group.name,

@@ -27,7 +27,7 @@ type server struct {
 	*listen.Group
 	addr     string
 	accepted chan *listen.Conn // closed at the end
-	stopped  chan error        // what Accept returned at the end
+	stopped  chan error        // what Serve returned at the end
 }
 
 func newServer(t *testing.T, limits listen.Limits, logger *slog.Logger) *server {
@@ -42,18 +42,11 @@ func newServer(t *testing.T, limits listen.Limits, logger *slog.Logger) *server 
 		accepted: make(chan *listen.Conn, 100),
 		stopped:  make(chan error, 1),
 	}
-	wrapped := s.Wrap(l)
 	t.Cleanup(func() { l.Close() })
 	go func() {
-		for {
-			c, err := wrapped.Accept()
-			if err != nil {
-				s.stopped <- err
-				close(s.accepted)
-				return
-			}
-			s.accepted <- c.(*listen.Conn)
-		}
+		s.stopped <- s.Serve(l, func(c *listen.Conn) { s.accepted <- c })
+		s.Wait()
+		close(s.accepted)
 	}()
 	return s
 }
@@ -222,7 +215,7 @@ func TestDrainWakesWhoWaits(t *testing.T) {
 	if line, err := bufio.NewReader(client).ReadString('\n'); line != "421 bye\r\n" {
 		t.Errorf("the client heard %q, %v", line, err)
 	}
-	if err := finished(t, s.stopped); !errors.Is(err, net.ErrClosed) {
+	if err := finished(t, s.stopped); err != nil {
 		t.Errorf("the listener: %v", err)
 	}
 	if c, err := net.Dial("tcp", s.addr); err == nil {

@@ -78,19 +78,31 @@ func FuzzDots(f *testing.F) {
 
 // listenConn counts a pipe as a connection.
 func listenConn(t testing.TB, c net.Conn) *listen.Conn {
-	l := listen.NewGroup("test", "", listen.Limits{}, logs.Discard()).Wrap(&oneConn{c: c})
-	accepted, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return accepted.(*listen.Conn)
+	accepted := make(chan *listen.Conn, 1)
+	l := &oneConn{c: make(chan net.Conn, 1)}
+	l.c <- c
+	go listen.NewGroup("test", "", listen.Limits{}, logs.Discard()).Serve(l, func(c *listen.Conn) { accepted <- c })
+	defer l.Close()
+	return <-accepted
 }
 
-type oneConn struct{ c net.Conn }
+// oneConn is a listener that has one connection.
+type oneConn struct{ c chan net.Conn }
 
-func (l *oneConn) Accept() (net.Conn, error) { return l.c, nil }
-func (l *oneConn) Close() error              { return nil }
-func (l *oneConn) Addr() net.Addr            { return l.c.LocalAddr() }
+func (l *oneConn) Accept() (net.Conn, error) {
+	if c, ok := <-l.c; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l *oneConn) Close() error {
+	defer func() { recover() }() // twice
+	close(l.c)
+	return nil
+}
+
+func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
 // Replies of our own to commands that came at once are sent before they become many.
 func TestGatheredRepliesAreBounded(t *testing.T) {
