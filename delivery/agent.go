@@ -9,6 +9,7 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/internal/refusal"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -26,12 +27,13 @@ type Settings struct {
 	MaxMessageSize    int64       // octets as sent; 0: no limit
 }
 
-// Options of an agent. All but Settings are needed.
+// Options of an agent. All but Checks and Settings are needed.
 type Options struct {
 	Store     storage.Store
 	Directory directory.Reader
 	Hostname  string       // in Received fields
 	Logger    *slog.Logger // hears of maildrops that are full, and of targets left out
+	Checks    []Check      // in the order in which they are asked; may be empty
 	Settings  Settings
 }
 
@@ -42,17 +44,23 @@ type Agent struct {
 	hostname  string
 	settings  atomic.Pointer[Settings]
 	logger    *slog.Logger
-	misfits   misfits
+	misfits   shortage
 	fullness  fullness
+	checks    []Check
 	now       func() time.Time
 	newID     func() string
+
+	checkOctets int64 // the most that all checks add to a message
 }
 
 // New returns an agent.
 func New(o Options) *Agent {
 	a := &Agent{
 		store: o.Store, directory: o.Directory, hostname: o.Hostname, logger: o.Logger, fullness: fullness{logger: o.Logger},
-		now: time.Now, newID: mail.NewID,
+		checks: o.Checks, now: time.Now, newID: mail.NewID,
+	}
+	for _, c := range o.Checks {
+		a.checkOctets += c.MostOctets()
 	}
 	a.SetSettings(o.Settings)
 	return a
@@ -63,7 +71,7 @@ func (a *Agent) SetSettings(s Settings) { a.settings.Store(&s) }
 
 // Postmaster is the address that <postmaster> without a domain stands for
 // (RFC 5321 section 4.5.1): of the host's own name if that is hosted, else of
-// the nearest domain above it, else of the first domain by name. *Refusal when
+// the nearest domain above it, else of the first domain by name. *refusal.Refusal when
 // no domain is hosted.
 func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 	for name := a.hostname; name != ""; _, name, _ = strings.Cut(name, ".") {
@@ -80,7 +88,7 @@ func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 		return mail.Address{}, err
 	}
 	if len(domains) == 0 {
-		return mail.Address{}, refuse(NoMailbox, "no domain is hosted yet")
+		return mail.Address{}, refusal.New(refusal.NoMailbox, "no domain is hosted yet")
 	}
 	return mail.Address{Local: "postmaster", Domain: domains[0].Name}, nil
 }

@@ -3,6 +3,8 @@ package delivery
 import (
 	"bytes"
 	"io"
+
+	"mailsrv/internal/refusal"
 )
 
 // canonical writes content in the one form that is stored, independent of how
@@ -33,7 +35,7 @@ func (c *canonical) Write(p []byte) (int, error) {
 	n := len(p)
 	c.sent += int64(n)
 	if c.limit > 0 && c.sent > c.limit {
-		c.fail(refuse(MessageTooLarge, "more than %d octets", c.limit))
+		c.fail(refusal.New(refusal.TooLarge, "more than %d octets", c.limit))
 	}
 	for len(p) > 0 && c.err == nil {
 		end := bytes.IndexByte(p, '\n')

@@ -2,12 +2,12 @@ package delivery
 
 import (
 	"bytes"
-	"errors"
 	"regexp"
 	"strings"
 	"testing"
 
 	"mailsrv/internal/mail"
+	"mailsrv/internal/refusal"
 )
 
 // plainCanonical is the rule, written the slow way.
@@ -158,8 +158,7 @@ func TestCanonicalLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := c.Write([]byte("c"))
-	var refusal *Refusal
-	if !errors.As(err, &refusal) || refusal.Reason != MessageTooLarge {
+	if r := refusal.Of(err); r == nil || r.Reason != refusal.TooLarge {
 		t.Fatalf("got %v", err)
 	}
 	if _, err := c.Write([]byte("d")); err == nil {

@@ -9,15 +9,24 @@ import (
 
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	"mailsrv/internal/refusal"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
-// Deliver reads the content to its end and commits it to every recipient, or
-// to none. It returns the octets of the message in the first maildrop. ctx is the
-// session's: it ends the reading, and the wait for the commit. Errors: *Refusal;
-// what content returned, wrapped; or an unexpected one. A *Refusal may come before
-// the content has been read to its end.
+// Unserved is a recipient that did not get the message, and why.
+type Unserved struct {
+	To  mail.Address
+	Why *refusal.Refusal
+}
+
+// Deliver reads the content to its end and commits it to every recipient, or to
+// none; after ServeEach, to those it can serve (Unserved tells of the others). It
+// returns the octets of the message in the first maildrop, 0 if it is in none. ctx
+// is the session's: it ends the
+// reading, and the wait for the commit. Errors: *refusal.Refusal; what content
+// returned, wrapped; or an unexpected one. A *refusal.Refusal may come before the
+// content has been read to its end.
 func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets int64, err error) {
 	if err := t.agent.store.Space(); err != nil {
 		return 0, storeRefusal(err)
@@ -35,90 +44,29 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 	if _, err := io.WriteString(body, received); err != nil {
 		return 0, storeRefusal(err)
 	}
-	if err := t.receive(body, content); err != nil {
+	panel, err := t.beginChecks(ctx)
+	defer panel.close()
+	if err != nil {
 		return 0, err
 	}
-	d := &storage.Delivery{ID: t.envelope.ID, Prefix: mail.ReturnPath(t.envelope.ReversePath), Body: body}
-	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
-	defer cancel()
-	for {
-		d.To = make([]storage.Recipient, len(t.boxes))
-		for i, b := range t.boxes {
-			d.To[i] = storage.Recipient{Mailbox: b.id, Own: mail.DeliveredTo(t.recipients[b.recipient].path)}
-		}
-		err = t.agent.store.Deliver(ctx, d, t.settings.Limit)
-		var misfit *storage.MisfitError
-		switch {
-		case err == nil:
-			t.logLeftOut()
-			return d.Octets(d.To[0]), nil
-		case !errors.As(err, &misfit):
-			return 0, storeRefusal(err)
-		case !t.leaveOut(misfit):
-			t.noteFull(ctx, misfit)
-			return 0, t.misfitRefusal(misfit)
-		}
+	if err := t.receive(panel.over(body), content); err != nil {
+		return 0, err
 	}
-}
-
-// leaveOut takes those out that the commit found unable to take the message at all,
-// and reports whether all of them could be spared: targets of aliases that lead
-// to others too. Otherwise it changes nothing.
-func (t *Transaction) leaveOut(e *storage.MisfitError) bool {
-	why := map[mail.MailboxID]string{}
-	for _, m := range e.Misfits {
-		switch m.Reason {
-		case storage.MisfitDisabled:
-			why[m.Mailbox] = "disabled"
-		case storage.MisfitTooLarge:
-			why[m.Mailbox] = tooSmall
-		default:
-			return false
-		}
+	fields, err := panel.end(ctx)
+	if err != nil {
+		return 0, err
 	}
-	unable := func(id mail.MailboxID) bool { return why[id] != "" }
-	for _, r := range t.recipients {
-		some := slices.ContainsFunc(r.boxes, unable)
-		if all := !slices.ContainsFunc(r.boxes, func(id mail.MailboxID) bool { return !unable(id) }); all || some && !r.alias {
-			return false
-		}
-	}
-	for i := range t.recipients {
-		t.recipients[i].boxes = slices.DeleteFunc(t.recipients[i].boxes, unable)
-	}
-	t.boxes = slices.DeleteFunc(t.boxes, func(b box) bool {
-		if unable(b.id) {
-			t.leftOut = append(t.leftOut, leftOut{b.address, t.recipients[b.recipient].path, why[b.id]})
-		}
-		return unable(b.id)
+	return t.commit(ctx, &storage.Delivery{
+		ID: t.envelope.ID, Prefix: mail.ReturnPath(t.envelope.ReversePath) + fields, Body: body,
 	})
-	return true
 }
 
-// logLeftOut names the targets that did not get the message.
-func (t *Transaction) logLeftOut() {
-	for _, o := range t.leftOut {
-		t.agent.logger.Info(logs.LeftOut, logs.ID, t.ID(), logs.From, t.ReversePath().String(), logs.To, o.path.String(),
-			logs.Mailbox, o.address.String(), logs.Reason, o.why)
-	}
-}
-
-// noteFull tells of the maildrops that the commit found full.
-func (t *Transaction) noteFull(ctx context.Context, e *storage.MisfitError) {
-	for _, m := range e.Misfits {
-		if m.Reason != storage.MisfitFull {
-			continue
-		}
-		found, err := t.agent.directory.Lookup(ctx, t.box(m.Mailbox).address)
-		if err == nil && found.Mailbox != nil && found.Mailbox.ID == m.Mailbox {
-			t.agent.fullness.refused(*found.Mailbox, found.Mailbox.Effective.Or(t.settings.Limit))
-		}
-	}
-}
+// Unserved lists, after Deliver, the recipients that did not get the message.
+func (t *Transaction) Unserved() []Unserved { return t.failed }
 
 // receive brings the content into canonical form.
-func (t *Transaction) receive(body storage.Body, content io.Reader) error {
-	text := canonical{to: body, limit: t.settings.MaxMessageSize}
+func (t *Transaction) receive(to io.Writer, content io.Reader) error {
+	text := canonical{to: to, limit: t.settings.MaxMessageSize}
 	_, err := io.Copy(&text, content)
 	if text.err != nil {
 		err = text.err
@@ -131,56 +79,182 @@ func (t *Transaction) receive(body storage.Body, content io.Reader) error {
 	case err != nil:
 		return storeRefusal(err)
 	case text.section.hops > mail.MaxHops:
-		return refuse(TooManyHops, "%d Received fields", text.section.hops)
+		return refusal.New(refusal.TooManyHops, "%d Received fields", text.section.hops)
 	case text.bare && t.settings.RejectBareNewline:
-		return refuse(BareNewline, "bare CR or LF in the content")
+		return refusal.New(refusal.BareNewline, "bare CR or LF in the content")
 	}
 	return nil
 }
 
-// misfitRefusal answers what the commit found. A lone recipient gets its exact
+// commit tries the delivery until it is stored or refused. Each further attempt has
+// fewer maildrops: those are left out that cannot take the message at all, and after
+// ServeEach those of recipients that cannot be served.
+func (t *Transaction) commit(ctx context.Context, d *storage.Delivery) (octets int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
+	defer cancel()
+	for len(t.boxes) > 0 {
+		d.To = make([]storage.Recipient, len(t.boxes))
+		for i, b := range t.boxes {
+			d.To[i] = storage.Recipient{Mailbox: b.id, Own: mail.DeliveredTo(b.path)}
+		}
+		err = t.agent.store.Deliver(ctx, d, t.settings.Limit)
+		if err == nil {
+			t.logLeftOut()
+			return d.Octets(d.To[0]), nil
+		}
+		var misfit *storage.MisfitError
+		if !errors.As(err, &misfit) {
+			return 0, storeRefusal(err)
+		}
+		why := misfits(misfit)
+		unserved := t.refused(why)
+		if len(unserved) > 0 {
+			t.noteFull(ctx, why)
+			if !t.each {
+				return 0, t.refuseAll(unserved)
+			}
+			t.failed = append(t.failed, unserved...)
+		}
+		t.spare(why)
+	}
+	return 0, nil
+}
+
+// verdicts are the maildrops that the commit found unable to take a message.
+type verdicts map[mail.MailboxID]storage.MisfitReason
+
+func misfits(e *storage.MisfitError) verdicts {
+	why := verdicts{}
+	for _, m := range e.Misfits {
+		why[m.Mailbox] = m.Reason
+	}
+	return why
+}
+
+// never reports whether a maildrop can never take the message.
+func (v verdicts) never(id mail.MailboxID) bool {
+	reason, found := v[id]
+	return found && (reason == storage.MisfitDisabled || reason == storage.MisfitTooLarge)
+}
+
+// spares reports whether a maildrop is left out of what a recipient stands for:
+// a target of an alias that leads to others too.
+func (v verdicts) spares(r recipient, id mail.MailboxID) bool {
+	return r.alias && v.never(id) && slices.ContainsFunc(r.boxes, func(id mail.MailboxID) bool { return !v.never(id) })
+}
+
+// refused lists the recipients that cannot be served, and what each hears. One that
+// leads to several maildrops reaches all of them or none: its sender will try again.
+func (t *Transaction) refused(why verdicts) []Unserved {
+	var all []Unserved
+	for _, r := range t.recipients {
+		if answer := t.answer(r, why); answer != nil {
+			all = append(all, Unserved{r.path, answer})
+		}
+	}
+	return all
+}
+
+// spare takes out the recipients that cannot be served, the targets that are left
+// out, and the maildrops that nobody leads to any more.
+func (t *Transaction) spare(why verdicts) {
+	t.recipients = slices.DeleteFunc(t.recipients, func(r recipient) bool { return t.answer(r, why) != nil })
+	for i, r := range t.recipients {
+		var kept []mail.MailboxID
+		for _, id := range r.boxes {
+			if !why.spares(r, id) {
+				kept = append(kept, id)
+				continue
+			}
+			text := tooSmall
+			if why[id] == storage.MisfitDisabled {
+				text = disabled
+			}
+			t.leftOut = append(t.leftOut, leftOut{t.boxes[t.indexOf(id)].address, r.path, text})
+		}
+		t.recipients[i].boxes = kept
+	}
+	var boxes []box
+	for _, b := range t.boxes {
+		i := slices.IndexFunc(t.recipients, func(r recipient) bool { return slices.Contains(r.boxes, b.id) })
+		if i >= 0 {
+			b.path = t.recipients[i].path
+			boxes = append(boxes, b)
+		}
+	}
+	t.boxes = boxes
+}
+
+// logLeftOut names the targets that did not get the message.
+func (t *Transaction) logLeftOut() {
+	for _, o := range t.leftOut {
+		t.agent.logger.Info(logs.LeftOut, logs.ID, t.ID(), logs.From, t.ReversePath().String(), logs.To, o.path.String(),
+			logs.Mailbox, o.address.String(), logs.Reason, o.why)
+	}
+}
+
+// noteFull tells of the maildrops that the commit found full.
+func (t *Transaction) noteFull(ctx context.Context, why verdicts) {
+	for _, b := range t.boxes {
+		if reason, found := why[b.id]; !found || reason != storage.MisfitFull {
+			continue
+		}
+		found, err := t.agent.directory.Lookup(ctx, b.address)
+		if err == nil && found.Mailbox != nil && found.Mailbox.ID == b.id {
+			t.agent.fullness.refused(*found.Mailbox, found.Mailbox.Effective.Or(t.settings.Limit))
+		}
+	}
+}
+
+// refuseAll answers a delivery to all or none. A lone recipient gets its exact
 // answer; among several nobody can be singled out, so all are told to come
 // again, and those without room will then be refused by themselves.
-func (t *Transaction) misfitRefusal(e *storage.MisfitError) error {
-	lone := len(t.recipients) == 1
-	var worst *Refusal
-	full := false
-	for _, m := range e.Misfits {
-		b := t.box(m.Mailbox)
-		r := t.recipients[b.recipient]
-		var answer error
-		switch m.Reason {
-		case storage.MisfitFull, storage.MisfitTooLarge:
-			verdict := quota.Full
-			if m.Reason == storage.MisfitTooLarge {
-				verdict = quota.TooLarge
-			}
-			answer = t.noRoom(verdict, r.alias, b.address)
-			full = true
-			if !lone {
-				t.agent.misfits.add(t.key(r.path), t.agent.now())
-			}
+func (t *Transaction) refuseAll(unserved []Unserved) *refusal.Refusal {
+	if len(t.recipients) == 1 {
+		return unserved[0].Why
+	}
+	together := refusal.New(refusal.Changed, "%s", unserved[0].Why.Detail)
+	for _, u := range unserved {
+		switch u.Why.Reason {
+		case refusal.Full, refusal.FullDeferred, refusal.TargetFull, refusal.TooLargeForBox:
+			together = refusal.New(refusal.SomeFull, "%s", u.Why.Detail)
+			t.agent.misfits.add(t.key(u.To), t.agent.now())
+		}
+	}
+	return together
+}
+
+// answer is what one recipient hears of what the commit found, nil if nothing was
+// wrong with it. It is what RCPT would have said.
+func (t *Transaction) answer(r recipient, why verdicts) *refusal.Refusal {
+	var answer *refusal.Refusal
+	for _, id := range r.boxes {
+		reason, found := why[id]
+		if !found || why.spares(r, id) {
+			continue
+		}
+		address := t.boxes[t.indexOf(id)].address
+		var one *refusal.Refusal
+		switch reason {
+		case storage.MisfitTooLarge:
+			one = t.noRoom(quota.TooLarge, r.alias, address)
 		case storage.MisfitDisabled:
-			answer = refuse(Disabled, "%s was disabled meanwhile", b.address)
+			one = refusal.New(refusal.Disabled, "%s was disabled meanwhile", address)
 		case storage.MisfitGone:
-			answer = refuse(NoMailbox, "%s was removed meanwhile", b.address)
+			one = refusal.New(refusal.NoMailbox, "%s was removed meanwhile", address)
 			if r.alias {
-				answer = refuse(Vanished, "%s was removed meanwhile", b.address)
+				one.Reason = refusal.Changed
 			}
+		default:
+			one = t.noRoom(quota.Full, r.alias, address)
 		}
-		if refusal := answer.(*Refusal); worst == nil || hope[refusal.Reason] > hope[worst.Reason] {
-			worst = refusal
+		if answer == nil || hope[one.Reason] > hope[answer.Reason] {
+			answer = one
 		}
 	}
-	switch {
-	case lone:
-		return worst
-	case full:
-		return refuse(SomeFull, "%s", worst.Detail)
-	}
-	return refuse(Vanished, "%s", worst.Detail)
+	return answer
 }
 
 // hope ranks what the targets of one alias answer: the sender of a message that may
-// still get through hears of that first, as RCPT would tell it.
-var hope = map[Reason]int{Disabled: 0, TooLargeForBox: 1, Vanished: 2, TargetFull: 3}
+// still get through hears of that first.
+var hope = map[refusal.Reason]int{refusal.Disabled: 0, refusal.TooLargeForBox: 1, refusal.Changed: 2, refusal.TargetFull: 3}

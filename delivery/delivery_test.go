@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	"mailsrv/internal/refusal"
 	"mailsrv/quota"
 	"mailsrv/storage/sqlite"
 )
@@ -75,10 +76,9 @@ func (w *world) begin(size int64) *Transaction {
 	return w.agent.Begin(sender, address("alice@example.org"), size)
 }
 
-func (w *world) wantReason(err error, want Reason) {
+func (w *world) wantReason(err error, want refusal.Reason) {
 	w.Helper()
-	var r *Refusal
-	if !errors.As(err, &r) || r.Reason != want {
+	if r := refusal.Of(err); r == nil || r.Reason != want {
 		w.Fatalf("got %v, want reason %d", err, want)
 	}
 }
@@ -92,7 +92,7 @@ func TestDeclaredSizeIsExact(t *testing.T) {
 	w.mailbox("a@me.com", size+trace)
 	w.mailbox("b@me.com", size+trace-1)
 	w.must(probe.AddRecipient(background, address("a@me.com")))
-	w.wantReason(w.begin(size).AddRecipient(background, address("b@me.com")), TooLargeForBox)
+	w.wantReason(w.begin(size).AddRecipient(background, address("b@me.com")), refusal.TooLargeForBox)
 	octets, err := probe.Deliver(background, strings.NewReader("\r\n"+strings.Repeat("x", size-4)+"\r\n"))
 	w.must(err)
 	m, err := w.store.Lookup(background, address("a@me.com"))
@@ -109,11 +109,11 @@ func TestFullIsDeferredWhereSet(t *testing.T) {
 	w.must(tr.AddRecipient(background, address("a@me.com")))
 	_, err := tr.Deliver(background, strings.NewReader("x\r\n"))
 	w.must(err)
-	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), FullDeferred)
+	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), refusal.FullDeferred)
 	w.agent.SetSettings(Settings{Limit: quota.Limit{Messages: 1}})
-	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), Full)
+	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), refusal.Full)
 	w.agent.SetSettings(Settings{Limit: quota.Limit{Octets: 10}})
-	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), TooLargeForBox)
+	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), refusal.TooLargeForBox)
 }
 
 // What did not fit beside another is answered by itself at every later attempt.
@@ -126,20 +126,20 @@ func TestMisfitsShareNoTransaction(t *testing.T) {
 	w.must(tr.AddRecipient(background, address("a@me.com")))
 	w.must(tr.AddRecipient(background, address("b@me.com")))
 	_, err := tr.Deliver(background, strings.NewReader(text))
-	w.wantReason(err, SomeFull)
+	w.wantReason(err, refusal.SomeFull)
 	if n := w.messages("a@me.com"); n != 0 {
 		t.Fatalf("a holds %d messages", n)
 	}
 	tr = w.begin(0)
 	w.must(tr.AddRecipient(background, address("a@me.com")))
-	w.wantReason(tr.AddRecipient(background, address("B@me.com")), MustBeAlone)
+	w.wantReason(tr.AddRecipient(background, address("B@me.com")), refusal.MustBeAlone)
 	_, err = tr.Deliver(background, strings.NewReader(text))
 	w.must(err)
 	tr = w.begin(0)
 	w.must(tr.AddRecipient(background, address("b@me.com")))
-	w.wantReason(tr.AddRecipient(background, address("a@me.com")), MustBeAlone)
+	w.wantReason(tr.AddRecipient(background, address("a@me.com")), refusal.MustBeAlone)
 	_, err = tr.Deliver(background, strings.NewReader(text))
-	w.wantReason(err, TooLargeForBox)
+	w.wantReason(err, refusal.TooLargeForBox)
 	// Another sender, or this one a day later, is not concerned.
 	tr = w.agent.Begin(sender, address("bob@example.org"), 0)
 	w.must(tr.AddRecipient(background, address("a@me.com")))
@@ -154,7 +154,7 @@ func TestMisfitsShareNoTransaction(t *testing.T) {
 func TestChangesBeforeTheCommit(t *testing.T) {
 	w := newWorld(t, Settings{})
 	for _, lone := range []bool{true, false} {
-		for change, want := range map[string]Reason{"removed": NoMailbox, "disabled": Disabled, "lowered": TooLargeForBox} {
+		for change, want := range map[string]refusal.Reason{"removed": refusal.NoMailbox, "disabled": refusal.Disabled, "lowered": refusal.TooLargeForBox} {
 			name := fmt.Sprintf("%s-%v@me.com", change, lone)
 			w.mailbox(name, quota.Inherit)
 			tr := w.begin(0)
@@ -163,9 +163,9 @@ func TestChangesBeforeTheCommit(t *testing.T) {
 				other := "other-" + name
 				w.mailbox(other, quota.Inherit)
 				w.must(tr.AddRecipient(background, address(other)))
-				want = Vanished
+				want = refusal.Changed
 				if change == "lowered" {
-					want = SomeFull
+					want = refusal.SomeFull
 				}
 			}
 			if change == "removed" {
@@ -196,8 +196,8 @@ func TestAliasTargetFull(t *testing.T) {
 	_, err := tr.Deliver(background, strings.NewReader("x\r\n"))
 	w.must(err)
 	_, err = waiting.Deliver(background, strings.NewReader("x\r\n"))
-	w.wantReason(err, TargetFull)
-	w.wantReason(w.begin(0).AddRecipient(background, address("all@me.com")), TargetFull)
+	w.wantReason(err, refusal.TargetFull)
+	w.wantReason(w.begin(0).AddRecipient(background, address("all@me.com")), refusal.TargetFull)
 }
 
 // One target that cannot take a message at all is no reason to refuse it for the
@@ -219,15 +219,15 @@ func TestTargetsThatCannotAreLeftOut(t *testing.T) {
 		{"one too small, not declared", "small/small ok/ok", "", 0, nil, nil, 1},
 		{"one of each", "small/small off/off ok/ok", "", int64(len(text)), nil, nil, 2},
 		{"disabled meanwhile", "ok/ok ok/off", "", 0, nil, nil, 1},
-		{"one full", "ok/ok full/full", "", 0, &Refusal{Reason: TargetFull}, nil, 0},
-		{"one full, one off", "full/full off/off", "", 0, &Refusal{Reason: TargetFull}, nil, 0},
-		{"full meanwhile, another off", "ok/full ok/off ok/ok", "", 0, nil, &Refusal{Reason: TargetFull}, 0},
-		{"none but disabled", "off/off off/off", "", 0, &Refusal{Reason: Disabled}, nil, 0},
-		{"none but too small", "small/small off/off", "", int64(len(text)), &Refusal{Reason: TooLargeForBox}, nil, 0},
-		{"none but too small, not declared", "small/small", "", 0, nil, &Refusal{Reason: TooLargeForBox}, 0},
-		{"all disabled meanwhile", "ok/off ok/off", "", 0, nil, &Refusal{Reason: Disabled}, 0},
+		{"one full", "ok/ok full/full", "", 0, &refusal.Refusal{Reason: refusal.TargetFull}, nil, 0},
+		{"one full, one off", "full/full off/off", "", 0, &refusal.Refusal{Reason: refusal.TargetFull}, nil, 0},
+		{"full meanwhile, another off", "ok/full ok/off ok/ok", "", 0, nil, &refusal.Refusal{Reason: refusal.TargetFull}, 0},
+		{"none but disabled", "off/off off/off", "", 0, &refusal.Refusal{Reason: refusal.Disabled}, nil, 0},
+		{"none but too small", "small/small off/off", "", int64(len(text)), &refusal.Refusal{Reason: refusal.TooLargeForBox}, nil, 0},
+		{"none but too small, not declared", "small/small", "", 0, nil, &refusal.Refusal{Reason: refusal.TooLargeForBox}, 0},
+		{"all disabled meanwhile", "ok/off ok/off", "", 0, nil, &refusal.Refusal{Reason: refusal.Disabled}, 0},
 		{"beside another", "ok/ok ok/off", "ok/ok", 0, nil, nil, 1},
-		{"a direct recipient is not left out", "ok/ok", "ok/off", 0, nil, &Refusal{Reason: Vanished}, 0},
+		{"a direct recipient is not left out", "ok/ok", "ok/off", 0, nil, &refusal.Refusal{Reason: refusal.Changed}, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t, Settings{})
@@ -294,11 +294,11 @@ func TestTargetsThatCannotAreLeftOut(t *testing.T) {
 }
 
 func sameReason(got, want error) bool {
-	var g, w *Refusal
 	if want == nil || got == nil {
 		return got == want
 	}
-	return errors.As(got, &g) && errors.As(want, &w) && g.Reason == w.Reason
+	g, w := refusal.Of(got), refusal.Of(want)
+	return g != nil && g.Reason == w.Reason
 }
 
 // A maildrop that fills up is warned of once, and once more when it has room again.
@@ -307,7 +307,7 @@ func TestFullMaildropIsWarnedOfOnce(t *testing.T) {
 	w.mailbox("a@me.com", quota.Inherit)
 	refused := func(size int64) {
 		t.Helper()
-		w.wantReason(w.begin(size).AddRecipient(background, address("a@me.com")), Full)
+		w.wantReason(w.begin(size).AddRecipient(background, address("a@me.com")), refusal.Full)
 	}
 	warnings := func() (full, room int) {
 		for line := range strings.Lines(w.log.String()) {
@@ -326,7 +326,7 @@ func TestFullMaildropIsWarnedOfOnce(t *testing.T) {
 	late := w.begin(0) // the commit finds out
 	w.must(late.AddRecipient(background, address("a@me.com")))
 	_, err := late.Deliver(background, strings.NewReader("\r\n"+strings.Repeat("x", 700)+"\r\n"))
-	w.wantReason(err, Full)
+	w.wantReason(err, refusal.Full)
 	w.must(w.begin(1).AddRecipient(background, address("a@me.com"))) // a small one fits: nothing has changed
 	if full, room := warnings(); full != 1 || room != 0 {
 		t.Errorf("%d and %d warnings: %s", full, room, w.log.String())
@@ -362,7 +362,7 @@ func TestBareNewlineIsRefusedWhereSet(t *testing.T) {
 		if ok {
 			w.must(err)
 		} else {
-			w.wantReason(err, BareNewline)
+			w.wantReason(err, refusal.BareNewline)
 		}
 	}
 }
@@ -399,11 +399,11 @@ func TestPostmasterWithoutDomain(t *testing.T) {
 	}
 	w.must(w.store.RemoveDomain(background, "me.com"))
 	_, err = w.agent.Postmaster(background)
-	w.wantReason(err, NoMailbox)
+	w.wantReason(err, refusal.NoMailbox)
 }
 
 func TestMemoryIsBounded(t *testing.T) {
-	var m misfits
+	var m shortage
 	now := time.Now()
 	key := func(i int) misfitKey {
 		return newMisfitKey(sender.Addr, mail.Address{}, mail.Address{Local: fmt.Sprint(i), Domain: "me.com"})

@@ -4,5 +4,5 @@
 //
 // A protocol opens a Transaction per message, adds recipients while its peer
 // can still hear a refusal, and hands over the content. Reasoned answers are
-// *Refusal; every other error is temporary.
+// *refusal.Refusal (internal/refusal); every other error is temporary.
 package delivery

@@ -41,10 +41,10 @@ func (r *ring[K, V]) put(k K, v V) {
 	}
 }
 
-// misfits knows the recipients that had no room when they shared a transaction,
+// shortage knows the recipients that had no room when they shared a transaction,
 // so that at the next attempt each gets an answer of its own. It is bounded
 // and lost at a restart, which costs one more attempt.
-type misfits struct {
+type shortage struct {
 	mu    sync.Mutex
 	since ring[misfitKey, time.Time]
 }
@@ -56,13 +56,13 @@ func newMisfitKey(client netip.Addr, from, to mail.Address) misfitKey {
 	return sha256.Sum256([]byte(listen.Network(client).String() + " " + from.Fold().String() + " " + to.Fold().String()))
 }
 
-func (m *misfits) add(k misfitKey, now time.Time) {
+func (m *shortage) add(k misfitKey, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.since.put(k, now)
 }
 
-func (m *misfits) has(k misfitKey, now time.Time) bool {
+func (m *shortage) has(k misfitKey, now time.Time) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	at, known := m.since.values[k]

@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/internal/refusal"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -22,6 +24,8 @@ type Transaction struct {
 	recipients []recipient
 	boxes      []box
 	leftOut    []leftOut
+	failed     []Unserved
+	each       bool // each recipient is answered by itself
 	alone      bool // a recipient had no room before: it shares no transaction
 }
 
@@ -34,9 +38,9 @@ type recipient struct {
 
 // box is a maildrop that the message goes to, once, whoever leads there.
 type box struct {
-	id        mail.MailboxID
-	address   mail.Address
-	recipient int // the first that led there
+	id      mail.MailboxID
+	address mail.Address
+	path    mail.Address // of the first recipient that led there
 }
 
 // leftOut is a target of an alias that cannot take the message at all, while others
@@ -47,14 +51,16 @@ type leftOut struct {
 	why     string
 }
 
+const (
+	disabled = "disabled"
+	tooSmall = "the message is larger than its whole limit"
+)
+
 // ID is the message's id.
 func (t *Transaction) ID() string { return t.envelope.ID }
 
 // ReversePath is who sent the message; the zero Address for a notification.
 func (t *Transaction) ReversePath() mail.Address { return t.envelope.ReversePath }
-
-// Recipients returns how many forward-paths were accepted.
-func (t *Transaction) Recipients() int { return len(t.recipients) }
 
 // Mailboxes lists where the message goes, for the log.
 func (t *Transaction) Mailboxes() string {
@@ -65,7 +71,12 @@ func (t *Transaction) Mailboxes() string {
 	return strings.Join(names, ",")
 }
 
-// AddRecipient accepts a forward-path or says why not: *Refusal, or an
+// ServeEach has Deliver serve the recipients that it can, and tell which others it
+// could not, in place of all or none: for LMTP, whose client hears an answer for
+// each recipient, and for submission. It is called before the first AddRecipient.
+func (t *Transaction) ServeEach() { t.each = true }
+
+// AddRecipient accepts a forward-path or says why not: *refusal.Refusal, or an
 // unexpected error. A refused recipient leaves the transaction as it was.
 func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error {
 	if err := t.agent.store.Space(); err != nil {
@@ -75,31 +86,31 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 	if err != nil {
 		return routeRefusal(err, path)
 	}
-	remembered := t.agent.misfits.has(t.key(path), t.agent.now())
+	remembered := !t.each && t.agent.misfits.has(t.key(path), t.agent.now())
 	if len(t.recipients) > 0 && (remembered || t.alone) {
-		return refuse(MustBeAlone, "%s or a recipient before it had no room earlier", path)
+		return refusal.New(refusal.MustBeAlone, "%s or a recipient before it had no room earlier", path)
 	}
 	var (
-		trace = t.traceOctets(path)
-		r     = recipient{path: path, alias: route.Alias}
-		added []box
-		out   []leftOut
-		last  mail.Address // of the targets that are too small
+		needed = quota.Usage{Octets: t.envelope.Size + t.traceOctets(path) + t.agent.checkOctets, Messages: 1}
+		r      = recipient{path: path, alias: route.Alias}
+		added  []box
+		out    []leftOut
+		last   mail.Address // of the targets that are too small
 	)
 	for _, m := range route.LeftOut {
-		out = append(out, leftOut{m.Address, path, "disabled"})
+		out = append(out, leftOut{m.Address, path, disabled})
 	}
 	for _, m := range route.Mailboxes {
-		if t.holds(m.ID) {
+		if t.indexOf(m.ID) >= 0 {
 			r.boxes = append(r.boxes, m.ID)
 			continue
 		}
 		limit := m.Effective.Or(t.settings.Limit)
-		verdict := limit.Judge(m.Usage, quota.Usage{Octets: t.envelope.Size + trace, Messages: 1})
+		verdict := limit.Judge(m.Usage, needed)
 		switch {
 		case verdict == quota.Fits:
 			t.agent.fullness.fits(m, limit)
-			added = append(added, box{id: m.ID, address: m.Address, recipient: len(t.recipients)})
+			added = append(added, box{id: m.ID, address: m.Address, path: path})
 			r.boxes = append(r.boxes, m.ID)
 		case verdict == quota.TooLarge && route.Alias:
 			last = m.Address
@@ -114,6 +125,9 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 	if len(r.boxes) == 0 {
 		return t.noRoom(quota.TooLarge, route.Alias, last)
 	}
+	if err := t.agent.checkRecipient(ctx, t.envelope, path); err != nil {
+		return err
+	}
 	t.alone = t.alone || remembered
 	t.recipients = append(t.recipients, r)
 	t.boxes = append(t.boxes, added...)
@@ -121,15 +135,9 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 	return nil
 }
 
-const tooSmall = "the message is larger than its whole limit"
-
-func (t *Transaction) holds(id mail.MailboxID) bool {
-	for _, b := range t.boxes {
-		if b.id == id {
-			return true
-		}
-	}
-	return false
+// indexOf finds a maildrop among those that the message goes to; -1: it is none.
+func (t *Transaction) indexOf(id mail.MailboxID) int {
+	return slices.IndexFunc(t.boxes, func(b box) bool { return b.id == id })
 }
 
 // traceOctets is the exact length of the trace fields that a message to path
@@ -147,25 +155,16 @@ func (t *Transaction) traceOctets(path mail.Address) int64 {
 // noRoom is the answer for one recipient whose maildrop cannot take the
 // message. A full target of an alias is a temporary matter whatever the
 // settings say: the sender wrote to the alias, not to that mailbox.
-func (t *Transaction) noRoom(v quota.Verdict, alias bool, a mail.Address) error {
+func (t *Transaction) noRoom(v quota.Verdict, alias bool, a mail.Address) *refusal.Refusal {
 	switch {
 	case v == quota.TooLarge:
-		return refuse(TooLargeForBox, "more than the whole limit of %s", a)
+		return refusal.New(refusal.TooLargeForBox, "more than the whole limit of %s", a)
 	case alias:
-		return refuse(TargetFull, "maildrop of %s is full", a)
+		return refusal.New(refusal.TargetFull, "maildrop of %s is full", a)
 	case t.settings.Defer:
-		return refuse(FullDeferred, "maildrop of %s is full", a)
+		return refusal.New(refusal.FullDeferred, "maildrop of %s is full", a)
 	}
-	return refuse(Full, "maildrop of %s is full", a)
-}
-
-func (t *Transaction) box(id mail.MailboxID) box {
-	for _, b := range t.boxes {
-		if b.id == id {
-			return b
-		}
-	}
-	return box{}
+	return refusal.New(refusal.Full, "maildrop of %s is full", a)
 }
 
 func (t *Transaction) key(path mail.Address) misfitKey {
@@ -173,14 +172,14 @@ func (t *Transaction) key(path mail.Address) misfitKey {
 }
 
 func routeRefusal(err error, path mail.Address) error {
-	for is, reason := range map[error]Reason{
-		directory.ErrNotHosted: NotHosted,
-		directory.ErrNoMailbox: NoMailbox,
-		directory.ErrDisabled:  Disabled,
-		directory.ErrBadAlias:  BadAlias,
+	for is, reason := range map[error]refusal.Reason{
+		directory.ErrNotHosted: refusal.NotHosted,
+		directory.ErrNoMailbox: refusal.NoMailbox,
+		directory.ErrDisabled:  refusal.Disabled,
+		directory.ErrBadAlias:  refusal.BadAlias,
 	} {
 		if errors.Is(err, is) {
-			return refuse(reason, "%s: %v", path, err)
+			return refusal.New(reason, "%s: %v", path, err)
 		}
 	}
 	return fmt.Errorf("route %s: %w", path, err)
@@ -188,14 +187,13 @@ func routeRefusal(err error, path mail.Address) error {
 
 // storeRefusal names the conditions of the store that a sender may hear of.
 func storeRefusal(err error) error {
-	var known *Refusal
-	switch {
-	case errors.As(err, &known):
+	switch known := refusal.Of(err); {
+	case known != nil:
 		return known
 	case errors.Is(err, storage.ErrNoSpace):
-		return refuse(NoSpace, "%v", err)
+		return refusal.New(refusal.NoSpace, "%v", err)
 	case errors.Is(err, buffers.ErrExhausted), errors.Is(err, storage.ErrStagedFull):
-		return refuse(NoMemory, "%v", err)
+		return refusal.New(refusal.NoMemory, "%v", err)
 	}
 	return err
 }

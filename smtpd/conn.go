@@ -14,6 +14,7 @@ import (
 
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/refusal"
 )
 
 const (
@@ -116,14 +117,14 @@ func (c *conn) readCommand() ([]byte, error) {
 		line, octets, err := c.readLine()
 		switch {
 		case err == bufio.ErrBufferFull:
-			return nil, c.end(replyLongLine)
+			return nil, c.end(c.note(refusal.LineTooLong, c.line(refusal.LineTooLong)))
 		case err == nil && octets <= maxCommand:
 			return line, nil
 		case err == nil:
 			if c.tally.longLines++; c.tally.longLines > maxLongLines {
 				return nil, c.end(replyTooManyLong)
 			}
-			c.refuse(replyLongLine)
+			c.refuse(refusal.LineTooLong)
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
 			return nil, c.end(replyDraining)
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -210,7 +211,7 @@ func (c *conn) inspect(line []byte) []byte {
 	case "RSET":
 		c.at = attempt{}
 	case "AUTH":
-		c.refuse(replyNoAuth)
+		c.refuse(refusal.NoAuth)
 		return nil
 	case "STARTTLS":
 		c.startTLS(m.argument)
@@ -226,10 +227,11 @@ func (c *conn) inspect(line []byte) []byte {
 // mistake answers what is no command. Too many of them are no mail; they are
 // counted here, since the library's count never goes down.
 func (c *conn) mistake() {
-	c.refuse(replyUnknown)
+	c.refuse(refusal.UnknownCommand)
 	if c.tally.mistakes++; c.tally.mistakes > maxMistakes {
-		c.say(replyTooManyMistakes)
-		c.tally.over = replyText(replyTooManyMistakes)
+		last := c.line(refusal.TooManyErrors)
+		c.say(last)
+		c.tally.over = replyText(last)
 		c.hangUp = true
 	}
 }
@@ -262,7 +264,7 @@ func (c *conn) beginChunk(argument string) bool {
 			return true
 		}
 	}
-	c.refuse(replyBadChunk)
+	c.refuse(refusal.BadChunk)
 	c.hangUp = true
 	return false
 }
@@ -312,7 +314,7 @@ func (c *conn) contentEnded(command []byte) {
 func (c *conn) Write(p []byte) (int, error) {
 	muted := c.mute != "" && bytes.HasPrefix(p, []byte(c.mute))
 	c.mute = ""
-	line := c.judge(printable(c.reword(string(p))))
+	line := c.judge(printable(string(p)))
 	if muted || c.broken { // broken: the last word has been said
 		return len(p), nil
 	}
@@ -370,10 +372,10 @@ func (c *conn) flush() error {
 func (c *conn) startTLS(argument string) {
 	switch {
 	case argument != "":
-		c.refuse(replyNoParameters)
+		c.refuse(refusal.TLSArgument)
 		return
 	case c.tls != "":
-		c.refuse(replyTLSActive)
+		c.refuse(refusal.TLSActive)
 		return
 	}
 	c.say(replyStartTLS)

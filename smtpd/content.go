@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+
+	"mailsrv/internal/refusal"
 )
 
 // dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and takes
@@ -198,7 +200,7 @@ func (r *chunkReader) next() error {
 		case "NOOP":
 			r.c.say(replyNoop)
 		default:
-			r.c.refuse(replyChunkOpen)
+			r.c.refuse(refusal.BetweenChunks)
 		}
 	}
 }

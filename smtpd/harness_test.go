@@ -78,7 +78,7 @@ func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
 	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
 	must(t, err)
 	w.server = smtpd.New(smtpd.Config{
-		Hostname: "mail.me.com", Agent: w.agent, TLS: certificate.Config(), Logger: logger, Settings: settings,
+		Hostname: "mail.me.com", Delivery: smtpd.Through(w.agent), TLS: certificate.Config(), Logger: logger, Settings: settings,
 		Group: listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logs.Discard()),
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -29,63 +29,63 @@ func TestEachRefusalIsLogged(t *testing.T) {
 		want string // the line: helo, the id cut away, and the rest
 	}{
 		{"EHLO without a name", func(c *client) { c.do("EHLO", "501") },
-			`helo=client.example from="" to="" reply=501 reason="EHLO and HELO take the name of the client"`},
+			`helo=client.example from="" to="" reply=501 code=no-name reason="EHLO and HELO take the name of the client"`},
 		{"unknown command", func(c *client) { c.do("FOO", "500") },
-			`helo=client.example from="" to="" reply=500 reason="Command not recognised"`},
+			`helo=client.example from="" to="" reply=500 code=unknown-command reason="Command not recognised"`},
 		{"AUTH", func(c *client) { c.do("AUTH PLAIN AGEAYg==", "502") },
-			`helo=client.example from="" to="" reply=502 reason="AUTH is not offered here"`},
+			`helo=client.example from="" to="" reply=502 code=no-auth reason="AUTH is not offered here"`},
 		{"reverse-path without domain", func(c *client) { c.do("MAIL FROM:<root>", "501") },
-			`helo=client.example from=root to="" reply=501 reason="The reverse-path has no domain: write <name@domain>"`},
+			`helo=client.example from=root to="" reply=501 code=sender-without-domain reason="The reverse-path has no domain: write <name@domain>"`},
 		{"malformed reverse-path", func(c *client) { c.do("MAIL FROM:<a@exam ple.org>", "501") },
-			`helo=client.example from="a@exam ple.org" to="" reply=501 reason="Was expecting MAIL arg syntax of FROM:<address>"`},
+			`helo=client.example from="a@exam ple.org" to="" reply=501 code=syntax reason="Was expecting MAIL arg syntax of FROM:<address>"`},
 		{"bad reverse-path", func(c *client) { c.do("MAIL FROM:<a@example..org>", "501") },
-			`helo=client.example from=a@example..org to="" reply=501 reason="Bad address in the reverse-path"`},
+			`helo=client.example from=a@example..org to="" reply=501 code=bad-sender reason="bad address: \"example..org\" is not a domain name"`},
 		{"terminal sequence", func(c *client) { c.do("MAIL FROM:<\"\x1b[31m\u202e\"@example.org>", "501") },
-			`helo=client.example from="\"?[31m?\"@example.org" to="" reply=501 reason="Bad address in the reverse-path"`},
+			`helo=client.example from="\"?[31m?\"@example.org" to="" reply=501 code=bad-sender reason="bad address: control characters or broken UTF-8 in the local part"`},
 		{"no SMTPUTF8", func(c *client) { c.do("MAIL FROM:<jörg@example.org>", "553") },
-			`helo=client.example from=jörg@example.org to="" reply=553 reason="An address beyond ASCII needs SMTPUTF8"`},
+			`helo=client.example from=jörg@example.org to="" reply=553 code=needs-smtputf8 reason="An address beyond ASCII needs SMTPUTF8"`},
 		{"parameter", func(c *client) { c.do("MAIL FROM:<a@example.org> FOO=1", "555") },
-			`helo=client.example from=a@example.org to="" reply=555 reason="Parameter not recognised"`},
+			`helo=client.example from=a@example.org to="" reply=555 code=unknown-parameter reason="Parameter not recognised"`},
 		{"BINARYMIME", func(c *client) { c.do("MAIL FROM:<a@example.org> BODY=BINARYMIME", "504") },
-			`helo=client.example from=a@example.org to="" reply=504 reason="BINARYMIME is not implemented"`},
+			`helo=client.example from=a@example.org to="" reply=504 code=unknown-parameter reason="BINARYMIME is not implemented"`},
 		{"SIZE", func(c *client) { c.do("MAIL FROM:<a@example.org> SIZE=5000000000", "552") },
-			`helo=client.example from=a@example.org to="" reply=552 reason="Max message size exceeded"`},
+			`helo=client.example from=a@example.org to="" reply=552 code=too-large reason="The message is too large"`},
 		{"relaying", func(c *client) {
 			c.do("MAIL FROM:<a@example.org>", "250")
 			c.do("RCPT TO:<b@elsewhere.example>", "550")
-		}, `helo=client.example ID from=a@example.org to=b@elsewhere.example reply=550 reason="b@elsewhere.example: domain is not hosted here"`},
+		}, `helo=client.example ID from=a@example.org to=b@elsewhere.example reply=550 code=not-hosted reason="b@elsewhere.example: domain is not hosted here"`},
 		{"forward-path", func(c *client) {
 			c.do("MAIL FROM:<>", "250")
 			c.do("RCPT TO:<look> NOTIFY=NEVER", "501")
-		}, `helo=client.example ID from="" to=look reply=501 reason="The forward-path has no domain: write <name@domain>"`},
+		}, `helo=client.example ID from="" to=look reply=501 code=recipient-without-domain reason="The forward-path has no domain: write <name@domain>"`},
 		{"RCPT parameter", func(c *client) {
 			c.do("MAIL FROM:<a@example.org>", "250")
 			c.do("RCPT TO:<look@me.com> NOTIFY=NEVER", "504")
-		}, `helo=client.example ID from=a@example.org to=look@me.com reply=504 reason="NOTIFY is not implemented"`},
+		}, `helo=client.example ID from=a@example.org to=look@me.com reply=504 code=unknown-parameter reason="NOTIFY is not implemented"`},
 		{"too many recipients", func(c *client) {
 			c.envelope("look@me.com", "LOOK@me.com", "look+1@me.com", "look+2@me.com", "look+3@me.com")
 			c.do("RCPT TO:<look+4@me.com>", "452")
-		}, `helo=client.example ID from=alice@example.org to=look+4@me.com reply=452 reason="Maximum limit of 5 recipients reached"`},
+		}, `helo=client.example ID from=alice@example.org to=look+4@me.com reply=452 code=too-many-recipients reason="Too many recipients, send to the others in another transaction"`},
 		{"DATA with an argument", func(c *client) {
 			c.envelope("look@me.com")
 			c.do("DATA now", "501")
-		}, `helo=client.example ID from=alice@example.org to="" reply=501 reason="DATA command should not have any arguments"`},
+		}, `helo=client.example ID from=alice@example.org to="" reply=501 code=syntax reason="DATA command should not have any arguments"`},
 		{"content too large", func(c *client) {
 			c.envelope("look@me.com")
 			c.do("DATA", "354")
 			c.say(strings.Repeat("x", maxMessage) + "\r\n.\r\n")
 			c.want("552")
-		}, `helo=client.example ID from=alice@example.org to=look@me.com reply=552 reason="more than 100000 octets"`},
+		}, `helo=client.example ID from=alice@example.org to=look@me.com reply=552 code=too-large reason="more than 100000 octets"`},
 		{"chunks given up", func(c *client) {
 			c.envelope("look@me.com")
 			c.say("BDAT 3\r\nabcRSET\r\n")
 			c.want("250")
 			c.want("250")
-		}, `helo=client.example ID from=alice@example.org to=look@me.com reply=451 reason="the content did not arrive whole" error="read the content: the client gave up the message"`},
+		}, `helo=client.example ID from=alice@example.org to=look@me.com reply=451 code=incomplete reason="The content did not arrive whole" error="read the content: the client gave up the message"`},
 		{"HELO too long", func(c *client) {
 			c.do("HELO "+strings.Repeat("h", 2000), "250")
 			c.do("FOO", "500")
-		}, `helo=` + strings.Repeat("h", 1300) + `… from="" to="" reply=500 reason="Command not recognised"`},
+		}, `helo=` + strings.Repeat("h", 255) + `… from="" to="" reply=500 code=unknown-command reason="Command not recognised"`},
 	} {
 		before := len(w.lines("refused"))
 		c := w.connect()

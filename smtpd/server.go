@@ -13,7 +13,6 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"mailsrv/delivery"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 )
@@ -36,7 +35,7 @@ const RateGrace = 10 * time.Minute
 // Config is what a server is made of. All fields are needed.
 type Config struct {
 	Hostname string
-	Agent    *delivery.Agent
+	Delivery Delivery
 	Group    *listen.Group // of this daemon alone
 	TLS      *tls.Config
 	Logger   *slog.Logger
@@ -51,7 +50,6 @@ type Server struct {
 	cancel   context.CancelFunc
 
 	rewording rewording
-	notHosted *smtp.SMTPError
 
 	mu     sync.Mutex
 	engine *engine // for connections to come
@@ -61,7 +59,7 @@ type Server struct {
 
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
-	s := &Server{config: c, rewording: newRewording(c.Hostname), notHosted: replyNotHosted(c.Hostname)}
+	s := &Server{config: c, rewording: newRewording(c.Hostname)}
 	if c.TLS != nil {
 		// Exchange Online hangs up on the session tickets that Go sends in its first
 		// flight of TLS 1.3, and does not fall back.

@@ -8,9 +8,9 @@ import (
 
 	"github.com/emersion/go-smtp"
 
-	"mailsrv/delivery"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	"mailsrv/internal/refusal"
 )
 
 // session is the backend's side of a connection, from EHLO on, used by the
@@ -22,8 +22,8 @@ type session struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 
-	transaction *delivery.Transaction // nil: none is open
-	utf8        bool                  // addresses may go beyond ASCII (RFC 6531)
+	transaction Transaction // nil: none is open
+	utf8        bool        // addresses may go beyond ASCII (RFC 6531)
 }
 
 func newSession(s *Server, library *smtp.Conn) *session {
@@ -35,19 +35,19 @@ func newSession(s *Server, library *smtp.Conn) *session {
 // Mail implements smtp.Session.
 func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 	if s.transaction != nil {
-		return replyNested
+		return s.refuse(refusal.Nested, "")
 	}
 	var reversePath mail.Address
 	if hasBareAt(s.conn.at.from) {
-		return replySenderAt
+		return s.refuse(refusal.SenderBareAt, "")
 	}
 	if from != "" {
 		var err error
 		if reversePath, err = mail.SplitAddress(from); err != nil {
-			return replyBadSender
+			return s.refuse(refusal.BadSender, err.Error())
 		}
 		if !opts.UTF8 && !isASCII(from) {
-			return replyNeedUTF8
+			return s.refuse(refusal.NeedsUTF8, "")
 		}
 	}
 	client := mail.Client{
@@ -56,7 +56,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 		Protocol: mail.ProtocolName(s.conn.extended, s.conn.tls != "", opts.UTF8),
 		TLS:      s.conn.tls,
 	}
-	s.transaction = s.server.config.Agent.Begin(client, reversePath, opts.Size)
+	s.transaction = s.server.config.Delivery.Begin(client, reversePath, opts.Size)
 	s.utf8 = opts.UTF8
 	s.conn.at.open, s.conn.at.id = true, s.transaction.ID()
 	return nil
@@ -66,7 +66,7 @@ func (s *session) Mail(from string, opts *smtp.MailOptions) error {
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 	t := s.transaction
 	if t == nil {
-		return replyNoMail
+		return s.refuse(refusal.NoTransaction, "")
 	}
 	path, err := s.forwardPath(to)
 	if err != nil {
@@ -81,7 +81,7 @@ func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
 // forwardPath reads the argument of RCPT, or returns the reply.
 func (s *session) forwardPath(to string) (mail.Address, error) {
 	if s.conn.at.barePostmaster() {
-		path, err := s.server.config.Agent.Postmaster(s.ctx)
+		path, err := s.server.config.Delivery.Postmaster(s.ctx)
 		if err != nil {
 			return mail.Address{}, s.replyTo(err)
 		}
@@ -90,11 +90,11 @@ func (s *session) forwardPath(to string) (mail.Address, error) {
 	path, err := mail.SplitAddress(to)
 	switch {
 	case hasBareAt(s.conn.at.to):
-		return mail.Address{}, replyPathAt
+		return mail.Address{}, s.refuse(refusal.RecipientBareAt, "")
 	case err != nil:
-		return mail.Address{}, replyBadPath
+		return mail.Address{}, s.refuse(refusal.BadRecipient, err.Error())
 	case !s.utf8 && !isASCII(to):
-		return mail.Address{}, replyNeedUTF8
+		return mail.Address{}, s.refuse(refusal.NeedsUTF8, "")
 	}
 	return path, nil
 }
@@ -137,10 +137,10 @@ func (s *session) deliver(from content) *smtp.SMTPError {
 	case err == nil:
 		s.conn.tally.accept()
 		s.server.config.Logger.Info(logs.Accepted, append(s.conn.about(), logs.Octets, octets, logs.TLS, s.conn.tls)...)
-		return reply(250, 2, 0, 0, "accepted, id "+t.ID())
+		return &smtp.SMTPError{Code: 250, EnhancedCode: smtp.EnhancedCode{2, 0, 0}, Message: "accepted, id " + t.ID()}
 	case s.conn.broken || errors.Is(err, errCut):
-		s.conn.at.reason, s.conn.at.cause = "the content did not arrive whole", err
-		return replyInterrupted
+		s.conn.at.cause = err
+		return s.refuse(refusal.Incomplete, "")
 	}
 	return s.replyTo(err)
 }

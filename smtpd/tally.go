@@ -1,11 +1,11 @@
 package smtpd
 
 import (
-	"strconv"
 	"strings"
 	"time"
 
 	"mailsrv/internal/logs"
+	"mailsrv/internal/refusal"
 )
 
 // maxRefused is how many permanent refusals a client may have between two messages
@@ -39,56 +39,71 @@ type attempt struct {
 	open     bool   // a mail transaction is
 	id       string // of the message
 	from, to string // paths as the client wrote them
-	reason   string // what the reply does not tell; empty: nothing
-	cause    error
-	failed   bool // not a refusal: the failure has been logged
+
+	// Of a refusal by the session, which the library writes.
+	reason refusal.Reason
+	detail string // what the reply does not tell; empty: nothing
+	cause  error
+	failed bool // not a refusal: the failure has been logged
 }
 
 // barePostmaster reports whether the recipient is <postmaster>, without a domain.
 func (a *attempt) barePostmaster() bool { return strings.EqualFold(a.to, "postmaster") }
 
-// refuse gives a reply that is a refusal: a whole line, from conn itself.
-func (c *conn) refuse(line string) { c.say(c.judge(line)) }
+// refuse gives a refusal of conn's own.
+func (c *conn) refuse(r refusal.Reason) { c.say(c.note(r, c.line(r))) }
 
-// judge looks at the last line of a reply on its way out. A refusal is logged, and
-// one too many becomes the end of the session. It returns the line to send.
+// judge looks at a line of the library on its way out. It returns the line to send.
 func (c *conn) judge(line string) string {
-	code, err := strconv.Atoi(line[:min(3, len(line))])
-	if err != nil || code < 400 || len(line) < 4 || line[3] != ' ' || c.tally.ended {
-		return line
+	if len(line) < 4 || line[0] != '4' && line[0] != '5' || line[3] != ' ' {
+		return c.reword(line)
 	}
-	reason, cause, failed := c.at.reason, c.at.cause, c.at.failed
-	c.at.reason, c.at.cause, c.at.failed = "", nil, false
+	reason := c.at.reason
+	if reason == 0 {
+		reason, line = c.refusedBy(line)
+	}
+	return c.note(reason, line)
+}
+
+// note logs a refusal whose last line is on its way out; one too many becomes the end
+// of the session. It returns the line to send.
+func (c *conn) note(reason refusal.Reason, line string) string {
+	at := c.at
+	c.at.reason, c.at.detail, c.at.cause, c.at.failed = 0, "", nil, false
 	c.tally.refused++
-	if failed {
+	if at.failed {
 		return line
 	}
-	if reason == "" {
-		reason = replyText(line)
+	if at.detail == "" {
+		at.detail = replyText(line)
 	}
-	if code >= 500 && code != 503 { // 503 follows from another refusal, as a rule
+	if line[0] == '5' && !strings.HasPrefix(line, "503") { // 503 follows from another refusal, as a rule
 		c.tally.denied++
 	}
 	if c.tally.denied > maxRefused && !c.hangUp {
 		c.hangUp = true
-		c.tally.over = replyText(replyFlood)
-		line, code, reason = replyFlood, 421, "too many refusals, the last: "+reason
+		at.detail = "the last: " + reason.Name() + ", " + at.detail
+		reason, line = refusal.TooManyRefused, c.line(refusal.TooManyRefused)
+		c.tally.over = replyText(line)
 	}
-	attrs := append(c.about(), logs.Reply, code, logs.Reason, logs.Text(reason, maxLogged))
-	if cause != nil {
-		attrs = append(attrs, logs.Error, cause)
+	attrs := append(c.about(), logs.Reply, line[:3], logs.Code, reason.Name(), logs.Reason, logs.Text(at.detail, maxLogged))
+	if at.cause != nil {
+		attrs = append(attrs, logs.Error, at.cause)
 	}
 	c.server.config.Logger.Info(logs.Refused, attrs...)
 	return line
 }
 
-// maxLogged bounds, in octets, what a client may bring into one attribute of the
-// log: the longest path that is taken.
-const maxLogged = 1300
+// Bounds, in octets, of what a client may bring into one attribute of the log: the
+// longest path that is taken, and a name.
+const (
+	maxLogged     = 1300
+	maxLoggedName = 255
+)
 
 // about is what a log line says of the command at hand.
 func (c *conn) about() []any {
-	attrs := []any{logs.Proto, "smtp", logs.Client, c.base.Client(), logs.Helo, logs.Text(c.helo, maxLogged)}
+	attrs := []any{logs.Proto, "smtp", logs.Client, c.base.Client(), logs.Helo, logs.Text(c.helo, maxLoggedName)}
 	if c.at.id != "" {
 		attrs = append(attrs, logs.ID, c.at.id)
 	}

@@ -48,10 +48,10 @@ func run(address, certFile, keyFile string) error {
 	}
 	server := smtpd.New(smtpd.Config{
 		Hostname: hostname,
-		Agent: delivery.New(delivery.Options{
+		Delivery: smtpd.Through(delivery.New(delivery.Options{
 			Store: store{}, Directory: everybody{}, Hostname: hostname, Logger: logger,
 			Settings: delivery.Settings{Limit: quota.Limit{Octets: 1 << 30}, MaxMessageSize: 50 << 20},
-		}),
+		})),
 		Group:  listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logger),
 		TLS:    certificate.Config(),
 		Logger: logger,

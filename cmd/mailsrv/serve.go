@@ -111,7 +111,7 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	})
 	smtpGroup := listen.NewGroup("smtp", "421 4.7.0 "+cfg.Hostname+" too many connections, try again later\r\n", smtpLimits(cfg), logger)
 	receiver := smtpd.New(smtpd.Config{
-		Hostname: cfg.Hostname, Agent: agent, Group: smtpGroup,
+		Hostname: cfg.Hostname, Delivery: smtpd.Through(agent), Group: smtpGroup,
 		TLS: certificate.Config(), Logger: logger,
 		Settings: smtpSettings(cfg),
 	})

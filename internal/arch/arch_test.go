@@ -37,12 +37,12 @@ var plan = []room{
 	}},
 	{row: 5, path: "bench/...", ours: everything, others: []string{anyModule}},
 
-	{row: 4, path: "smtpd", ours: andBelow("delivery"), others: []string{"github.com/emersion/go-smtp"}},
+	{row: 4, path: "smtpd", ours: only("internal/refusal", "internal/mail", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
 	{row: 4, path: "pop3d", ours: andBelow("storage", "internal/auth"), others: []string{"github.com/emersion/go-sasl"}},
 	{row: 4, path: "internal/admin", ours: andBelow("storage", "internal/directory", "internal/auth")},
 	{row: 4, path: "internal/config", ours: only("quota", "internal/mail", "internal/listen"), others: []string{"github.com/spf13/viper"}},
 
-	{row: 3, path: "delivery", ours: andBelow("storage", "internal/directory")},
+	{row: 3, path: "delivery", ours: andBelow("storage", "internal/directory", "internal/refusal")},
 	{row: 3, path: "storage/sqlite", ours: andBelow("storage", "internal/directory"), others: []string{
 		"github.com/mattn/go-sqlite3",
 		"golang.org/x/sys/unix",
@@ -55,6 +55,7 @@ var plan = []room{
 	}},
 
 	{row: 2, path: "storage", ours: andBelow("quota", "internal/mail")},
+	{row: 2, path: "internal/refusal", ours: nothing},
 	{row: 2, path: "internal/directory", ours: andBelow("quota", "internal/mail")},
 
 	{row: 1, path: "quota", ours: nothing},
@@ -206,8 +207,9 @@ func TestBreachesAreFound(t *testing.T) {
 		{"bench/load", "github.com/emersion/go-smtp", true},
 		{"bench/load", "mailsrv/internal/news", false}, // unknown
 		{"internal/news", "fmt", false},
-		{"smtpd", "mailsrv/delivery", true},
-		{"smtpd", "mailsrv/storage", true},
+		{"smtpd", "mailsrv/internal/refusal", true},
+		{"smtpd", "mailsrv/delivery", false}, // it says itself what it needs
+		{"smtpd", "mailsrv/storage", false},
 		{"smtpd", "mailsrv/internal/logs", true},
 		{"smtpd", "mailsrv/internal/auth", false}, // beside delivery
 		{"smtpd", "mailsrv/storage/sqlite", false},

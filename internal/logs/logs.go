@@ -45,6 +45,7 @@ const (
 	Octets   = "octets"
 	Messages = "messages"
 	Refusals = "refused" // how many
+	Code     = "code"    // name of a refusal, of a fixed set (internal/refusal)
 	Reason   = "reason"
 	Reply    = "reply" // what the peer heard
 	Error    = "error" // the cause, never told to the peer

@@ -56,9 +56,10 @@ type server struct {
 
 	log  *os.File
 	mu   sync.Mutex
-	tail []string // the log's last lines
-	odd  []string // the last ones above level INFO
-	told []int    // goroutines, as each reload says
+	tail []string        // the log's last lines
+	odd  []string        // the last ones above level INFO
+	left map[string]bool // "id mailbox" of each target of an alias that was left out
+	told []int           // goroutines, as each reload says
 }
 
 // newServer writes a configuration for a data directory; more are further lines
@@ -195,11 +196,33 @@ func (s *server) note(line string) {
 		n, _ := strconv.Atoi(m[1])
 		s.told = append(s.told, n)
 	}
+	if m := leftOut.FindStringSubmatch(line); m != nil {
+		if s.left == nil {
+			s.left = map[string]bool{}
+		}
+		s.left[m[1]+" "+m[2]] = true
+	}
 	if !strings.Contains(line, "level=INFO") {
 		s.odd = keepLast(s.odd, line, 40)
 	}
 	if strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "panic:") || strings.Contains(line, "reason=panic") {
 		s.t.Errorf("the server's log: %s", line)
+	}
+}
+
+// leftOut is the line that names a target of an alias which could not take a message.
+var leftOut = regexp.MustCompile(`msg="left out" id=(\w+) .* mailbox=(\S+) reason=`)
+
+// wasLeftOut reports whether the log says that a maildrop did not get a message. The
+// line may still be on its way from the server.
+func (s *server) wasLeftOut(id, local string) bool {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s.mu.Lock()
+		found := s.left[id+" "+address(local)]
+		s.mu.Unlock()
+		if found || time.Now().After(deadline) {
+			return found
+		}
 	}
 }
 
