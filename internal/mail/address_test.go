@@ -191,7 +191,8 @@ func parse(t testing.TB, text string) mail.Address {
 }
 
 // Whatever comes in, by either way: what is written is one address without
-// control characters, and reads as the same. Folding twice is folding once.
+// control characters, and reads as the same, but for what is too long for all but a
+// path. Folding twice is folding once.
 func FuzzAddress(f *testing.F) {
 	for _, text := range []string{
 		"look@me.com", `"lo ok"@me.com`, `"a\"b\\"@me.com`, "x@evil.com@me.com", "jörg@bücher.example", "a\r\nb@me.com",
@@ -215,7 +216,8 @@ func FuzzAddress(f *testing.F) {
 				}
 			}
 			again, err := mail.ParseAddress(written)
-			if err != nil || again != a {
+			bare, _ := a.WithoutTag()
+			if onlyPath := len(bare.Local) > 64; onlyPath != (err != nil) || !onlyPath && again != a {
 				t.Fatalf("%q is written %q and read as %+v, %v", text, written, again, err)
 			}
 			folded := a.Fold()
