@@ -21,7 +21,7 @@ limit counts, else its domain's, else the server's (quota.default_size and
 quota.default_messages). Usage never grows above the limit: mail that does not
 fit is refused while the sender can still hear it.
 
-Sizes are written as 500MiB, 1.5GB or 4096; 0 is no limit.`,
+Sizes are written as 500MiB, 2G (2GiB), 1.5GB or 4096; 0 is no limit.`,
 	}, p.quotaShow(), p.quotaSet())
 }
 
