@@ -86,8 +86,9 @@ func (p *program) aliasList() *cobra.Command {
 
 func (p *program) aliasRemove() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "remove ADDRESS [TARGET...]",
-		Short: "Remove an alias, or some of its targets",
+		Use:        "remove ADDRESS [TARGET...]",
+		SuggestFor: deletes,
+		Short:      "Remove an alias, or some of its targets",
 		Long: `Removes the targets named, and the alias when none is left. Without targets
 the whole alias is removed.`,
 		Example: `  mailsrv alias remove sales@me.com second@me.com

@@ -308,8 +308,9 @@ cannot be disabled.`,
 func (p *program) mailboxRemove() *cobra.Command {
 	yes := false
 	c := &cobra.Command{
-		Use:   "remove ADDRESS [flags]",
-		Short: "Remove a mailbox and all its mail",
+		Use:        "remove ADDRESS [flags]",
+		SuggestFor: deletes,
+		Short:      "Remove a mailbox and all its mail",
 		Long: `Removes a mailbox and all its mail for good, also what could have been
 undeleted. On a terminal it asks first, and says how much mail goes; without
 one --yes is needed. Aliases that lead to the mailbox must have been removed

@@ -142,8 +142,9 @@ func (p *program) maildropPurge() *cobra.Command {
 	yes := false
 	var uidls []string
 	c := &cobra.Command{
-		Use:   "purge ADDRESS [flags]",
-		Short: "Delete messages of a maildrop",
+		Use:        "purge ADDRESS [flags]",
+		SuggestFor: append([]string{"remove"}, deletes...),
+		Short:      "Delete messages of a maildrop",
 		Long: `Deletes the messages named with --uidl, or without it all that are in the
 maildrop now. Where --undelete-for is set for the mailbox or its domain,
 "maildrop undelete" can bring them back so long; else they are gone for good.

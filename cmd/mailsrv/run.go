@@ -117,6 +117,9 @@ func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	return c
 }
 
+// deletes are words that a person may type for a command that removes.
+var deletes = []string{"delete", "del", "rm"}
+
 // exactly checks the number of arguments and names what is missing.
 func exactly(names ...string) cobra.PositionalArgs { return between(len(names), len(names), names...) }
 

@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/admin"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
@@ -243,6 +244,42 @@ func TestMailboxes(t *testing.T) {
 	}
 	_, err = f.Mailboxes(f.ctx, "you.example")
 	f.refused(err, directory.ErrNotFound, "you.example is not hosted here: add it with: mailsrv domain add you.example")
+}
+
+// What is kept has at most 64 octets in its local part, also where folding makes it
+// longer.
+func TestLocalPartsAreBounded(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "look@me.com")
+	for local, ok := range map[string]bool{
+		strings.Repeat("a", 64):      true,
+		strings.Repeat("a", 65):      false,
+		strings.Repeat("\u0130", 21): true,  // 42 octets, 63 when folded
+		strings.Repeat("\u0130", 22): false, // 66
+	} {
+		_, mailbox := f.AddMailbox(f.ctx, local+"@me.com", admin.Secret{Hash: foreignHash}, admin.MailboxChange{})
+		_, alias := f.AddAlias(f.ctx, local+"@ME.com", []string{"look@me.com"})
+		if ok && (mailbox != nil || !errors.Is(alias, directory.ErrExists)) {
+			t.Errorf("%s: %v, %v", local, mailbox, alias)
+		}
+		for _, err := range []error{mailbox, alias} {
+			if !ok && (err == nil || !strings.Contains(err.Error(), "the local part has more than 64 octets")) {
+				t.Errorf("%s: %v", local, err)
+			}
+		}
+	}
+}
+
+// What an earlier version took can still be removed.
+func TestOldNamesCanGo(t *testing.T) {
+	f := setUp(t)
+	f.must(f.store.AddDomain(f.ctx, directory.Domain{Name: "[192.0.2.1]"}))
+	old := mail.Address{Local: "*", Domain: "[192.0.2.1]"}
+	_, err := f.store.AddMailbox(f.ctx, directory.Mailbox{Address: old, Hash: foreignHash})
+	f.must(err)
+	_, err = f.RemoveMailbox(f.ctx, old.String())
+	f.must(err)
+	f.must(f.RemoveDomain(f.ctx, "[192.0.2.1]"))
 }
 
 func TestRemoveMailboxSaysHowMuch(t *testing.T) {

@@ -13,6 +13,9 @@ import (
 // alias through which mail could not be delivered is refused.
 func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (directory.Alias, error) {
 	alias, err := parseWhole(text, targets)
+	if err == nil {
+		err = mayBeAdded(alias.Address)
+	}
 	if err != nil {
 		return directory.Alias{}, err
 	}
@@ -59,6 +62,8 @@ func (a *Admin) mayBeTarget(ctx context.Context, alias, target mail.Address) err
 		return advise(directory.ErrNotHosted, "the target %s is elsewhere: an alias leads to mailboxes and aliases of domains hosted here", target)
 	case target == alias:
 		return advise(directory.ErrBadAlias, "%s would lead back to itself: name another target", target)
+	case match.Mailbox == nil && match.Alias == nil && mayBeAdded(target) != nil:
+		return advise(directory.ErrNotFound, "the target %s is neither mailbox nor alias here, and cannot become one", target)
 	case match.Mailbox == nil && match.Alias == nil:
 		return advise(directory.ErrNotFound, "the target %s is neither mailbox nor alias here: add it first with: mailsrv mailbox add %s", target, target)
 	}

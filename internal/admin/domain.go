@@ -31,7 +31,7 @@ type DomainChange struct {
 
 // AddDomain begins to host a domain.
 func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange) (Domain, error) {
-	name, err := parseDomain(name)
+	name, err := newDomain(name)
 	if err != nil {
 		return Domain{}, err
 	}

@@ -43,6 +43,9 @@ type MailboxChange struct {
 // for.
 func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
 	address, err := parseAddress(text)
+	if err == nil {
+		err = mayBeAdded(address)
+	}
 	if err != nil {
 		return err
 	}
