@@ -135,11 +135,7 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 
 // advice is what an operator should know of a configuration that works.
 func advice(cfg *config.Config) []string {
-	all := append(exposed(cfg), cfg.Advice...)
-	if cfg.Metrics.Listen != "" {
-		all = append(all, "metrics.listen is set, but this version serves no metrics")
-	}
-	return all
+	return append(exposed(cfg), cfg.Advice...)
 }
 
 // renewal is how long before a certificate's end the log asks for a new one.

@@ -19,10 +19,11 @@ type Secret struct {
 	Hash     string
 }
 
-func (s Secret) hash() (string, error) {
+// hash returns what is stored for the mailbox text. Its errors never hold a secret.
+func (s Secret) hash(text string) (string, error) {
 	if s.Hash != "" {
 		if err := auth.ValidateHash(s.Hash); err != nil {
-			return "", advise(err, "%v", err)
+			return "", advise(err, "the hash for %s is refused, and nothing was changed: %v", text, err)
 		}
 		return s.Hash, nil
 	}
@@ -72,7 +73,7 @@ func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, chan
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
-	hash, err := secret.hash()
+	hash, err := secret.hash(text)
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
@@ -124,7 +125,7 @@ func (a *Admin) SetMailbox(ctx context.Context, text string, change MailboxChang
 
 // SetSecret replaces the password of a mailbox.
 func (a *Admin) SetSecret(ctx context.Context, text string, secret Secret) (directory.Mailbox, error) {
-	hash, err := secret.hash()
+	hash, err := secret.hash(text)
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
