@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/mail"
 )
 
 func (p *program) aliasCommand() *cobra.Command {
@@ -15,6 +17,8 @@ func (p *program) aliasCommand() *cobra.Command {
 		Long: `An alias is an address that stands for others, its targets: mailboxes and
 aliases of domains hosted here. Each mailbox behind it gets one copy. When one
 of them is full, the sender is told to come back later, and none gets it twice.
+One that cannot take a message at all, since it is disabled or its whole limit
+is smaller, is left out as long as another takes it.
 
 "@me.com" is the catch-all of me.com: it stands for every address of the domain
 that is nothing else. It invites spam; prefer aliases with names.`,
@@ -46,6 +50,20 @@ func (p *program) showAlias(v aliasView) {
 	for _, target := range v.Targets {
 		p.printf("  %s\n", target)
 	}
+}
+
+// showLeading names the aliases that lead to a mailbox, after a sentence on what
+// becomes of their mail.
+func (p *program) showLeading(ctx context.Context, a *admin.Admin, mailbox mail.Address, sentence string) error {
+	leading, err := a.Leading(ctx, mailbox)
+	if err != nil || len(leading) == 0 {
+		return err
+	}
+	fmt.Fprintln(p.out, sentence)
+	for _, alias := range leading {
+		p.printf("  %s\n", admin.AliasName(alias.Address))
+	}
+	return nil
 }
 
 func (p *program) aliasList() *cobra.Command {

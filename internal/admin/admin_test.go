@@ -351,6 +351,35 @@ func TestAliases(t *testing.T) {
 	f.refused(err, directory.ErrDisabled, "a mailbox behind new@me.com is disabled, so its mail would be refused: enable it first with: mailsrv mailbox enable ADDRESS")
 }
 
+func TestLeading(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "you.example", "look@me.com", "b@me.com")
+	for _, pair := range [][2]string{
+		{"all@me.com", "look@me.com"}, {"all@me.com", "b@me.com"}, {"list@you.example", "all@me.com"},
+		{"@me.com", "list@you.example"}, {"@me.com", "look@me.com"}, {"other@me.com", "look@me.com"},
+	} {
+		_, err := f.AddAlias(f.ctx, pair[0], pair[1:])
+		f.must(err)
+	}
+	for mailbox, want := range map[string]string{
+		"look@me.com": "@me.com all@me.com other@me.com list@you.example",
+		"b@me.com":    "@me.com all@me.com list@you.example",
+		"c@me.com":    "",
+	} {
+		address, err := mail.ParseAddress(mailbox)
+		f.must(err)
+		leading, err := f.Leading(f.ctx, address)
+		f.must(err)
+		var names []string
+		for _, alias := range leading {
+			names = append(names, admin.AliasName(alias.Address))
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %s", mailbox, got)
+		}
+	}
+}
+
 func TestReadMessage(t *testing.T) {
 	f := setUp(t)
 	f.hosts("me.com", "look@me.com")
