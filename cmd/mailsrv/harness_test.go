@@ -34,6 +34,7 @@ type house struct {
 	dir     string   // data directory
 	environ []string // beside MAILSRV_DATA_DIR
 	syslog  *logs.Recorder
+	columns uint16 // of a terminal; 0: not told
 }
 
 func newHouse(t *testing.T, environ ...string) *house {

@@ -48,6 +48,9 @@ func terminal(t *testing.T) (person, program *os.File) {
 func (h *house) conversation(answers [][2]string, args ...string) (seen string, code int) {
 	h.t.Helper()
 	person, program := terminal(h.t)
+	if err := unix.IoctlSetWinsize(int(program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: h.columns}); err != nil {
+		h.t.Fatal(err)
+	}
 	var screen logs.Recorder
 	go func() {
 		buffer := make([]byte, 4096)

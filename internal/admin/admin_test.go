@@ -411,10 +411,10 @@ func TestPurge(t *testing.T) {
 	if removed.Messages != 2 {
 		t.Errorf("removed %+v", removed)
 	}
-	left, err := f.Messages(f.ctx, "look@me.com")
+	left, err := f.Maildrop(f.ctx, "look@me.com")
 	f.must(err)
-	if len(left) != 448 || left[3].UIDL != uidls[4] {
-		t.Errorf("%d left", len(left))
+	if len(left.Entries) != 448 || left.Entries[3].UIDL != uidls[4] {
+		t.Errorf("%d left", len(left.Entries))
 	}
 	before, err := f.Mailbox(f.ctx, "look@me.com")
 	f.must(err)
