@@ -122,12 +122,16 @@ func (p *program) prepareDirectory(c *config.Config, create bool) error {
 	case err != nil:
 		return fmt.Errorf("data directory: %w (%s)", err, where(c))
 	case !info.IsDir():
-		return fmt.Errorf("data_dir %s is not a folder: set it to one (%s)", c.DataDir, c.Source())
+		return noFolder(c)
 	}
 	if err := becomeOwner(info); err != nil {
 		return fmt.Errorf("%w (%s)", err, where(c))
 	}
 	return p.closeDatabase(c)
+}
+
+func noFolder(c *config.Config) error {
+	return fmt.Errorf("data_dir %s is not a folder: set it to one (%s)", c.DataDir, c.Source())
 }
 
 // closeDatabase takes from everybody what a copy made by hand gave: the database

@@ -78,11 +78,14 @@ func TLSName(s tls.ConnectionState) string {
 	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
+// SelfSignedNames are the files that SelfSigned makes: certificate and key.
+var SelfSignedNames = [2]string{"selfsigned.crt", "selfsigned.key"}
+
 // SelfSigned returns the files of a self-signed pair for host in dir, making
 // them when they are missing, and whether it did. Senders use STARTTLS without
 // judging the certificate; people who fetch mail will want a real one.
 func SelfSigned(dir, host string) (certFile, keyFile string, made bool, err error) {
-	certFile, keyFile = filepath.Join(dir, "selfsigned.crt"), filepath.Join(dir, "selfsigned.key")
+	certFile, keyFile = filepath.Join(dir, SelfSignedNames[0]), filepath.Join(dir, SelfSignedNames[1])
 	_, certErr := os.Stat(certFile)
 	_, keyErr := os.Stat(keyFile)
 	if certErr == nil && keyErr == nil {

@@ -17,7 +17,7 @@ const (
 	Start          = "listening"       // a socket is open
 	Ready          = "ready"           // the server has started
 	Stop           = "stopped"         // the server has drained
-	Reload         = "reloaded"        // SIGHUP was obeyed
+	Reload         = "reloaded"        // SIGHUP or a command was obeyed
 	Accepted       = "accepted"        // a message was committed
 	Refused        = "refused"         // a recipient or a message was refused
 	Failed         = "failed"          // an unexpected error; the peer heard a temporary failure
