@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 
 	"mailsrv/internal/admin"
@@ -50,10 +48,11 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	if err != nil {
 		return err
 	}
-	err = do(&admin.Admin{
-		Directory: store, Store: store, Limit: c.Limit(),
-		Logger: slog.New(slog.NewTextHandler(&systemLog{open: p.env.syslog}, nil)),
-	})
+	record := &recorder{open: p.env.syslog}
+	err = do(&admin.Admin{Directory: store, Store: store, Limit: c.Limit(), Logger: record.logger(p.env)})
+	if record.failed != nil {
+		p.warn("what was changed is not recorded, since the system's log does not take it: " + record.failed.Error())
+	}
 	if closed := store.Close(); err == nil && closed != nil {
 		err = fmt.Errorf("close the database: %w", closed)
 	}
@@ -160,24 +159,4 @@ func exposed(c *config.Config) []string {
 		return nil
 	}
 	return []string{"everybody can look into the data directory: close it with: chmod o-rwx " + c.DataDir}
-}
-
-// systemLog writes to the system's log, opened when there is something to
-// write. Where there is none, as in many containers, the command goes on.
-type systemLog struct {
-	open func() (io.Writer, error)
-}
-
-func (l *systemLog) Write(line []byte) (int, error) {
-	if l.open == nil {
-		return len(line), nil
-	}
-	w, err := l.open()
-	if err != nil {
-		return 0, err
-	}
-	if c, ok := w.(io.Closer); ok {
-		defer c.Close()
-	}
-	return w.Write(line)
 }

@@ -73,7 +73,7 @@ func (f *fixture) refused(err, cause error, want string) {
 	}
 }
 
-// hosts adds domains and mailboxes.
+// hosts adds domains and mailboxes, and forgets what was logged of that.
 func (f *fixture) hosts(names ...string) {
 	f.t.Helper()
 	for _, name := range names {
@@ -85,6 +85,7 @@ func (f *fixture) hosts(names ...string) {
 		}
 		f.must(err)
 	}
+	f.log.Reset()
 }
 
 // deliver adds n messages to a mailbox and returns their UIDLs.

@@ -49,6 +49,7 @@ func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (di
 	if err := a.Directory.AddAlias(ctx, alias); err != nil {
 		return directory.Alias{}, fmt.Errorf("add alias %s: %w", AliasName(alias.Address), err)
 	}
+	a.recordAlias("alias add", alias)
 	return a.alias(ctx, alias.Address)
 }
 
@@ -156,6 +157,7 @@ func (a *Admin) RemoveAlias(ctx context.Context, text string, targets []string) 
 	case err != nil:
 		return directory.Alias{}, fmt.Errorf("remove alias %s: %w", AliasName(alias.Address), err)
 	}
+	a.recordAlias("alias remove", alias)
 	return left, nil
 }
 
