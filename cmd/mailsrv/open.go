@@ -51,7 +51,7 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	record := &recorder{open: p.env.syslog}
 	err = do(&admin.Admin{Directory: store, Store: store, Limit: c.Limit(), Logger: record.logger(p.env)})
 	if record.failed != nil {
-		p.warn("what was changed is not recorded, since the system's log does not take it: " + record.failed.Error())
+		p.warn("nothing was recorded of this change, since the system's log does not take it: " + record.failed.Error())
 	}
 	if closed := store.Close(); err == nil && closed != nil {
 		err = fmt.Errorf("close the database: %w", closed)

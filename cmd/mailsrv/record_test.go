@@ -86,7 +86,7 @@ func TestNothingRecorded(t *testing.T) {
 	env.syslog = func() (io.WriteCloser, error) { return nil, errors.New("dial unixgram /dev/log: no such file") }
 	var stdout, stderr strings.Builder
 	code := run(t.Context(), []string{"domain", "add", "me.com"}, strings.NewReader(""), &stdout, &stderr, env)
-	const want = "mailsrv: warning: what was changed is not recorded, since the system's log does not take it: dial unixgram /dev/log: no such file\n"
+	const want = "mailsrv: warning: nothing was recorded of this change, since the system's log does not take it: dial unixgram /dev/log: no such file\n"
 	if code != exitDone || !strings.HasSuffix(stderr.String(), want) {
 		t.Errorf("exit %d: %s", code, stderr.String())
 	}
