@@ -8,15 +8,18 @@ import (
 )
 
 // units maps a lower-cased suffix to octets. Decimal and binary multiples are
-// told apart as IEC 80000-13 does: 1 GB is 10^9 octets, 1 GiB is 2^30.
+// told apart as IEC 80000-13 does: 1 GB is 10^9 octets, 1 GiB is 2^30. A letter
+// alone is binary, as Dovecot's quotas and most tools of a shell have it.
 var units = map[string]int64{
 	"": 1, "b": 1,
+	"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50, "e": 1 << 60,
 	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "pb": 1e15, "eb": 1e18,
 	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40, "pib": 1 << 50, "eib": 1 << 60,
 }
 
-// ParseSize reads an amount of octets such as "500MiB", "1.5GB", "4096" or
-// "0" (no limit). Case does not matter, and a space may stand before the unit.
+// ParseSize reads an amount of octets such as "500MiB", "1.5GB", "2G" (2 GiB),
+// "4096" or "0" (no limit). Case does not matter, and a space may stand before the
+// unit.
 func ParseSize(s string) (int64, error) {
 	text := strings.ToLower(strings.TrimSpace(s))
 	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz ")

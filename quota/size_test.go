@@ -25,6 +25,12 @@ func TestParseSize(t *testing.T) {
 		"2TiB":                2 << 40,
 		"3PB":                 3e15,
 		"3PiB":                3 << 50,
+		"4K":                  4 << 10,
+		"500M":                500 << 20,
+		"1.5 g":               3 << 29,
+		"2T":                  2 << 40,
+		"3P":                  3 << 50,
+		"1E":                  1 << 60,
 		"9223372036854775807": math.MaxInt64,
 	} {
 		if got, err := quota.ParseSize(text); err != nil || got != want {
@@ -33,7 +39,7 @@ func TestParseSize(t *testing.T) {
 	}
 	for _, text := range []string{
 		"", " ", "MiB", "-1", "+1", "-1GiB", "1.GiB", ".5GiB", "1..5GiB", "1.5.5", "1,5GiB",
-		"1e3", "0x10", "1 000", "1M", "1Mib b", "1XiB", "GiB1", "NaN", "Inf", "1/2", "½GiB",
+		"1e3", "0x10", "1 000", "1Mi", "1Mib b", "1XiB", "GiB1", "NaN", "Inf", "1/2", "½GiB", "8E",
 		"9223372036854775808", "8EiB", "9999999999GiB", strings.Repeat("9", 1000),
 		"0.4B", "0.0001KiB", // would be 0, which means no limit
 	} {

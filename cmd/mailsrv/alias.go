@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/mail"
 )
 
 func (p *program) aliasCommand() *cobra.Command {
@@ -50,6 +52,20 @@ func (p *program) showAlias(v aliasView) {
 	}
 }
 
+// showLeading names the aliases that lead to a mailbox, after a sentence on what
+// becomes of their mail.
+func (p *program) showLeading(ctx context.Context, a *admin.Admin, mailbox mail.Address, sentence string) error {
+	leading, err := a.Leading(ctx, mailbox)
+	if err != nil || len(leading) == 0 {
+		return err
+	}
+	fmt.Fprintln(p.out, sentence)
+	for _, alias := range leading {
+		p.printf("  %s\n", admin.AliasName(alias.Address))
+	}
+	return nil
+}
+
 func (p *program) aliasList() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "list [DOMAIN|ADDRESS] [flags]",
@@ -88,8 +104,9 @@ func (p *program) aliasList() *cobra.Command {
 
 func (p *program) aliasRemove() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "remove ADDRESS [TARGET...]",
-		Short: "Remove an alias, or some of its targets",
+		Use:        "remove ADDRESS [TARGET...]",
+		SuggestFor: deletes,
+		Short:      "Remove an alias, or some of its targets",
 		Long: `Removes the targets named, and the alias when none is left. Without targets
 the whole alias is removed.`,
 		Example: `  mailsrv alias remove sales@me.com second@me.com

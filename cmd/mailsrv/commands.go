@@ -32,11 +32,14 @@ Run by root, a command takes the identity of the data directory's owner.
 Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Version:       version(),
 	},
 		p.serveCommand(), p.domainCommand(), p.mailboxCommand(), p.aliasCommand(), p.quotaCommand(),
-		p.maildropCommand(), p.checkCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand(), p.completionCommand(), p.manCommand(),
+		p.maildropCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand(), p.completionCommand(), p.manCommand(),
 	)
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `FILE`")
+	root.Flags().BoolP("version", "v", false, "print the versions, as the command version does")
+	root.SetVersionTemplate(versionText())
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(p.helpCommand())
 	root.SetUsageTemplate(usageTemplate)

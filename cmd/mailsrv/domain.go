@@ -197,8 +197,9 @@ func (p *program) domainList() *cobra.Command {
 
 func (p *program) domainRemove() *cobra.Command {
 	c := &cobra.Command{
-		Use:   "remove DOMAIN",
-		Short: "Stop taking mail for a domain",
+		Use:        "remove DOMAIN",
+		SuggestFor: deletes,
+		Short:      "Stop taking mail for a domain",
 		Long: `Stops taking mail for a domain. Its mailboxes and aliases, and aliases of other
 domains that lead to it, must have been removed before.`,
 		Example: "  mailsrv domain remove me.com",

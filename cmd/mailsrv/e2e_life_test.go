@@ -176,7 +176,7 @@ func TestReloadOfCertificateAndLimits(t *testing.T) {
 
 	s.write("mailsrv.yaml", "quota: {default_messages: many}\n")
 	s.signal(syscall.SIGHUP)
-	s.server.log.await(t, "level=ERROR", "not reloaded", "quota.default_messages")
+	s.server.log.await(t, "level=ERROR", "nothing was reloaded", "quota.default_messages")
 	s.pop3("/2")
 	s.configure()
 }

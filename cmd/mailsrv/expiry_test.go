@@ -81,7 +81,7 @@ func TestExpiryRunsAtOnceAndAgain(t *testing.T) {
 	h.retrieve("b@me.com", 2*day)
 	await(t, "what became due", func() bool { return strings.Contains(log.String(), "mailbox=b@me.com") })
 	stop()
-	if left, err := a.Messages(ctx, "b@me.com"); err != nil || len(left) != 0 {
+	if left, err := a.Maildrop(ctx, "b@me.com"); err != nil || len(left.Entries) != 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
 }

@@ -19,9 +19,10 @@ import (
 )
 
 // TestMain lets a test run the program as a process of its own, which may give
-// up its identity or be killed. No test meets the configuration of the machine.
+// up its identity or be killed. No test meets the configuration of the machine, nor its
+// log.
 func TestMain(m *testing.M) {
-	systemFile = ""
+	systemFile, logSocket = "", os.Getenv("RUN_WITH_LOG")
 	if os.Getenv("RUN_AS_MAILSRV") == "1" {
 		main()
 	}
@@ -34,6 +35,7 @@ type house struct {
 	dir     string   // data directory
 	environ []string // beside MAILSRV_DATA_DIR
 	syslog  *logs.Recorder
+	columns uint16 // of a terminal; 0: not told
 }
 
 func newHouse(t *testing.T, environ ...string) *house {
@@ -45,9 +47,14 @@ func (h *house) env() environment {
 	return environment{
 		variables: append([]string{"MAILSRV_DATA_DIR=" + h.dir}, h.environ...),
 		hostname:  "mail.example.org",
-		syslog:    func() (io.Writer, error) { return h.syslog, nil },
+		uid:       os.Getuid(),
+		syslog:    func() (io.WriteCloser, error) { return nopCloser{h.syslog}, nil },
 	}
 }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
 
 // run carries out one command.
 func (h *house) run(stdin string, args ...string) (stdout, stderr string, code int) {

@@ -153,7 +153,13 @@ func TestCompletion(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	text := newHouse(t).do("", "version")
+	h := newHouse(t)
+	text := h.do("", "version")
+	for _, flag := range []string{"--version", "-v"} {
+		if got := h.do("", flag); got != text {
+			t.Errorf("%s: %q", flag, got)
+		}
+	}
 	for _, want := range []string{"mailsrv ", "go1.", "SQLite 3."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q does not name %s", text, want)

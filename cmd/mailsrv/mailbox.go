@@ -111,7 +111,12 @@ func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string
 	if percent, limited := m.Effective.Percent(m.Usage); limited && percent > 100 {
 		p.printf("It holds more than its limit: the mail stays, and more is refused until enough\nis deleted.\n")
 	}
-	return nil
+	limited := m.Effective.Octets > 0 || m.Effective.Messages > 0
+	if changed := change.Limit != (admin.LimitChange{}); !changed || !limited {
+		return nil
+	}
+	return p.showLeading(ctx, a, m.Address, `These aliases lead to it: while it is full, their senders are told to come back
+later, and a message above its whole limit goes to their other mailboxes alone:`)
 }
 
 func (p *program) mailboxShow() *cobra.Command {
@@ -290,17 +295,19 @@ func (p *program) mailboxDisable() *cobra.Command {
 		Use:   "disable ADDRESS",
 		Short: "Refuse logins and new mail of a mailbox, and keep its mail",
 		Long: `Refuses new mail and logins for a mailbox and keeps what it holds. Mail for it
-does not fall to a catch-all. The mailbox that serves as a domain's postmaster
-cannot be disabled.`,
+does not fall to a catch-all, and aliases that lead to it leave it out. The
+mailbox that serves as a domain's postmaster cannot be disabled.`,
 		Example: "  mailsrv mailbox disable look@me.com",
 	}
 	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
 		return p.with(ctx, func(a *admin.Admin) error {
 			m, err := a.Disable(ctx, args[0])
-			if err == nil {
-				p.printf("%s is disabled; it keeps %s.\n", m.Address, amount(m.Usage))
+			if err != nil {
+				return err
 			}
-			return err
+			p.printf("%s is disabled; it keeps %s.\n", m.Address, amount(m.Usage))
+			return p.showLeading(ctx, a, m.Address, `These aliases lead to it: their mail goes to their other mailboxes alone, and is
+refused where there is no other:`)
 		})
 	})
 }
@@ -308,8 +315,9 @@ cannot be disabled.`,
 func (p *program) mailboxRemove() *cobra.Command {
 	yes := false
 	c := &cobra.Command{
-		Use:   "remove ADDRESS [flags]",
-		Short: "Remove a mailbox and all its mail",
+		Use:        "remove ADDRESS [flags]",
+		SuggestFor: deletes,
+		Short:      "Remove a mailbox and all its mail",
 		Long: `Removes a mailbox and all its mail for good, also what could have been
 undeleted. On a terminal it asks first, and says how much mail goes; without
 one --yes is needed. Aliases that lead to the mailbox must have been removed

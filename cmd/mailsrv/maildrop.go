@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strconv"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -12,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailsrv/internal/admin"
-	"mailsrv/quota"
 )
 
 func (p *program) maildropCommand() *cobra.Command {
@@ -24,48 +22,6 @@ and empty it without the owner's password, and bring back what was deleted. A
 message goes by its number in the list, or by its UIDL: the id that the sender
 was told, that stands in its Received field and in the log.`,
 	}, p.maildropList(), p.maildropRead(), p.maildropPurge(), p.maildropUndelete())
-}
-
-// messageView is a message as JSON.
-type messageView struct {
-	Number int    `json:"number"`
-	Octets int64  `json:"octets"`
-	UIDL   string `json:"uidl"`
-}
-
-func (p *program) maildropList() *cobra.Command {
-	c := &cobra.Command{
-		Use:     "list ADDRESS [flags]",
-		Short:   "List the messages of a maildrop",
-		Long:    "Lists the messages that wait for a mailbox, oldest first.",
-		Example: "  mailsrv maildrop list look@me.com",
-	}
-	asJSON := jsonFlag(c)
-	return p.command(c, exactly("an ADDRESS"), func(ctx context.Context, args []string) error {
-		return p.with(ctx, func(a *admin.Admin) error {
-			entries, err := a.Messages(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			list := make([]messageView, 0, len(entries))
-			for i, e := range entries {
-				list = append(list, messageView{i + 1, e.Octets, e.UIDL})
-			}
-			if *asJSON {
-				return p.printJSON(list)
-			}
-			if len(list) == 0 {
-				p.printf("The maildrop of %s is empty.\n", args[0])
-				return nil
-			}
-			t := newTable(">NUMBER", ">SIZE", "UIDL")
-			for _, m := range list {
-				t.row(strconv.Itoa(m.Number), quota.FormatSize(m.Octets), m.UIDL)
-			}
-			t.write(p.out)
-			return nil
-		})
-	})
 }
 
 func (p *program) maildropRead() *cobra.Command {
@@ -142,8 +98,9 @@ func (p *program) maildropPurge() *cobra.Command {
 	yes := false
 	var uidls []string
 	c := &cobra.Command{
-		Use:   "purge ADDRESS [flags]",
-		Short: "Delete messages of a maildrop",
+		Use:        "purge ADDRESS [flags]",
+		SuggestFor: append([]string{"remove"}, deletes...),
+		Short:      "Delete messages of a maildrop",
 		Long: `Deletes the messages named with --uidl, or without it all that are in the
 maildrop now. Where --undelete-for is set for the mailbox or its domain,
 "maildrop undelete" can bring them back so long; else they are gone for good.

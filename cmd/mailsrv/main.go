@@ -8,18 +8,14 @@ package main
 import (
 	"context"
 	"io"
-	"log/syslog"
 	"os"
 )
 
 func main() {
 	hostname, _ := os.Hostname() // unknown is as good as a short name
-	env := environment{
-		variables: os.Environ(),
-		hostname:  hostname,
-		syslog: func() (io.Writer, error) {
-			return syslog.New(syslog.LOG_INFO|syslog.LOG_MAIL, "mailsrv")
-		},
+	env := environment{variables: os.Environ(), hostname: hostname, uid: os.Getuid()}
+	if logSocket != "" {
+		env.syslog = func() (io.WriteCloser, error) { return dialSyslog(logSocket) }
 	}
 	os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, env))
 }

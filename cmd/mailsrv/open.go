@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 
 	"mailsrv/internal/admin"
@@ -50,10 +48,11 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	if err != nil {
 		return err
 	}
-	err = do(&admin.Admin{
-		Directory: store, Store: store, Limit: c.Limit(),
-		Logger: slog.New(slog.NewTextHandler(&systemLog{open: p.env.syslog}, nil)),
-	})
+	record := &recorder{open: p.env.syslog}
+	err = do(&admin.Admin{Directory: store, Store: store, Limit: c.Limit(), Logger: record.logger(p.env)})
+	if record.failed != nil {
+		p.warn("nothing was recorded of this change, since the system's log does not take it: " + record.failed.Error())
+	}
 	if closed := store.Close(); err == nil && closed != nil {
 		err = fmt.Errorf("close the database: %w", closed)
 	}
@@ -122,12 +121,16 @@ func (p *program) prepareDirectory(c *config.Config, create bool) error {
 	case err != nil:
 		return fmt.Errorf("data directory: %w (%s)", err, where(c))
 	case !info.IsDir():
-		return fmt.Errorf("data_dir %s is not a folder: set it to one (%s)", c.DataDir, c.Source())
+		return noFolder(c)
 	}
 	if err := becomeOwner(info); err != nil {
 		return fmt.Errorf("%w (%s)", err, where(c))
 	}
 	return p.closeDatabase(c)
+}
+
+func noFolder(c *config.Config) error {
+	return fmt.Errorf("data_dir %s is not a folder: set it to one (%s)", c.DataDir, c.Source())
 }
 
 // closeDatabase takes from everybody what a copy made by hand gave: the database
@@ -156,24 +159,4 @@ func exposed(c *config.Config) []string {
 		return nil
 	}
 	return []string{"everybody can look into the data directory: close it with: chmod o-rwx " + c.DataDir}
-}
-
-// systemLog writes to the system's log, opened when there is something to
-// write. Where there is none, as in many containers, the command goes on.
-type systemLog struct {
-	open func() (io.Writer, error)
-}
-
-func (l *systemLog) Write(line []byte) (int, error) {
-	if l.open == nil {
-		return len(line), nil
-	}
-	w, err := l.open()
-	if err != nil {
-		return 0, err
-	}
-	if c, ok := w.(io.Closer); ok {
-		defer c.Close()
-	}
-	return w.Write(line)
 }

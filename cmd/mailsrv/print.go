@@ -58,6 +58,12 @@ func (p *program) printJSON(v any) error {
 	if err != nil {
 		return err
 	}
+	p.writeJSON(text)
+	return p.out.WriteByte('\n')
+}
+
+// writeJSON is printJSON for what is JSON already.
+func (p *program) writeJSON(text []byte) {
 	for _, r := range string(text) {
 		if r == '\n' || unicode.IsPrint(r) {
 			p.out.WriteRune(r)
@@ -67,7 +73,6 @@ func (p *program) printJSON(v any) error {
 			fmt.Fprintf(p.out, `\u%04x`, unit)
 		}
 	}
-	return p.out.WriteByte('\n')
 }
 
 // table collects rows and writes them in columns. A column whose title begins
@@ -103,20 +108,25 @@ func (t *table) write(w io.Writer) {
 		}
 	}
 	for _, row := range t.rows {
-		var line strings.Builder
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i > 0 {
-				line.WriteString("  ")
-			}
-			if t.right[i] {
-				line.WriteString(pad + cell)
-			} else {
-				line.WriteString(cell + pad)
-			}
-		}
-		fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+		writeRow(w, widths, t.right, row)
 	}
+}
+
+// writeRow writes the cells of one row, none of them wider than its column.
+func writeRow(w io.Writer, widths []int, right []bool, row []string) {
+	var line strings.Builder
+	for i, cell := range row {
+		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+		if i > 0 {
+			line.WriteString("  ")
+		}
+		if right[i] {
+			line.WriteString(pad + cell)
+		} else {
+			line.WriteString(cell + pad)
+		}
+	}
+	fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 }
 
 // sizeText writes one part of a limit.

@@ -21,7 +21,7 @@ limit counts, else its domain's, else the server's (quota.default_size and
 quota.default_messages). Usage never grows above the limit: mail that does not
 fit is refused while the sender can still hear it.
 
-Sizes are written as 500MiB, 1.5GB or 4096; 0 is no limit.`,
+Sizes are written as 500MiB, 2G (2GiB), 1.5GB or 4096; 0 is no limit.`,
 	}, p.quotaShow(), p.quotaSet())
 }
 
@@ -95,6 +95,13 @@ keeps the mail and refuses more.`,
   mailsrv quota set look@me.com inherit --messages 10000
   mailsrv quota set me.com 500MiB`,
 	}
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		// "-1" is read as a flag.
+		if _, amount, found := strings.Cut(err.Error(), " in -"); found && strings.IndexAny(amount, "0123456789") == 0 {
+			return usage("\"-%s\" is not a size: write 0 for no limit, or inherit for what counts around it", amount)
+		}
+		return c.Parent().FlagErrorFunc()(c, err)
+	})
 	messages = amountFlag{kind: "N", parse: parseCount}
 	c.Flags().Var(&messages, "messages", "most messages held; 0 for no limit, or inherit")
 	return p.command(c, exactly("an ADDRESS or a DOMAIN", "a SIZE"), func(ctx context.Context, args []string) error {

@@ -50,13 +50,96 @@ func TestReload(t *testing.T) {
 
 	write("quota: {when_full: bounce}\n")
 	hangUp()
-	await(t, "the refusal", func() bool { return r.logged("was not reloaded", "quota.when_full") })
+	await(t, "the refusal", func() bool { return r.logged("msg=failed", "nothing was reloaded", "quota.when_full") })
 	if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "452 ") {
 		t.Errorf("a bad configuration changed something: %v", err)
 	}
 	if code := r.stop(); code != exitDone {
 		t.Errorf("exit %d", code)
 	}
+}
+
+// Where certificate or configuration is bad, nothing of either is applied.
+func TestReloadIsAllOrNothing(t *testing.T) {
+	cert, key, _, err := listen.SelfSigned(t.TempDir(), "one.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t)
+	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
+	write := func(name, text string) {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const good = "quota: {when_full: reject}\n"
+	pair := "tls: {cert_file: " + cert + ", key_file: " + key + "}\n"
+	write(file, good+pair)
+	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	r := h.serve()
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "look@me.com", "--generate", "--quota", "1KiB", "--messages", "1")
+	if err := r.send("look@me.com"); err != nil {
+		t.Fatal(err)
+	}
+	unchanged := func() {
+		t.Helper()
+		if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "552 ") {
+			t.Errorf("the configuration was applied: %v", err)
+		}
+		if got := r.shown(); got != "one.example" {
+			t.Errorf("the certificate of %s is shown", got)
+		}
+		if r.logged("msg=reloaded") {
+			t.Error("the log says that it was reloaded")
+		}
+	}
+
+	whole, err := os.ReadFile(cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(cert, "half written")
+	write(file, "quota: {when_full: defer}\n"+pair)
+	h.refused("nothing was reloaded: TLS certificate "+cert+" holds no certificate", "reload")
+	unchanged()
+
+	// The certificate is renewed, the configuration bad.
+	otherCert, otherKey, _, err := listen.SelfSigned(t.TempDir(), "two.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(file, good+"tls: {cert_file: "+otherCert+", key_file: "+otherKey+"}\nquota: {}\n")
+	if _, stderr, code := h.run("", "reload"); code != exitFailed || !strings.Contains(stderr, "not valid YAML") {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGHUP)
+	await(t, "the refusal", func() bool { return r.logged("msg=failed", "nothing was reloaded", "not valid YAML") })
+	unchanged()
+
+	write(cert, string(whole))
+	write(file, "quota: {when_full: defer}\nhostname: other.example\ntls: {cert_file: "+otherCert+", key_file: "+otherKey+"}\n")
+	want := "Reloaded: tls.cert_file, tls.key_file, quota.when_full.\nThese keys changed and need a restart: hostname.\n"
+	if got := h.do("", "reload"); got != want {
+		t.Errorf("got %s", got)
+	}
+	if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "452 ") || r.shown() != "two.example" {
+		t.Errorf("not applied: %v, %s", err, r.shown())
+	}
+	if got := h.do("", "reload"); got != "Reloaded; no key that a reload applies has changed.\nThese keys changed and need a restart: hostname.\n" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// shown is the name in the certificate that a client is shown.
+func (r *running) shown() string {
+	r.t.Helper()
+	c, err := tls.Dial("tcp", r.address("pop3", "implicit"), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].Subject.CommonName
 }
 
 func TestReloadOfTheCertificate(t *testing.T) {
@@ -71,29 +154,21 @@ func TestReloadOfTheCertificate(t *testing.T) {
 	h := newHouse(t, "MAILSRV_TLS_CERT_FILE="+cert, "MAILSRV_TLS_KEY_FILE="+key)
 	r := h.serve()
 	defer r.stop()
-	name := func() string {
-		c, err := tls.Dial("tcp", r.address("pop3", "implicit"), &tls.Config{InsecureSkipVerify: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		return c.ConnectionState().PeerCertificates[0].Subject.CommonName
-	}
-	if got := name(); got != "one.example" {
+	if got := r.shown(); got != "one.example" {
 		t.Errorf("got %s", got)
 	}
 	os.Remove(cert)
 	os.Remove(key)
 	syscall.Kill(os.Getpid(), syscall.SIGHUP)
-	await(t, "the complaint", func() bool { return r.logged("the certificate was not reloaded") })
-	if got := name(); got != "one.example" {
+	await(t, "the complaint", func() bool { return r.logged("msg=failed", "nothing was reloaded", cert) })
+	if got := r.shown(); got != "one.example" {
 		t.Errorf("a missing file took the certificate away: %s", got)
 	}
 	cert2, key2 := pair("two.example")
 	os.Rename(cert2, cert)
 	os.Rename(key2, key)
 	syscall.Kill(os.Getpid(), syscall.SIGHUP)
-	await(t, "the new certificate", func() bool { return name() == "two.example" })
+	await(t, "the new certificate", func() bool { return r.shown() == "two.example" })
 	await(t, "its end", func() bool {
 		return r.logged("msg=reloaded", "expires="+time.Now().AddDate(10, 0, 0).UTC().Format("2006-01-02"))
 	})

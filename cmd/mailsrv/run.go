@@ -22,13 +22,18 @@ const (
 // none, also where the program is installed.
 var systemFile = "/etc/mailsrv/mailsrv.yaml"
 
+// logSocket is where the system takes lines for its log. A variable too: tests, which
+// may be run on a machine in use, make it empty, and nothing is recorded.
+var logSocket = "/dev/log"
+
 // environment is what a process finds around it.
 type environment struct {
 	variables []string // "NAME=value"
 	hostname  string
-	// syslog opens the system's log, where a command that removes mail is
-	// recorded; nil records nothing.
-	syslog func() (io.Writer, error)
+	uid       int // of the person, before any change of identity
+	// syslog opens the system's log, where what commands change is recorded; nil
+	// records nothing.
+	syslog func() (io.WriteCloser, error)
 }
 
 // program is one run of the command line.
@@ -116,6 +121,9 @@ func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	c.SuggestionsMinimumDistance = 2
 	return c
 }
+
+// deletes are words that a person may type for a command that removes.
+var deletes = []string{"delete", "del", "rm"}
 
 // exactly checks the number of arguments and names what is missing.
 func exactly(names ...string) cobra.PositionalArgs { return between(len(names), len(names), names...) }

@@ -31,8 +31,9 @@ func (p *program) serveCommand() *cobra.Command {
 SIGTERM or SIGINT drains: no new connections, idle sessions end, running
 transfers may finish within shutdown_timeout. A second one ends it at once; no
 accepted message is lost by that.
-SIGHUP reads certificates and configuration again. What can be applied is, the
-log names the keys that need a restart, and a bad configuration changes nothing.
+SIGHUP, or "mailsrv reload", reads configuration and certificate again: what can
+be applied is, the log names the keys that need a restart, and where anything is
+wrong nothing changes.
 
 Ports below 1024 are for root or for a program with CAP_NET_BIND_SERVICE.
 Started by root, the server opens its ports and then takes the identity of the
@@ -99,11 +100,15 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	if os.Geteuid() == 0 {
 		logger.Warn(logs.Warning, logs.Reason, "the server runs as root, since root owns the data directory: give it to a user of its own with: chown -R mailsrv: "+cfg.DataDir)
 	}
-	certificate := &listen.Certificate{}
-	if err := loadCertificate(certificate, cfg, logger); err != nil {
+	read, err := readCertificate(cfg)
+	if err != nil {
 		store.Close()
 		return explain(err, cfg)
 	}
+	warnOfOwn(read, logger)
+	warnOfEnd(read, logger)
+	certificate := &listen.Certificate{}
+	certificate.Use(read.pair)
 
 	agent := delivery.New(delivery.Options{
 		Store: store, Directory: store, Hostname: cfg.Hostname, Logger: logger,
@@ -135,42 +140,7 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 
 // advice is what an operator should know of a configuration that works.
 func advice(cfg *config.Config) []string {
-	all := append(exposed(cfg), cfg.Advice...)
-	if cfg.Metrics.Listen != "" {
-		all = append(all, "metrics.listen is set, but this version serves no metrics")
-	}
-	return all
-}
-
-// renewal is how long before a certificate's end the log asks for a new one.
-const renewal = 14 * 24 * time.Hour
-
-// loadCertificate loads the pair that is configured, or a self-signed one.
-func loadCertificate(certificate *listen.Certificate, cfg *config.Config, logger *slog.Logger) error {
-	first := certificate.Expires().IsZero()
-	certFile, keyFile := cfg.TLS.CertFile, cfg.TLS.KeyFile
-	if certFile == "" {
-		var made bool
-		var err error
-		certFile, keyFile, made, err = listen.SelfSigned(cfg.DataDir, cfg.Hostname)
-		if err != nil {
-			return err
-		}
-		text := "the certificate is self-signed, which mail programs will not trust: set tls.cert_file and tls.key_file"
-		if made {
-			text = "a self-signed certificate was made, which mail programs will not trust: set tls.cert_file and tls.key_file"
-		}
-		if first {
-			logger.Warn(logs.Warning, logs.Reason, text, logs.File, certFile)
-		}
-	}
-	if err := certificate.Load(certFile, keyFile); err != nil {
-		return err
-	}
-	if end := certificate.Expires(); time.Until(end) < renewal {
-		logger.Warn(logs.Warning, logs.Reason, "the certificate ends soon or has ended: renew it, then reload", logs.File, certFile, logs.Expires, end)
-	}
-	return nil
+	return append(exposed(cfg), cfg.Advice...)
 }
 
 // The settings of each room, as a configuration has them.

@@ -257,7 +257,7 @@ func TestBadStarts(t *testing.T) {
 		{"bad value", []string{"MAILSRV_SMTP_LISTEN=25"},
 			"mailsrv: environment MAILSRV_SMTP_LISTEN \"25\": write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525\n"},
 		{"no certificate", []string{"MAILSRV_SMTP_LISTEN=127.0.0.1:0", "MAILSRV_TLS_CERT_FILE=" + none, "MAILSRV_TLS_KEY_FILE=" + none},
-			"mailsrv: TLS key: stat " + none + ": no such file or directory (data directory DATA, no configuration file)\n"},
+			"mailsrv: TLS certificate: open " + none + ": no such file or directory (data directory DATA, no configuration file)\n"},
 		{"data directory is a file", []string{"MAILSRV_SMTP_LISTEN=127.0.0.1:0", "MAILSRV_DATA_DIR=/dev/null"},
 			"mailsrv: data_dir /dev/null is not a folder: set it to one (no configuration file)\n"},
 		{"data directory without parent", []string{"MAILSRV_SMTP_LISTEN=127.0.0.1:0", "MAILSRV_DATA_DIR=" + dir + "/a/b"},

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -41,6 +39,7 @@ type server struct {
 	pop3        *pop3d.Server
 	pop3Group   *listen.Group
 	stopExpiry  func()
+	control     *control // nil: there is none
 }
 
 // run serves the sockets until ctx ends, an order to stop comes, or a socket
@@ -62,6 +61,10 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 			}
 		}()
 	}
+	var err error
+	if s.control, err = openControl(s.config.DataDir, s.logger); err != nil {
+		s.logger.Warn(logs.Warning, logs.Reason, "the control socket cannot be made: mailsrv reload will not reach this server, SIGHUP does", logs.Error, err.Error())
+	}
 	s.logger.Info(logs.Ready, logs.Hostname, s.config.Hostname, logs.DataDir, s.config.DataDir,
 		logs.Config, s.config.File, logs.Version, version())
 	s.notify(daemon.SdNotifyReady)
@@ -74,6 +77,8 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 			return s.stop(orders, err)
 		case <-s.store.Failed():
 			return s.stop(orders, errors.New("the disk has failed to sync the database: look at the disk, and start the server again, which finds all mail"))
+		case answer := <-s.control.requests():
+			answer <- s.reload()
 		case order := <-orders:
 			if order != syscall.SIGHUP {
 				return s.stop(orders, nil)
@@ -87,6 +92,7 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 // ends it without waiting: what was accepted is on the disk.
 func (s *server) stop(orders <-chan os.Signal, cause error) error {
 	s.notify(daemon.SdNotifyStopping)
+	s.control.close()
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
@@ -118,62 +124,6 @@ func (s *server) stop(orders <-chan os.Signal, cause error) error {
 			}
 		}
 	}
-}
-
-// reload reads certificates and configuration again and applies what can be
-// applied. Whatever is bad leaves what is in use.
-func (s *server) reload() {
-	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-	defer s.notify(daemon.SdNotifyReady)
-
-	// The file found at the start is the one read again: the search might find
-	// another since the identity changed.
-	file := s.started.File
-	if file == "" {
-		file = s.program.configFile
-	}
-	next, err := s.program.read(file)
-	if err != nil {
-		s.logger.Error(logs.Failed, logs.Reason, "the configuration was not reloaded and stays as it was", logs.Error, err.Error())
-		next = s.config // a renewed certificate is loaded all the same
-	} else {
-		s.program.warn(append(next.Warnings, advice(next)...)...)
-	}
-	var applied, waiting []string
-	for _, change := range config.Changes(s.config, next) {
-		if !change.Restart {
-			applied = append(applied, change.Key)
-		}
-	}
-	for _, change := range config.Changes(s.started, next) {
-		if change.Restart {
-			waiting = append(waiting, change.Key)
-		}
-	}
-	s.apply(next)
-	if len(waiting) > 0 {
-		s.logger.Warn(logs.Warning, logs.Reason, "these keys changed and need a restart: "+strings.Join(waiting, ", "))
-	}
-	if err == nil {
-		s.logger.Info(logs.Reload, logs.Config, next.File, logs.Changed, strings.Join(applied, ", "),
-			logs.Expires, s.certificate.Expires(), logs.Goroutines, runtime.NumGoroutine())
-	}
-}
-
-// apply hands the live keys of a configuration to the parts.
-func (s *server) apply(next *config.Config) {
-	withOldPlace := *next
-	withOldPlace.DataDir, withOldPlace.Hostname = s.started.DataDir, s.started.Hostname
-	if err := loadCertificate(s.certificate, &withOldPlace, s.logger); err != nil {
-		s.logger.Error(logs.Failed, logs.Reason, "the certificate was not reloaded and stays as it was", logs.Error, err.Error())
-	}
-	s.level.Set(next.Log.Level)
-	s.agent.SetSettings(deliverySettings(next))
-	s.smtp.SetSettings(smtpSettings(next))
-	s.smtpGroup.SetLimits(smtpLimits(next))
-	s.pop3.SetSettings(pop3Settings(next))
-	s.pop3Group.SetLimits(pop3Limits(next))
-	s.config = next
 }
 
 // notify tells systemd, if it asked to be told.

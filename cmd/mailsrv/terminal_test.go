@@ -48,6 +48,9 @@ func terminal(t *testing.T) (person, program *os.File) {
 func (h *house) conversation(answers [][2]string, args ...string) (seen string, code int) {
 	h.t.Helper()
 	person, program := terminal(h.t)
+	if err := unix.IoctlSetWinsize(int(program.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 24, Col: h.columns}); err != nil {
+		h.t.Fatal(err)
+	}
 	var screen logs.Recorder
 	go func() {
 		buffer := make([]byte, 4096)
@@ -122,6 +125,7 @@ func TestConfirmation(t *testing.T) {
 	h.do("", "domain", "add", "me.com")
 	h.do("", "mailbox", "add", "look@me.com", "--generate")
 	h.deliver("look@me.com", 2)
+	*h.syslog = logs.Recorder{}
 	question := "This deletes all mail of look@me.com for good (2 messages, 92B). Type yes to go on: "
 	seen, code := h.conversation([][2]string{{question, "no"}}, "maildrop", "purge", "look@me.com")
 	if code != exitFailed || !strings.Contains(seen, "mailsrv: not confirmed, and nothing was changed\n") {
@@ -131,7 +135,8 @@ func TestConfirmation(t *testing.T) {
 	if code != exitDone || !strings.HasSuffix(seen, "Deleted: 2 messages, 92B.\n") {
 		t.Errorf("exit %d:\n%s", code, seen)
 	}
-	if line := h.syslog.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, `msg=expunged mailbox=look@me.com messages=2 octets=92 id="uidl1 uidl2" reason=`) {
+	if line := h.syslog.String(); strings.Count(line, "\n") != 1 || !strings.Contains(line, ` mailbox=look@me.com messages=2 octets=92 id="uidl1 uidl2" reason=`) ||
+		!strings.Contains(line, "msg=expunged by=") {
 		t.Errorf("system log: %q", line)
 	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"runtime/debug"
 
@@ -17,9 +18,14 @@ func (p *program) versionCommand() *cobra.Command {
 		Long:  "Prints the versions of mailsrv and of the parts that matter in a bug report.",
 	}
 	return p.command(c, exactly(), func(context.Context, []string) error {
-		p.printf("mailsrv %s\n%s %s/%s\nSQLite %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, sqlite.Version())
-		return nil
+		_, err := p.out.WriteString(versionText())
+		return err
 	})
+}
+
+// versionText is also what --version prints.
+func versionText() string {
+	return fmt.Sprintf("mailsrv %s\n%s %s/%s\nSQLite %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, sqlite.Version())
 }
 
 // version is the release, or the revision that was built.

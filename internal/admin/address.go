@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"mailsrv/internal/directory"
@@ -16,10 +17,39 @@ func parseAddress(text string) (mail.Address, error) {
 		return mail.Address{}, advise(nil, "%q is the catch-all of a domain, not a mailbox: only mailsrv alias takes it", text)
 	}
 	a, err := mail.ParseAddress(text)
-	if err != nil {
-		return mail.Address{}, advise(err, "%v", err)
+	if err == nil {
+		return a.Fold(), nil
 	}
-	return a.Fold(), nil
+	if bare, named := withoutName(text); named {
+		return mail.Address{}, advise(err, "%q is an address with a name: write the address alone, %s", text, bare)
+	}
+	return mail.Address{}, advise(err, "%v", err)
+}
+
+// withoutName returns the address in "Name <local@domain>", a form that copies from
+// mail programs have.
+func withoutName(text string) (string, bool) {
+	inner, closed := strings.CutSuffix(strings.TrimSpace(text), ">")
+	inner = inner[strings.LastIndexByte(inner, '<')+1:]
+	_, err := mail.ParseAddress(inner)
+	return inner, closed && err == nil
+}
+
+// maxLocal bounds the local part of what is kept, in octets and without its tag
+// (RFC 5321 section 4.5.3.1.1). Paths of SMTP may be longer.
+const maxLocal = 64
+
+// mayBeAdded says why a mailbox or an alias cannot have an address. What stands
+// under such an address from before can still be changed and removed.
+func mayBeAdded(a mail.Address) error {
+	bare, _ := a.WithoutTag()
+	switch {
+	case a.Local == "*":
+		return advise(nil, "%q would be an address of its own, with a literal *: the catch-all is an alias, write @%s", a, a.Domain)
+	case len(bare.Local) > maxLocal: // also one that its folded form makes longer
+		return advise(nil, "bad address: the local part has more than %d octets: write a shorter one", maxLocal)
+	}
+	return nil
 }
 
 // parseAlias reads an address that may also be a catch-all, "@me.com".
@@ -39,6 +69,20 @@ func parseDomain(text string) (string, error) {
 	name, err := mail.ParseDomain(text)
 	if err != nil {
 		return "", advise(err, "%q is not a domain name: write one such as me.com", text)
+	}
+	return name, nil
+}
+
+// newDomain is parseDomain for a domain to be added: a machine's address is none,
+// although mail can be sent to one (RFC 5321 section 4.1.3).
+func newDomain(text string) (string, error) {
+	name, err := parseDomain(text)
+	if err != nil && net.ParseIP(text) == nil { // an IPv6 address
+		return "", err
+	}
+	last := name[strings.LastIndexByte(name, '.')+1:]
+	if strings.HasPrefix(name, "[") || strings.Trim(last, "0123456789") == "" {
+		return "", advise(mail.ErrAddress, "%q is the address of a machine: write the domain that people send to, such as me.com", text)
 	}
 	return name, nil
 }

@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/admin"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
@@ -72,7 +73,7 @@ func (f *fixture) refused(err, cause error, want string) {
 	}
 }
 
-// hosts adds domains and mailboxes.
+// hosts adds domains and mailboxes, and forgets what was logged of that.
 func (f *fixture) hosts(names ...string) {
 	f.t.Helper()
 	for _, name := range names {
@@ -84,6 +85,7 @@ func (f *fixture) hosts(names ...string) {
 		}
 		f.must(err)
 	}
+	f.log.Reset()
 }
 
 // deliver adds n messages to a mailbox and returns their UIDLs.
@@ -208,7 +210,7 @@ func TestMailboxes(t *testing.T) {
 	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{}, admin.MailboxChange{})
 	f.refused(err, nil, "the password is empty")
 	_, err = f.AddMailbox(f.ctx, "x@me.com", admin.Secret{Hash: "plain"}, admin.MailboxChange{})
-	if err == nil || strings.Contains(err.Error(), "plain") {
+	if err == nil || strings.Contains(err.Error(), "plain") || !strings.Contains(err.Error(), "x@me.com") {
 		t.Errorf("got %v", err)
 	}
 	_, err = f.Mailbox(f.ctx, "x@me.com")
@@ -243,6 +245,43 @@ func TestMailboxes(t *testing.T) {
 	}
 	_, err = f.Mailboxes(f.ctx, "you.example")
 	f.refused(err, directory.ErrNotFound, "you.example is not hosted here: add it with: mailsrv domain add you.example")
+}
+
+// What is kept has at most 64 octets in its local part, also where folding makes it
+// longer.
+func TestLocalPartsAreBounded(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "look@me.com")
+	for local, ok := range map[string]bool{
+		strings.Repeat("a", 64):        true,
+		strings.Repeat("a", 65):        false,
+		"b+" + strings.Repeat("a", 64): true,
+		strings.Repeat("\u0130", 21):   true,  // 42 octets, 63 when folded
+		strings.Repeat("\u0130", 22):   false, // 66
+	} {
+		_, mailbox := f.AddMailbox(f.ctx, local+"@me.com", admin.Secret{Hash: foreignHash}, admin.MailboxChange{})
+		_, alias := f.AddAlias(f.ctx, local+"@ME.com", []string{"look@me.com"})
+		if ok && (mailbox != nil || !errors.Is(alias, directory.ErrExists)) {
+			t.Errorf("%s: %v, %v", local, mailbox, alias)
+		}
+		for _, err := range []error{mailbox, alias} {
+			if !ok && (err == nil || !strings.Contains(err.Error(), "the local part has more than 64 octets")) {
+				t.Errorf("%s: %v", local, err)
+			}
+		}
+	}
+}
+
+// What an earlier version took can still be removed.
+func TestOldNamesCanGo(t *testing.T) {
+	f := setUp(t)
+	f.must(f.store.AddDomain(f.ctx, directory.Domain{Name: "[192.0.2.1]"}))
+	old := mail.Address{Local: "*", Domain: "[192.0.2.1]"}
+	_, err := f.store.AddMailbox(f.ctx, directory.Mailbox{Address: old, Hash: foreignHash})
+	f.must(err)
+	_, err = f.RemoveMailbox(f.ctx, old.String())
+	f.must(err)
+	f.must(f.RemoveDomain(f.ctx, "[192.0.2.1]"))
 }
 
 func TestRemoveMailboxSaysHowMuch(t *testing.T) {
@@ -314,6 +353,35 @@ func TestAliases(t *testing.T) {
 	f.refused(err, directory.ErrDisabled, "every mailbox behind new@me.com is disabled, so its mail would be refused: enable one first with: mailsrv mailbox enable ADDRESS")
 }
 
+func TestLeading(t *testing.T) {
+	f := setUp(t)
+	f.hosts("me.com", "you.example", "look@me.com", "b@me.com")
+	for _, pair := range [][2]string{
+		{"all@me.com", "look@me.com"}, {"all@me.com", "b@me.com"}, {"list@you.example", "all@me.com"},
+		{"@me.com", "list@you.example"}, {"@me.com", "look@me.com"}, {"other@me.com", "look@me.com"},
+	} {
+		_, err := f.AddAlias(f.ctx, pair[0], pair[1:])
+		f.must(err)
+	}
+	for mailbox, want := range map[string]string{
+		"look@me.com": "@me.com all@me.com other@me.com list@you.example",
+		"b@me.com":    "@me.com all@me.com list@you.example",
+		"c@me.com":    "",
+	} {
+		address, err := mail.ParseAddress(mailbox)
+		f.must(err)
+		leading, err := f.Leading(f.ctx, address)
+		f.must(err)
+		var names []string
+		for _, alias := range leading {
+			names = append(names, admin.AliasName(alias.Address))
+		}
+		if got := strings.Join(names, " "); got != want {
+			t.Errorf("%s: %s", mailbox, got)
+		}
+	}
+}
+
 func TestReadMessage(t *testing.T) {
 	f := setUp(t)
 	f.hosts("me.com", "look@me.com")
@@ -345,10 +413,10 @@ func TestPurge(t *testing.T) {
 	if removed.Messages != 2 {
 		t.Errorf("removed %+v", removed)
 	}
-	left, err := f.Messages(f.ctx, "look@me.com")
+	left, err := f.Maildrop(f.ctx, "look@me.com")
 	f.must(err)
-	if len(left) != 448 || left[3].UIDL != uidls[4] {
-		t.Errorf("%d left", len(left))
+	if len(left.Entries) != 448 || left.Entries[3].UIDL != uidls[4] {
+		t.Errorf("%d left", len(left.Entries))
 	}
 	before, err := f.Mailbox(f.ctx, "look@me.com")
 	f.must(err)

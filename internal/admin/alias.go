@@ -13,6 +13,9 @@ import (
 // alias through which mail could not be delivered is refused.
 func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (directory.Alias, error) {
 	alias, err := parseWhole(text, targets)
+	if err == nil {
+		err = mayBeAdded(alias.Address)
+	}
 	if err != nil {
 		return directory.Alias{}, err
 	}
@@ -46,6 +49,7 @@ func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (di
 	if err := a.Directory.AddAlias(ctx, alias); err != nil {
 		return directory.Alias{}, fmt.Errorf("add alias %s: %w", AliasName(alias.Address), err)
 	}
+	a.recordAlias("alias add", alias)
 	return a.alias(ctx, alias.Address)
 }
 
@@ -59,6 +63,8 @@ func (a *Admin) mayBeTarget(ctx context.Context, alias, target mail.Address) err
 		return advise(directory.ErrNotHosted, "the target %s is elsewhere: an alias leads to mailboxes and aliases of domains hosted here", target)
 	case target == alias:
 		return advise(directory.ErrBadAlias, "%s would lead back to itself: name another target", target)
+	case match.Mailbox == nil && match.Alias == nil && mayBeAdded(target) != nil:
+		return advise(directory.ErrNotFound, "the target %s is neither mailbox nor alias here, and cannot become one", target)
 	case match.Mailbox == nil && match.Alias == nil:
 		return advise(directory.ErrNotFound, "the target %s is neither mailbox nor alias here: add it first with: mailsrv mailbox add %s", target, target)
 	}
@@ -151,6 +157,7 @@ func (a *Admin) RemoveAlias(ctx context.Context, text string, targets []string) 
 	case err != nil:
 		return directory.Alias{}, fmt.Errorf("remove alias %s: %w", AliasName(alias.Address), err)
 	}
+	a.recordAlias("alias remove", alias)
 	return left, nil
 }
 

@@ -22,7 +22,7 @@ type Admin struct {
 	Directory directory.Directory
 	Store     storage.Store
 	Limit     quota.Limit  // the server's, for mailboxes that inherit
-	Logger    *slog.Logger // hears of every message removed
+	Logger    *slog.Logger // hears of every change, and of every message removed
 }
 
 // Advice is an error in words for the person who typed the command: what is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"mailsrv/internal/directory"
+	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 )
@@ -29,9 +30,18 @@ type DomainChange struct {
 	Retention  RetentionChange
 }
 
+// attrs are what was set of a domain, as record takes them.
+func (c DomainChange) attrs(name string, postmaster mail.Address) []any {
+	attrs := []any{logs.Domain, name}
+	if c.Postmaster != nil {
+		attrs = append(attrs, logs.Postmaster, postmaster.String())
+	}
+	return append(append(attrs, c.Limit.attrs()...), c.Retention.attrs()...)
+}
+
 // AddDomain begins to host a domain.
 func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange) (Domain, error) {
-	name, err := parseDomain(name)
+	name, err := newDomain(name)
 	if err != nil {
 		return Domain{}, err
 	}
@@ -49,6 +59,7 @@ func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange)
 	case err != nil:
 		return Domain{}, fmt.Errorf("add domain %s: %w", name, err)
 	}
+	a.record("domain add", change.attrs(name, d.Postmaster)...)
 	return a.Domain(ctx, name)
 }
 
@@ -101,6 +112,7 @@ func (a *Admin) SetDomain(ctx context.Context, name string, change DomainChange)
 	if err != nil {
 		return Domain{}, fmt.Errorf("change domain %s: %w", d.Name, err)
 	}
+	a.record("domain set", change.attrs(d.Name, postmaster)...)
 	return a.Domain(ctx, d.Name)
 }
 
@@ -187,6 +199,7 @@ func (a *Admin) RemoveDomain(ctx context.Context, name string) error {
 	case err != nil:
 		return fmt.Errorf("remove domain %s: %w", name, err)
 	}
+	a.record("domain remove", logs.Domain, name)
 	return nil
 }
 

@@ -19,10 +19,11 @@ type Secret struct {
 	Hash     string
 }
 
-func (s Secret) hash() (string, error) {
+// hash returns what is stored for the mailbox text. Its errors never hold a secret.
+func (s Secret) hash(text string) (string, error) {
 	if s.Hash != "" {
 		if err := auth.ValidateHash(s.Hash); err != nil {
-			return "", advise(err, "%v", err)
+			return "", advise(err, "the hash for %s is refused, and nothing was changed: %v", text, err)
 		}
 		return s.Hash, nil
 	}
@@ -39,10 +40,18 @@ type MailboxChange struct {
 	Retention RetentionChange
 }
 
+// attrs are what was set of a mailbox, as record takes them.
+func (c MailboxChange) attrs(address mail.Address) []any {
+	return append(append([]any{logs.Mailbox, address}, c.Limit.attrs()...), c.Retention.attrs()...)
+}
+
 // MayAddMailbox says why a mailbox cannot be added, before a password is asked
 // for.
 func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
 	address, err := parseAddress(text)
+	if err == nil {
+		err = mayBeAdded(address)
+	}
 	if err != nil {
 		return err
 	}
@@ -69,7 +78,7 @@ func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, chan
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
-	hash, err := secret.hash()
+	hash, err := secret.hash(text)
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
@@ -80,6 +89,7 @@ func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, chan
 	if _, err := a.Directory.AddMailbox(ctx, m); err != nil {
 		return directory.Mailbox{}, fmt.Errorf("add mailbox %s: %w", address, err)
 	}
+	a.record("mailbox add", change.attrs(address)...)
 	return a.mailbox(ctx, text)
 }
 
@@ -113,7 +123,7 @@ func (a *Admin) Mailboxes(ctx context.Context, domain string) ([]directory.Mailb
 // SetMailbox changes a mailbox. A limit below what it holds keeps the mail and
 // refuses more.
 func (a *Admin) SetMailbox(ctx context.Context, text string, change MailboxChange) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) {
+	return a.change(ctx, text, "mailbox set", change, func(m *directory.Mailbox) {
 		m.Limit = change.Limit.apply(m.Limit)
 		m.Retention = change.Retention.apply(m.Retention)
 	})
@@ -121,16 +131,16 @@ func (a *Admin) SetMailbox(ctx context.Context, text string, change MailboxChang
 
 // SetSecret replaces the password of a mailbox.
 func (a *Admin) SetSecret(ctx context.Context, text string, secret Secret) (directory.Mailbox, error) {
-	hash, err := secret.hash()
+	hash, err := secret.hash(text)
 	if err != nil {
 		return directory.Mailbox{}, err
 	}
-	return a.change(ctx, text, func(m *directory.Mailbox) { m.Hash = hash })
+	return a.change(ctx, text, "mailbox passwd", MailboxChange{}, func(m *directory.Mailbox) { m.Hash = hash })
 }
 
 // Enable lets a mailbox receive mail and log in.
 func (a *Admin) Enable(ctx context.Context, text string) (directory.Mailbox, error) {
-	return a.change(ctx, text, func(m *directory.Mailbox) { m.Enabled = true })
+	return a.change(ctx, text, "mailbox enable", MailboxChange{}, func(m *directory.Mailbox) { m.Enabled = true })
 }
 
 // Disable refuses logins and new mail, and keeps the mail that is there. The
@@ -149,7 +159,7 @@ func (a *Admin) Disable(ctx context.Context, text string) (directory.Mailbox, er
 		return directory.Mailbox{}, advise(directory.ErrInUse, "%s receives the mail for postmaster@%s: choose another mailbox first with: mailsrv domain set %s --postmaster ADDRESS",
 			m.Address, domain, domain)
 	}
-	return a.change(ctx, text, func(m *directory.Mailbox) { m.Enabled = false })
+	return a.change(ctx, text, "mailbox disable", MailboxChange{}, func(m *directory.Mailbox) { m.Enabled = false })
 }
 
 // servedBy returns a domain whose postmaster address is, or "".
@@ -174,7 +184,8 @@ func (a *Admin) servedBy(ctx context.Context, address mail.Address) (string, err
 	return "", nil
 }
 
-func (a *Admin) change(ctx context.Context, text string, edit func(*directory.Mailbox)) (directory.Mailbox, error) {
+// change lets edit change a mailbox, and records the action with what was set.
+func (a *Admin) change(ctx context.Context, text, action string, set MailboxChange, edit func(*directory.Mailbox)) (directory.Mailbox, error) {
 	m, err := a.mailbox(ctx, text)
 	if err != nil {
 		return directory.Mailbox{}, err
@@ -182,6 +193,7 @@ func (a *Admin) change(ctx context.Context, text string, edit func(*directory.Ma
 	if err := a.Directory.ChangeMailbox(ctx, m.Address, edit); err != nil {
 		return directory.Mailbox{}, fmt.Errorf("change mailbox %s: %w", m.Address, err)
 	}
+	a.record(action, set.attrs(m.Address)...)
 	return a.mailbox(ctx, text)
 }
 

@@ -19,13 +19,6 @@ import (
 // delivery waits long for it.
 const perTransaction = 200
 
-// Messages lists the messages of a maildrop; numbers count from 1 in this
-// order.
-func (a *Admin) Messages(ctx context.Context, address string) ([]storage.Entry, error) {
-	_, _, entries, err := a.open(ctx, address)
-	return entries, err
-}
-
 func (a *Admin) open(ctx context.Context, address string) (directory.Mailbox, storage.Maildrop, []storage.Entry, error) {
 	m, err := a.mailbox(ctx, address)
 	if err != nil {

@@ -83,9 +83,9 @@ func TestUndelete(t *testing.T) {
 	if restored.Messages != 1 || left.Messages != 0 {
 		t.Errorf("restored %+v, left %+v", restored, left)
 	}
-	again, err := f.Messages(f.ctx, "look@me.com")
+	again, err := f.Maildrop(f.ctx, "look@me.com")
 	f.must(err)
-	for _, e := range again {
+	for _, e := range again.Entries {
 		for _, old := range uidls {
 			if e.UIDL == old {
 				t.Errorf("%s came back under its old UIDL: clients would not fetch it", old)
@@ -130,8 +130,8 @@ func TestExpireLogsWhatGoes(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]int{"look@me.com": 1, "b@me.com": 1} {
-		if left, err := f.Messages(f.ctx, name); err != nil || len(left) != want {
-			t.Errorf("%s has %d messages, %v", name, len(left), err)
+		if left, err := f.Maildrop(f.ctx, name); err != nil || len(left.Entries) != want {
+			t.Errorf("%s has %+v, %v", name, left, err)
 		}
 	}
 }

@@ -26,7 +26,6 @@ type Config struct {
 	Quota           Quota
 	ShutdownTimeout time.Duration
 	Log             Log
-	Metrics         Metrics
 }
 
 // Storage is where mail is kept.
@@ -85,11 +84,6 @@ type Quota struct {
 type Log struct {
 	Level  slog.Level
 	Format string // Text or JSON
-}
-
-// Metrics is where programs may read counters.
-type Metrics struct {
-	Listen string // empty: nowhere
 }
 
 // Values of keys that name a choice.

@@ -72,7 +72,6 @@ var everything = []struct {
 	{"shutdown_timeout", "0s", "0s", func(c *config.Config) any { return c.ShutdownTimeout }, time.Duration(0)},
 	{"log.level", "debug", "Debug", func(c *config.Config) any { return c.Log.Level }, slog.LevelDebug},
 	{"log.format", "json", "json", func(c *config.Config) any { return c.Log.Format }, config.JSON},
-	{"metrics.listen", "127.0.0.1:9090", "127.0.0.1:9090", func(c *config.Config) any { return c.Metrics.Listen }, "127.0.0.1:9090"},
 }
 
 // nested writes "a.b: v" pairs as a YAML mapping of mappings; JSON is YAML, and
@@ -167,6 +166,7 @@ func TestSectionsMayBeEmpty(t *testing.T) {
 func TestBadValues(t *testing.T) {
 	for _, row := range []struct{ name, yaml, env, want string }{
 		{"unknown key", "smpt: {listen: [\":25\"]}", "", `configuration FILE: unknown key smpt.listen: did you mean smtp.listen?`},
+		{"key of an earlier version", "metrics: {listen: \"\"}", "", `configuration FILE: unknown key metrics.listen`},
 		{"unknown leaf", "smtp: {max_size: 5MiB}", "", `configuration FILE: unknown key smtp.max_size`},
 		{"section forgotten", "max_message_size: 5MiB", "", `configuration FILE: unknown key max_message_size: did you mean smtp.max_message_size?`},
 		{"section as value", "smtp: 25", "", `configuration FILE: smtp "25": write the keys of this section below it, indented`},
@@ -187,7 +187,7 @@ func TestBadValues(t *testing.T) {
 		{"yes is no choice", "pop3: {plaintext_login: yes}", "", `configuration FILE: pop3.plaintext_login "yes": write never, loopback or always`},
 		{"level", "log: {level: loud}", "", `configuration FILE: log.level "loud": write debug, info, warn or error`},
 		{"address", "smtp: {listen: [\"25\"]}", "", `configuration FILE: smtp.listen "25": write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525`},
-		{"port", "metrics: {listen: \"127.0.0.1:http\"}", "", `configuration FILE: metrics.listen "127.0.0.1:http": write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525`},
+		{"port", "smtp: {listen: [\"127.0.0.1:http\"]}", "", `configuration FILE: smtp.listen "127.0.0.1:http": write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525`},
 		{"hostname", "hostname: mail me", "", `configuration FILE: hostname "mail me": write the full name of this server, such as mail.me.com`},
 		{"data_dir", "data_dir: \"\"", "", `configuration FILE: data_dir "": write the path of a folder, such as /var/lib/mailsrv`},
 		{"driver", "storage: {driver: postgres}", "", `configuration FILE: storage.driver "postgres": write sqlite`},
@@ -306,10 +306,10 @@ func TestFileOfAnother(t *testing.T) {
 
 func TestChanges(t *testing.T) {
 	before := load(t, write(t, ""))
-	after := load(t, write(t, "smtp: {listen: [\":2525\"], max_recipients: 5}\nmetrics: {listen: \":9\"}\nlog: {level: warn}\n"))
+	after := load(t, write(t, "smtp: {listen: [\":2525\"], max_recipients: 5}\nlog: {level: warn, format: json}\n"))
 	want := []config.Change{
 		{Key: "smtp.listen", Restart: true}, {Key: "smtp.max_recipients"},
-		{Key: "log.level"}, {Key: "metrics.listen", Restart: true},
+		{Key: "log.level"}, {Key: "log.format", Restart: true},
 	}
 	if got := config.Changes(before, after); !reflect.DeepEqual(got, want) {
 		text, _ := json.Marshal(got)

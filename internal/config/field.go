@@ -148,18 +148,6 @@ func addresses(at *[]string) field {
 	}}
 }
 
-func address(at *string) field {
-	return field{at: at, set: func(text, _ string) error {
-		if text != "" {
-			if err := checkAddress(text); err != nil {
-				return err
-			}
-		}
-		*at = text
-		return nil
-	}}
-}
-
 func checkAddress(text string) error {
 	_, port, err := net.SplitHostPort(text)
 	if err == nil {

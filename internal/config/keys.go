@@ -65,7 +65,6 @@ func (c *Config) keys() []key {
 		{"shutdown_timeout", "30s", live, duration(&c.ShutdownTimeout, 0, 24*time.Hour)},
 		{"log.level", "info", live, level(&c.Log.Level)},
 		{"log.format", Text, restart, choice(&c.Log.Format, Text, JSON)},
-		{"metrics.listen", "", restart, address(&c.Metrics.Listen)},
 	}
 }
 

@@ -67,11 +67,11 @@ func didYouMean(name string) string {
 }
 
 // nearest returns the known name that was probably meant, or "": one that is a
-// few letters away, or that lacks only its section.
+// few letters away, or for a name without a section, one that has it.
 func nearest(name string, known []string) string {
 	best, distance := "", 1+len(name)/4
 	for _, k := range known {
-		if strings.HasSuffix(k, "."+name[strings.LastIndexByte(name, '.')+1:]) && best == "" {
+		if strings.HasSuffix(k, "."+name) && best == "" {
 			best = k
 		}
 		if d := edits(name, k); d < distance {

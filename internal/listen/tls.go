@@ -19,24 +19,24 @@ import (
 	"time"
 )
 
-// Certificate is the key pair of all daemons. Load replaces it while
+// Certificate is the key pair of all daemons. Load and Use replace it while
 // connections are being made.
 type Certificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// Load reads a PEM pair. The pair in use stays when it fails.
+// Load reads a pair as ReadPair does, and uses it. The pair in use stays when it
+// fails.
 func (c *Certificate) Load(certFile, keyFile string) error {
-	if err := checkKeyMode(keyFile); err != nil {
-		return err
+	pair, err := ReadPair(certFile, keyFile)
+	if err == nil {
+		c.Use(pair)
 	}
-	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
-	if err != nil {
-		return fmt.Errorf("TLS certificate %s with key %s: %w", certFile, keyFile, err)
-	}
-	c.current.Store(&pair)
-	return nil
+	return err
 }
+
+// Use has new connections served with a pair that ReadPair returned.
+func (c *Certificate) Use(pair *tls.Certificate) { c.current.Store(pair) }
 
 // checkKeyMode refuses a key that the world can read; a group may, since
 // certificates are often shared by a group of daemons.
@@ -78,11 +78,14 @@ func TLSName(s tls.ConnectionState) string {
 	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
 }
 
+// SelfSignedNames are the files that SelfSigned makes: certificate and key.
+var SelfSignedNames = [2]string{"selfsigned.crt", "selfsigned.key"}
+
 // SelfSigned returns the files of a self-signed pair for host in dir, making
 // them when they are missing, and whether it did. Senders use STARTTLS without
 // judging the certificate; people who fetch mail will want a real one.
 func SelfSigned(dir, host string) (certFile, keyFile string, made bool, err error) {
-	certFile, keyFile = filepath.Join(dir, "selfsigned.crt"), filepath.Join(dir, "selfsigned.key")
+	certFile, keyFile = filepath.Join(dir, SelfSignedNames[0]), filepath.Join(dir, SelfSignedNames[1])
 	_, certErr := os.Stat(certFile)
 	_, keyErr := os.Stat(keyFile)
 	if certErr == nil && keyErr == nil {

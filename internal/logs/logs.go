@@ -20,7 +20,7 @@ const (
 	Start          = "listening"       // a socket is open
 	Ready          = "ready"           // the server has started
 	Stop           = "stopped"         // the server has drained
-	Reload         = "reloaded"        // SIGHUP was obeyed
+	Reload         = "reloaded"        // SIGHUP or a command was obeyed
 	Accepted       = "accepted"        // a message was committed
 	Refused        = "refused"         // a command or a message was refused
 	LeftOut        = "left out"        // a target of an alias cannot take a message that others got
@@ -28,6 +28,7 @@ const (
 	Login          = "login"           // a mailbox was opened
 	LoginFailed    = "login failed"    // a login was refused
 	Expunged       = "expunged"        // messages were removed
+	Change         = "changed"         // a command changed a domain, a mailbox or an alias
 	SessionEnd     = "session end"     // a connection is over
 	ConnectRefused = "connect refused" // over a limit
 	Storage        = "storage"         // the store's own condition changed
@@ -58,8 +59,20 @@ const (
 	Config   = "config" // the configuration file; empty: none
 	DataDir  = "data_dir"
 	Changed  = "changed" // keys that a reload applied
+	By       = "by"      // the user who gave a command
+	Sudo     = "sudo"    // who became root for it, as sudo says
+	Action   = "action"  // what a command did, such as "mailbox add"
+	Domain   = "domain"
+	Alias    = "alias"
+	Targets  = "targets" // of an alias: added, or removed
 	File     = "file"
 	Expires  = "expires" // the certificate in use
+	// What a command set, in words: "inherit" for what counts around it.
+	Quota         = "quota"
+	MessageLimit  = "message_limit"
+	KeepRetrieved = "keep_retrieved"
+	UndeleteFor   = "undelete_for"
+	Postmaster    = "postmaster" // empty: the first mailbox
 	// Goroutines is how many the process has: with nobody connected always about as
 	// many, or one has no owner that ends it.
 	Goroutines = "goroutines"

@@ -14,7 +14,8 @@ import (
 
 // Server returns the path of the program. It is built as the tests are, with the race
 // detector or without, so that both share the build cache; and it stays where the
-// next run finds it linked. It knows of no configuration of the machine.
+// next run finds it linked. It knows of no configuration of the machine,
+// and records nothing in its log.
 func Server(tb testing.TB) string {
 	tb.Helper()
 	path, err := server()
@@ -47,7 +48,7 @@ var server = sync.OnceValues(func() (string, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		return "", fmt.Errorf("lock %s: %w", lock.Name(), err)
 	}
-	args = append(args, "-tags=sqlite_omit_load_extension", "-ldflags=-X main.systemFile=", "-o", path, "mailsrv/cmd/mailsrv")
+	args = append(args, "-tags=sqlite_omit_load_extension", "-ldflags=-X main.systemFile= -X main.logSocket=", "-o", path, "mailsrv/cmd/mailsrv")
 	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"time"
+
+	"mailsrv/internal/config"
+	"mailsrv/internal/listen"
+	"mailsrv/internal/logs"
+)
+
+// renewal is how long before a certificate's end the log asks for a new one.
+const renewal = 14 * 24 * time.Hour
+
+// certificate is a pair that was read and can be used.
+type certificate struct {
+	pair *tls.Certificate
+	file string
+	own  bool // self-signed
+	made bool // just now
+}
+
+// readCertificate reads the pair that is configured, or a self-signed one, made in
+// the data directory if it is not there.
+func readCertificate(cfg *config.Config) (c certificate, err error) {
+	keyFile := cfg.TLS.KeyFile
+	if c.file = cfg.TLS.CertFile; c.file == "" {
+		c.own = true
+		if c.file, keyFile, c.made, err = listen.SelfSigned(cfg.DataDir, cfg.Hostname); err != nil {
+			return c, err
+		}
+	}
+	c.pair, err = listen.ReadPair(c.file, keyFile)
+	return c, err
+}
+
+// warnOfOwn says that a certificate is self-signed, if it is.
+func warnOfOwn(c certificate, logger *slog.Logger) {
+	text := "the certificate is self-signed, which mail programs will not trust: set tls.cert_file and tls.key_file"
+	if c.made {
+		text = "a self-signed certificate was made, which mail programs will not trust: set tls.cert_file and tls.key_file"
+	}
+	if c.own {
+		logger.Warn(logs.Warning, logs.Reason, text, logs.File, c.file)
+	}
+}
+
+// endsSoon is what is said of a certificate that has to be renewed.
+const endsSoon = "the certificate ends soon or has ended: renew it, then reload"
+
+func (c certificate) endsSoon() bool { return time.Until(c.pair.Leaf.NotAfter) < renewal }
+
+// warnOfEnd says that a certificate has to be renewed, if it has.
+func warnOfEnd(c certificate, logger *slog.Logger) {
+	if c.endsSoon() {
+		logger.Warn(logs.Warning, logs.Reason, endsSoon, logs.File, c.file, logs.Expires, c.pair.Leaf.NotAfter)
+	}
+}
