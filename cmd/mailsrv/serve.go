@@ -166,7 +166,7 @@ func smtpSettings(c *config.Config) smtpd.Settings {
 }
 
 func smtpLimits(c *config.Config) listen.Limits {
-	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient}
+	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient, Proxies: c.SMTP.ProxyProtocol}
 }
 
 func pop3Settings(c *config.Config) pop3d.Settings {
@@ -180,5 +180,5 @@ func pop3Settings(c *config.Config) pop3d.Settings {
 }
 
 func pop3Limits(c *config.Config) listen.Limits {
-	return listen.Limits{Connections: c.POP3.MaxConnections, PerClient: c.POP3.MaxConnectionsPerClient}
+	return listen.Limits{Connections: c.POP3.MaxConnections, PerClient: c.POP3.MaxConnectionsPerClient, Proxies: c.POP3.ProxyProtocol}
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -57,7 +58,8 @@ type SMTP struct {
 	DataIdleTimeout         time.Duration
 	MinRate                 int64 // octets a second, once a message has taken ten minutes
 	MaxStaged               int64
-	BareNewline             string // Normalize or Reject
+	BareNewline             string         // Normalize or Reject
+	ProxyProtocol           []netip.Prefix // of the proxies
 }
 
 // POP3 is the serving side.
@@ -69,7 +71,8 @@ type POP3 struct {
 	MaxConnectionsPerClient int    // 0: no limit
 	IdleTimeout             time.Duration
 	LockTakeoverAfter       time.Duration
-	LoginDelay              time.Duration // 0: none
+	LoginDelay              time.Duration  // 0: none
+	ProxyProtocol           []netip.Prefix // of the proxies
 }
 
 // Quota is the limit of mailboxes whose own and whose domain's is not set, and

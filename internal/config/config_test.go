@@ -3,6 +3,7 @@ package config_test
 import (
 	"encoding/json"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -57,6 +58,7 @@ var everything = []struct {
 	{"smtp.data_idle_timeout", "1m30s", "1m30s", func(c *config.Config) any { return c.SMTP.DataIdleTimeout }, 90 * time.Second},
 	{"smtp.min_rate", "0", "0", func(c *config.Config) any { return c.SMTP.MinRate }, int64(0)},
 	{"smtp.max_staged", "5GiB", "5GiB", func(c *config.Config) any { return c.SMTP.MaxStaged }, int64(5 << 30)},
+	{"smtp.proxy_protocol", `["10.0.0.5", "2001:db8::/32"]`, "10.0.0.5,2001:db8::/32", func(c *config.Config) any { return c.SMTP.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32"), netip.MustParsePrefix("2001:db8::/32")}},
 	{"smtp.bare_newline", "reject", "REJECT", func(c *config.Config) any { return c.SMTP.BareNewline }, config.Reject},
 	{"pop3.listen", "[]", "", func(c *config.Config) any { return c.POP3.Listen }, []string(nil)},
 	{"pop3.listen_tls", `":1995"`, ":1995", func(c *config.Config) any { return c.POP3.ListenTLS }, []string{":1995"}},
@@ -65,6 +67,7 @@ var everything = []struct {
 	{"pop3.max_connections_per_client", "3", "3", func(c *config.Config) any { return c.POP3.MaxConnectionsPerClient }, 3},
 	{"pop3.idle_timeout", "1h", "1h", func(c *config.Config) any { return c.POP3.IdleTimeout }, time.Hour},
 	{"pop3.lock_takeover_after", "2s", "2s", func(c *config.Config) any { return c.POP3.LockTakeoverAfter }, 2 * time.Second},
+	{"pop3.proxy_protocol", `"192.0.2.0/24"`, "192.0.2.0/24", func(c *config.Config) any { return c.POP3.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	{"pop3.login_delay", "90s", "90s", func(c *config.Config) any { return c.POP3.LoginDelay }, 90 * time.Second},
 	{"quota.default_size", "0", "0", func(c *config.Config) any { return c.Quota.DefaultSize }, int64(0)},
 	{"quota.default_messages", "1000", "1000", func(c *config.Config) any { return c.Quota.DefaultMessages }, int64(1000)},

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -131,21 +132,40 @@ func level(at *slog.Level) field {
 	}}
 }
 
-func addresses(at *[]string) field {
+// listOf is a list whose items read reads.
+func listOf[T any](at *[]T, read func(item string) (T, error)) field {
 	return field{at: at, list: true, set: func(text, _ string) error {
 		*at = nil
 		for item := range strings.SplitSeq(text, ",") {
-			item = strings.TrimSpace(item)
-			if item == "" {
+			if item = strings.TrimSpace(item); item == "" {
 				continue
 			}
-			if err := checkAddress(item); err != nil {
+			value, err := read(item)
+			if err != nil {
 				return err
 			}
-			*at = append(*at, item)
+			*at = append(*at, value)
 		}
 		return nil
 	}}
+}
+
+func addresses(at *[]string) field {
+	return listOf(at, func(item string) (string, error) { return item, checkAddress(item) })
+}
+
+// networks are IP networks; an address stands for itself.
+func networks(at *[]netip.Prefix) field {
+	return listOf(at, func(item string) (netip.Prefix, error) {
+		p, err := netip.ParsePrefix(item)
+		if a, single := netip.ParseAddr(item); single == nil && a.Zone() == "" {
+			p, err = netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), nil
+		}
+		if err != nil || p != p.Masked() {
+			return p, errors.New("write addresses or networks, such as 10.0.0.5 or 2001:db8:1::/48")
+		}
+		return p, nil
+	})
 }
 
 func checkAddress(text string) error {

@@ -47,6 +47,7 @@ func (c *Config) keys() []key {
 		{"smtp.data_idle_timeout", "5m", live, duration(&c.SMTP.DataIdleTimeout, time.Second, 24*time.Hour)},
 		{"smtp.min_rate", "1KiB", live, size(&c.SMTP.MinRate, 0, math.MaxInt32)},
 		{"smtp.max_staged", "4GiB", restart, size(&c.SMTP.MaxStaged, 64<<10, math.MaxInt64)},
+		{"smtp.proxy_protocol", "", live, networks(&c.SMTP.ProxyProtocol)},
 		{"smtp.bare_newline", Normalize, live, choice(&c.SMTP.BareNewline, Normalize, Reject)},
 
 		{"pop3.listen", ":110", restart, addresses(&c.POP3.Listen)},
@@ -56,6 +57,7 @@ func (c *Config) keys() []key {
 		{"pop3.max_connections_per_client", "50", live, count(&c.POP3.MaxConnectionsPerClient, 0, math.MaxInt32)},
 		{"pop3.idle_timeout", "10m", live, duration(&c.POP3.IdleTimeout, time.Second, 24*time.Hour)},
 		{"pop3.lock_takeover_after", "1m", live, duration(&c.POP3.LockTakeoverAfter, time.Second, 24*time.Hour)},
+		{"pop3.proxy_protocol", "", live, networks(&c.POP3.ProxyProtocol)},
 		{"pop3.login_delay", "0", live, duration(&c.POP3.LoginDelay, 0, 24*time.Hour)},
 
 		{"quota.default_size", "1GiB", live, size(&c.Quota.DefaultSize, 0, math.MaxInt64)},
