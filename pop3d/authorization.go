@@ -89,7 +89,7 @@ func (s *session) pass(password string) {
 	case password == "":
 		s.mistake(replyNoPassword)
 	default:
-		s.login(name, password)
+		s.open(name, password)
 	}
 }
 
@@ -123,11 +123,11 @@ func (s *session) authenticate(argument string) {
 	switch err := s.exchange(exchange, initial, given); {
 	case s.over != "" || errors.Is(err, errAnswered):
 	case errors.Is(err, errIdentity):
-		s.refuse(name, "acting for another name")
+		s.refuse(name, "acting for another name", 0)
 	case err != nil:
 		s.mistake(replySASL)
 	default:
-		s.login(name, password)
+		s.open(name, password)
 	}
 }
 
@@ -194,12 +194,13 @@ func decode(s string) ([]byte, error) {
 	return b[:n], err
 }
 
-// login opens the maildrop that name and password stand for.
-func (s *session) login(name, password string) {
-	m, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
+// open logs in and opens the maildrop that name and password stand for.
+func (s *session) open(name, password string) {
+	login, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
+	refusal := (*auth.Refusal)(nil)
 	switch {
-	case errors.Is(err, auth.ErrRefused):
-		s.refuse(name, "wrong name or password")
+	case errors.As(err, &refusal):
+		s.refuse(name, refusal.Reason, refusal.Delay)
 		return
 	case errors.Is(err, auth.ErrBusy):
 		s.notNow(replyBusy, name, "too many logins at once")
@@ -210,20 +211,20 @@ func (s *session) login(name, password string) {
 		return
 	}
 	delay, now := s.settings.LoginDelay, time.Now()
-	if delay > 0 && s.server.logins.since(m.ID, now) < delay {
+	if delay > 0 && s.server.logins.since(login.Mailbox, now) < delay {
 		s.notNow(replyTooSoon, name, "too soon after the last login")
 		return
 	}
-	hold := s.server.locks.acquire(m.ID, now, s.wire.sending)
+	hold := s.server.locks.acquire(login.Mailbox, now, s.wire.sending)
 	if hold == nil {
 		s.notNow(replyInUse, name, "maildrop in use")
 		return
 	}
-	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, m.ID)
+	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, login.Mailbox)
 	if err != nil {
 		s.server.locks.release(hold)
 		if errors.Is(err, storage.ErrNoMaildrop) { // removed just now
-			s.refuse(name, "mailbox is gone")
+			s.refuse(name, "mailbox is gone", login.Delay)
 			return
 		}
 		s.fail(fmt.Errorf("open maildrop: %w", err), slog.String(logs.Mailbox, name))
@@ -231,20 +232,28 @@ func (s *session) login(name, password string) {
 		return
 	}
 	s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
-	s.mailbox, s.maildrop = m, maildrop
+	s.login, s.maildrop = login, maildrop
 	if delay > 0 {
-		s.server.logins.add(m.ID, now)
+		s.server.logins.add(login.Mailbox, now)
 	}
 	usage := maildrop.Usage()
-	s.log(slog.LevelInfo, logs.Login,
-		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))
+	s.log(slog.LevelInfo, logs.Login, delayed(login.Delay,
+		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))...)
 	s.replyUsage("maildrop has ")
+}
+
+// delayed adds how long a client was held back for failures before, if it was.
+func delayed(delay time.Duration, attributes ...slog.Attr) []slog.Attr {
+	if delay == 0 {
+		return attributes
+	}
+	return append(attributes, slog.Duration(logs.Delay, delay))
 }
 
 // refuse answers a login that can never be. The client hears the same text
 // whatever the reason.
-func (s *session) refuse(name, reason string) {
-	s.log(slog.LevelInfo, logs.LoginFailed, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))
+func (s *session) refuse(name, reason string, delay time.Duration) {
+	s.log(slog.LevelInfo, logs.LoginFailed, delayed(delay, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))...)
 	s.reply(replyRefused)
 	if s.failures++; s.failures >= maxFailures {
 		s.over = "too many failed logins"

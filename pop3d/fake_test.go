@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"mailsrv/internal/auth"
-	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
@@ -192,27 +191,30 @@ var mailboxes = map[string]mail.MailboxID{
 
 var errUnexpected = errors.New("the disk is on fire")
 
-func (authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (directory.Mailbox, error) {
+func (authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (auth.Login, error) {
 	switch name {
 	case "busy@me.com":
-		return directory.Mailbox{}, auth.ErrBusy
+		return auth.Login{}, auth.ErrBusy
 	case "trouble@me.com":
-		return directory.Mailbox{}, errUnexpected
+		return auth.Login{}, errUnexpected
 	}
 	want := "secret"
 	if mailboxes[name] == grete {
 		want = "gr\u00fcn"
 	}
 	id, ok := mailboxes[name]
-	if !ok || password != want {
-		return directory.Mailbox{}, auth.ErrRefused
+	switch {
+	case !ok:
+		return auth.Login{}, &auth.Refusal{Reason: "no such mailbox", Delay: 4 * time.Second}
+	case password != want:
+		return auth.Login{}, &auth.Refusal{Reason: "wrong password"}
 	}
 	address, err := mail.ParseAddress(name)
-	m := directory.Mailbox{ID: id, Address: address, Enabled: true}
+	login := auth.Login{Mailbox: id, Address: address}
 	if id == passing {
-		m.EffectiveRetention.Retrieved = 36 * time.Hour
+		login.Retrieved = 36 * time.Hour
 	}
-	return m, err
+	return login, err
 }
 
 // expiries is a pop3d.Directory.

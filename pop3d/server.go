@@ -11,17 +11,17 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/auth"
 	"mailsrv/internal/listen"
 	"mailsrv/storage"
 )
 
 // Authenticator proves who a client is; internal/auth does.
 type Authenticator interface {
-	// Login returns the mailbox that name and password open. Errors:
-	// auth.ErrRefused for every reason that lies with the client,
-	// auth.ErrBusy, the context's, or an unexpected one.
-	Login(ctx context.Context, client netip.Addr, name, password string) (directory.Mailbox, error)
+	// Login returns who name and password prove the client to be. Errors: an
+	// *auth.Refusal for every reason that lies with the client, auth.ErrBusy,
+	// the context's, or an unexpected one.
+	Login(ctx context.Context, client netip.Addr, name, password string) (auth.Login, error)
 }
 
 // Directory tells what holds for the mailboxes in all; internal/directory does.

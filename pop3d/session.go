@@ -15,7 +15,7 @@ import (
 	"strings"
 	"time"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/auth"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/quota"
@@ -53,7 +53,7 @@ type session struct {
 	failures int
 
 	// TRANSACTION
-	mailbox  directory.Mailbox
+	login    auth.Login
 	maildrop storage.Maildrop
 	entries  []storage.Entry // of the snapshot, once loaded
 	loaded   bool
@@ -249,7 +249,7 @@ func (s *session) log(level slog.Level, event string, attributes ...slog.Attr) {
 	all := append(make([]slog.Attr, 0, 12), slog.String(logs.Proto, "pop3"),
 		slog.Any(logs.Client, s.wire.Client()), slog.String(logs.TLS, s.tlsName))
 	if s.maildrop != nil {
-		all = append(all, slog.String(logs.Mailbox, s.mailbox.Address.String()))
+		all = append(all, slog.String(logs.Mailbox, s.login.Address.String()))
 	}
 	s.server.logger.LogAttrs(ctx, level, event, append(all, attributes...)...)
 }
