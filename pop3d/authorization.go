@@ -167,7 +167,7 @@ func (s *session) exchange(mechanism sasl.Server, initial string, given bool) er
 			return err
 		}
 		s.reply("+ " + base64.StdEncoding.EncodeToString(challenge))
-		line, err := s.readLine(maxResponse)
+		line, err := s.readLine(func([]byte) int { return maxResponse })
 		switch {
 		case errors.Is(err, errTooLong):
 			s.mistake(replyTooLong)

@@ -1,6 +1,7 @@
 package pop3d_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -173,7 +174,9 @@ func (r *reader) Close() {
 
 // authenticator knows some mailboxes, all with the password "secret" but the
 // one of the UTF-8 name.
-type authenticator struct{}
+type authenticator struct {
+	password string // in place of "secret"
+}
 
 const (
 	alice   mail.MailboxID = iota + 1 // three messages
@@ -191,14 +194,14 @@ var mailboxes = map[string]mail.MailboxID{
 
 var errUnexpected = errors.New("the disk is on fire")
 
-func (authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (auth.Login, error) {
+func (a authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (auth.Login, error) {
 	switch name {
 	case "busy@me.com":
 		return auth.Login{}, auth.ErrBusy
 	case "trouble@me.com":
 		return auth.Login{}, errUnexpected
 	}
-	want := "secret"
+	want := cmp.Or(a.password, "secret")
 	if mailboxes[name] == grete {
 		want = "gr\u00fcn"
 	}

@@ -25,7 +25,7 @@ import (
 // Bounds on what one session may do.
 const (
 	maxCommand  = 255      // octets of a command line with its CRLF, RFC 2449 section 4
-	maxResponse = 12 << 10 // octets of a line that answers a challenge of AUTH
+	maxResponse = 12 << 10 // octets of a line that carries a password, also as an answer to AUTH's challenge
 	maxMistakes = 20       // commands that are none
 	maxFailures = 3        // logins refused
 )
@@ -90,7 +90,7 @@ func (s *session) run(implicitTLS bool) {
 		s.reply("+OK " + s.server.hostname + " POP3 server ready")
 	}
 	for s.over == "" {
-		line, err := s.readLine(maxCommand)
+		line, err := s.readLine(s.longest)
 		switch {
 		case err != nil && !errors.Is(err, errTooLong):
 			s.unreadable(err)
@@ -129,12 +129,27 @@ func (s *session) without(argument string, command func()) {
 	command()
 }
 
+// longest is how long a command may be that begins so. Those that carry a password
+// may be longer than RFC 2449 section 4 has it: passwords of 1,024 octets are set,
+// which no line of 255 could carry.
+func (s *session) longest(begun []byte) int {
+	if s.maildrop == nil {
+		for _, verb := range []string{"PASS ", "AUTH "} {
+			if len(begun) >= len(verb) && bytes.EqualFold(begun[:len(verb)], []byte(verb)) {
+				return maxResponse
+			}
+		}
+	}
+	return maxCommand
+}
+
 // readLine returns the next line without its end; it is valid until the next
-// call. errTooLong if it is longer than limit with its end: it has been
-// skipped. The whole line must come within the idle timeout.
-func (s *session) readLine(limit int) ([]byte, error) {
+// call. errTooLong if it is longer, with its end, than longest says of what has come
+// of it: it has been skipped. The whole line must come within the idle timeout.
+func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 	s.wire.deadline = time.Now().Add(s.settings.IdleTimeout)
 	line, err := s.in.ReadSlice('\n')
+	limit := longest(line)
 	if errors.Is(err, bufio.ErrBufferFull) {
 		var long []byte
 		for {
