@@ -196,6 +196,7 @@ func decode(s string) ([]byte, error) {
 
 // open logs in and opens the maildrop that name and password stand for.
 func (s *session) open(name, password string) {
+	begun := time.Now()
 	login, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
 	refusal := (*auth.Refusal)(nil)
 	switch {
@@ -232,7 +233,7 @@ func (s *session) open(name, password string) {
 		return
 	}
 	s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
-	s.login, s.maildrop = login, maildrop
+	s.login, s.asked, s.maildrop = login, begun, maildrop
 	if delay > 0 {
 		s.server.logins.add(login.Mailbox, now)
 	}

@@ -7,7 +7,8 @@
 // expunges the marked messages in one call to the store, which also notes what
 // was retrieved where that begins a message's last days (EXPIRE).
 //
-// What always holds: nothing is deleted but at QUIT, all marks or none. After
+// What always holds: nothing is deleted but at QUIT, all marks or none, and only while
+// the login still counts (standing.go). After
 // the +OK of RETR and TOP a failing body ends the connection, and the final dot
 // is never sent. An unknown error is [SYS/TEMP], and its cause goes to the log
 // alone. A session runs in one goroutine; while it waits for a command it holds

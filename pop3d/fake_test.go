@@ -175,7 +175,37 @@ func (r *reader) Close() {
 // authenticator knows some mailboxes, all with the password "secret" but the
 // one of the UTF-8 name.
 type authenticator struct {
-	password string // in place of "secret"
+	password string   // in place of "secret"
+	changes  *changes // nil: no login ever ceases to stand
+}
+
+// changes are what became of the logins of an authenticator.
+type changes struct {
+	mu    sync.Mutex
+	err   error // from Stands
+	asked int
+}
+
+func (c *changes) set(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *changes) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
+}
+
+func (a authenticator) Stands(context.Context, auth.Login) error {
+	if a.changes == nil {
+		return nil
+	}
+	a.changes.mu.Lock()
+	defer a.changes.mu.Unlock()
+	a.changes.asked++
+	return a.changes.err
 }
 
 const (

@@ -42,6 +42,8 @@ func (a asStored) Login(ctx context.Context, _ netip.Addr, name, _ string) (auth
 	return auth.Login{Mailbox: m.ID, Address: m.Address, Retrieved: m.EffectiveRetention.Retrieved}, nil
 }
 
+func (asStored) Stands(context.Context, auth.Login) error { return nil }
+
 // startReal runs a server on a store of its own with the domain me.com. change
 // adapts what it is made of.
 func startReal(t testing.TB, change func(*pop3d.Config)) *real {

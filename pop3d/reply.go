@@ -14,6 +14,10 @@ const (
 	replyGone        = "-ERR [SYS/TEMP] message was removed by another since this session began"
 	replyNotExpunged = "-ERR [SYS/TEMP] no message was deleted, try again later"
 
+	replyDisabled = "-ERR [SYS/PERM] the mailbox was disabled, and nothing was deleted: ask the administrator"
+	replyRemoved  = "-ERR [SYS/PERM] the mailbox was removed: ask the administrator"
+	replyChanged  = "-ERR [SYS/PERM] the password was changed, and nothing was deleted: log in with the new one"
+
 	replyDamaged   = "-ERR [SYS/PERM] stored message is damaged, ask the administrator"
 	replyNeedTLS   = "-ERR [SYS/PERM] no password without TLS: use STLS, or port 995"
 	replyCutOff    = "-ERR [SYS/PERM] no login without TLS, and TLS is not set up: ask the administrator"

@@ -22,6 +22,9 @@ type Authenticator interface {
 	// *auth.Refusal for every reason that lies with the client, auth.ErrBusy,
 	// the context's, or an unexpected one.
 	Login(ctx context.Context, client netip.Addr, name, password string) (auth.Login, error)
+	// Stands says whether a login still counts: nil; auth.ErrDisabled,
+	// auth.ErrRemoved, auth.ErrChanged; any other error is unexpected.
+	Stands(ctx context.Context, l auth.Login) error
 }
 
 // Directory tells what holds for the mailboxes in all; internal/directory does.

@@ -54,6 +54,7 @@ type session struct {
 
 	// TRANSACTION
 	login    auth.Login
+	asked    time.Time // when login was last known to stand
 	maildrop storage.Maildrop
 	entries  []storage.Entry // of the snapshot, once loaded
 	loaded   bool
@@ -109,13 +110,14 @@ func (s *session) run(implicitTLS bool) {
 func (s *session) obey(line []byte) {
 	verb, argument, _ := strings.Cut(string(line), " ")
 	verb = strings.ToUpper(verb)
-	var known bool
-	if s.maildrop == nil {
-		known = s.authorization(verb, argument)
-	} else {
-		known = s.transaction(verb, argument)
+	obeyed := true
+	switch {
+	case s.maildrop == nil:
+		obeyed = s.authorization(verb, argument)
+	case s.stands(verb):
+		obeyed = s.transaction(verb, argument)
 	}
-	if !known {
+	if !obeyed {
 		s.mistake(replyUnknown)
 	}
 }
