@@ -207,40 +207,76 @@ func (s *session) open(name, password string) {
 		s.notNow(replyBusy, name, "too many logins at once")
 		return
 	case err != nil:
-		s.fail(fmt.Errorf("login: %w", err), slog.String(logs.Mailbox, name))
-		s.mistake(replyTemporary)
+		s.temporary(fmt.Errorf("login: %w", err), name)
 		return
 	}
-	delay, now := s.settings.LoginDelay, time.Now()
-	if delay > 0 && s.server.logins.since(login.Mailbox, now) < delay {
-		s.notNow(replyTooSoon, name, "too soon after the last login")
+	if s.tooSoon(login) {
+		s.notNow(replyTooSoon, name, reasonTooSoon)
 		return
 	}
-	hold := s.server.locks.acquire(login.Mailbox, now, s.wire.sending)
-	if hold == nil {
-		s.notNow(replyInUse, name, "maildrop in use")
-		return
+	hold := s.server.locks.acquire(s.server.serving, login.Mailbox, s.settings.LockWait, s.wire.sending, s.wire.HungUp)
+	switch {
+	case hold != nil:
+		s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
+		if !s.enter(name, login, begun) {
+			s.release()
+		}
+	case s.server.serving.Err() != nil:
+		s.reply(replyDraining)
+		s.over = "server is shutting down"
+	default:
+		s.notNow(replyInUse, name, "another session has the maildrop open")
+	}
+}
+
+// enter opens the maildrop, of which the session has the lock, or says why not. The
+// login was proved after begun, and may have waited since.
+func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
+	if s.tooSoon(login) {
+		s.notNow(replyTooSoon, name, reasonTooSoon)
+		return false
+	}
+	s.asked = begun
+	if err := s.ask(login); err != nil {
+		if _, reason := ended(err); reason != "" {
+			s.refuse(name, reason, login.Delay)
+		} else {
+			s.temporary(err, name)
+		}
+		return false
 	}
 	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, login.Mailbox)
-	if err != nil {
-		s.server.locks.release(hold)
-		if errors.Is(err, storage.ErrNoMaildrop) { // removed just now
-			s.refuse(name, "mailbox is gone", login.Delay)
-			return
-		}
-		s.fail(fmt.Errorf("open maildrop: %w", err), slog.String(logs.Mailbox, name))
-		s.mistake(replyTemporary)
-		return
+	switch {
+	case errors.Is(err, storage.ErrNoMaildrop): // removed just now
+		s.refuse(name, "mailbox is gone", login.Delay)
+		return false
+	case err != nil:
+		s.temporary(fmt.Errorf("open maildrop: %w", err), name)
+		return false
 	}
-	s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
-	s.login, s.asked, s.maildrop = login, begun, maildrop
-	if delay > 0 {
-		s.server.logins.add(login.Mailbox, now)
+	s.login, s.maildrop = login, maildrop
+	if s.settings.LoginDelay > 0 {
+		s.server.logins.add(login.Mailbox, time.Now())
 	}
 	usage := maildrop.Usage()
 	s.log(slog.LevelInfo, logs.Login, delayed(login.Delay,
 		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))...)
 	s.replyUsage("maildrop has ")
+	return true
+}
+
+const reasonTooSoon = "too soon after the last login"
+
+// tooSoon reports whether the mailbox was opened within the login delay.
+func (s *session) tooSoon(login auth.Login) bool {
+	delay := s.settings.LoginDelay
+	return delay > 0 && s.server.logins.since(login.Mailbox, time.Now()) < delay
+}
+
+// temporary answers a login that failed for a reason of ours.
+func (s *session) temporary(err error, name string) {
+	s.fail(err, slog.String(logs.Mailbox, name))
+	s.mistake(replyTemporary)
 }
 
 // delayed adds how long a client was held back for failures before, if it was.

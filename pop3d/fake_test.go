@@ -45,9 +45,10 @@ type store struct {
 	openErr    error
 	entriesErr error
 	expungeErr error
-	calls      []string // of methods, in order
-	noted      []string // UIDLs that Update was told were retrieved
-	open       int      // messages open
+	calls      []string      // of methods, in order
+	noted      []string      // UIDLs that Update was told were retrieved
+	open       int           // messages open
+	opening    chan struct{} // OpenMaildrop waits until it is closed
 }
 
 func (s *store) called(method string) {
@@ -66,8 +67,18 @@ func (s *store) left(id mail.MailboxID) (uidls []string) {
 	return uidls
 }
 
-func (s *store) OpenMaildrop(_ context.Context, id mail.MailboxID) (storage.Maildrop, error) {
+func (s *store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
 	s.called("OpenMaildrop")
+	s.mu.Lock()
+	opening := s.opening
+	s.mu.Unlock()
+	if opening != nil {
+		select {
+		case <-opening:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &maildrop{store: s, id: id, messages: s.maildrops[id]}, s.openErr

@@ -4,7 +4,7 @@ package pop3d
 // A reply without a code says that the client made a mistake.
 const (
 	replyRefused = "-ERR [AUTH] wrong name or password" // for whatever reason
-	replyInUse   = "-ERR [IN-USE] another session has this maildrop open"
+	replyInUse   = "-ERR [IN-USE] another program has this mailbox open: close it there, or try again in a minute"
 	replyTooSoon = "-ERR [LOGIN-DELAY] this mailbox was opened a short time ago, try again later"
 
 	replyTemporary   = "-ERR [SYS/TEMP] something failed here, try again later"

@@ -50,7 +50,8 @@ func (p PlaintextLogin) allows(client netip.Addr) bool {
 	return p == PlaintextAlways || p == PlaintextLoopback && client.IsLoopback()
 }
 
-// Settings may change while the server runs. All but LoginDelay must be set.
+// Settings may change while the server runs. All but LockWait and LoginDelay must be
+// set.
 type Settings struct {
 	PlaintextLogin PlaintextLogin
 	// IdleTimeout ends a session after so long without a whole command, or
@@ -60,6 +61,9 @@ type Settings struct {
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
 	LockTakeoverAfter time.Duration
+	// LockWait is how long a login waits for a maildrop that another session has
+	// open; 0: not at all.
+	LockWait time.Duration
 	// HandshakeTimeout ends a connection whose TLS handshake takes longer.
 	HandshakeTimeout time.Duration
 	// LoginDelay is the least time between two logins to one mailbox; 0: none.
@@ -92,8 +96,10 @@ type Server struct {
 	logins    logins
 	writers   sync.Pool // of *bufio.Writer; see output
 
-	ctx    context.Context // of every session; ends when a drain gives up
-	cancel context.CancelFunc
+	ctx     context.Context // of every session; ends when a drain gives up
+	cancel  context.CancelFunc
+	serving context.Context // ends when a drain begins
+	drain   context.CancelFunc
 
 	mu      sync.Mutex
 	down    bool
@@ -108,6 +114,7 @@ func New(c Config) *Server {
 		writers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.serving, s.drain = context.WithCancel(s.ctx)
 	s.SetSettings(c.Settings)
 	return s
 }
@@ -161,14 +168,15 @@ func (s *Server) isDown() bool {
 	return s.down
 }
 
-// Shutdown stops accepting, tells the sessions that wait for a command and
-// ends them, and waits for the others to finish theirs. When ctx ends first
+// Shutdown stops accepting, tells the sessions that wait for a command or for a
+// maildrop and ends them, and waits for the others to finish theirs. When ctx ends first
 // they are cut off, and its error is returned. In either case no session is
 // left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.down = true
 	s.mu.Unlock()
+	s.drain()
 	err := s.group.Drain(ctx)
 	s.cancel()
 	s.running.Wait()

@@ -83,6 +83,22 @@ func (c *Conn) Pending() int32 {
 	return octets
 }
 
+// HungUp reports whether the peer has sent its end, also behind what has not been read
+// yet, or is known to be gone. It may be called beside all else.
+func (c *Conn) HungUp() bool {
+	const hangUp = 0x2000 // POLLRDHUP; errors are told without being asked for
+	asked := struct {
+		fd            int32
+		events, found int16
+	}{events: hangUp}
+	var now syscall.Timespec // no wait
+	c.control(func(fd uintptr) {
+		asked.fd = int32(fd)
+		syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	})
+	return asked.found != 0
+}
+
 // control gives f the socket, if there is one and it is open.
 func (c *Conn) control(f func(fd uintptr)) {
 	tcp, ok := c.Conn.(*net.TCPConn)
