@@ -49,7 +49,7 @@ func (s *session) quit() {
 
 // mayLogin says whether this connection may carry a password now.
 func (s *session) mayLogin() bool {
-	return s.tls != nil || s.settings.PlaintextLogin.allows(s.wire.Client())
+	return s.tls != nil || s.settings.PlaintextLogin.allows(s.wire.Conn)
 }
 
 // forbidden refuses a password that must not cross here, without a look at it.
@@ -89,7 +89,7 @@ func (s *session) pass(password string) {
 	case password == "":
 		s.mistake(replyNoPassword)
 	default:
-		s.login(name, password)
+		s.open(name, password)
 	}
 }
 
@@ -123,11 +123,11 @@ func (s *session) authenticate(argument string) {
 	switch err := s.exchange(exchange, initial, given); {
 	case s.over != "" || errors.Is(err, errAnswered):
 	case errors.Is(err, errIdentity):
-		s.refuse(name, "acting for another name")
+		s.refuse(name, "acting for another name", 0)
 	case err != nil:
 		s.mistake(replySASL)
 	default:
-		s.login(name, password)
+		s.open(name, password)
 	}
 }
 
@@ -167,7 +167,7 @@ func (s *session) exchange(mechanism sasl.Server, initial string, given bool) er
 			return err
 		}
 		s.reply("+ " + base64.StdEncoding.EncodeToString(challenge))
-		line, err := s.readLine(maxResponse)
+		line, err := s.readLine(func([]byte) int { return maxResponse })
 		switch {
 		case errors.Is(err, errTooLong):
 			s.mistake(replyTooLong)
@@ -194,57 +194,103 @@ func decode(s string) ([]byte, error) {
 	return b[:n], err
 }
 
-// login opens the maildrop that name and password stand for.
-func (s *session) login(name, password string) {
-	m, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
+// open logs in and opens the maildrop that name and password stand for.
+func (s *session) open(name, password string) {
+	begun := time.Now()
+	login, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
+	refusal := (*auth.Refusal)(nil)
 	switch {
-	case errors.Is(err, auth.ErrRefused):
-		s.refuse(name, "wrong name or password")
+	case errors.As(err, &refusal):
+		s.refuse(name, refusal.Reason, refusal.Delay)
 		return
 	case errors.Is(err, auth.ErrBusy):
 		s.notNow(replyBusy, name, "too many logins at once")
 		return
 	case err != nil:
-		s.fail(fmt.Errorf("login: %w", err), slog.String(logs.Mailbox, name))
-		s.mistake(replyTemporary)
+		s.temporary(fmt.Errorf("login: %w", err), name)
 		return
 	}
-	delay, now := s.settings.LoginDelay, time.Now()
-	if delay > 0 && s.server.logins.since(m.ID, now) < delay {
-		s.notNow(replyTooSoon, name, "too soon after the last login")
+	if s.tooSoon(login) {
+		s.notNow(replyTooSoon, name, reasonTooSoon)
 		return
 	}
-	hold := s.server.locks.acquire(m.ID, now, s.wire.sending)
-	if hold == nil {
-		s.notNow(replyInUse, name, "maildrop in use")
-		return
-	}
-	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, m.ID)
-	if err != nil {
-		s.server.locks.release(hold)
-		if errors.Is(err, storage.ErrNoMaildrop) { // removed just now
-			s.refuse(name, "mailbox is gone")
-			return
+	hold := s.server.locks.acquire(s.server.serving, login.Mailbox, s.settings.LockWait, s.wire.sending, s.wire.HungUp)
+	switch {
+	case hold != nil:
+		s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
+		if !s.enter(name, login, begun) {
+			s.release()
 		}
-		s.fail(fmt.Errorf("open maildrop: %w", err), slog.String(logs.Mailbox, name))
-		s.mistake(replyTemporary)
-		return
+	case s.server.serving.Err() != nil:
+		s.reply(replyDraining)
+		s.over = "server is shutting down"
+	default:
+		s.notNow(replyInUse, name, "another session has the maildrop open")
 	}
-	s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
-	s.mailbox, s.maildrop = m, maildrop
-	if delay > 0 {
-		s.server.logins.add(m.ID, now)
+}
+
+// enter opens the maildrop, of which the session has the lock, or says why not. The
+// login was proved after begun, and may have waited since.
+func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
+	if s.tooSoon(login) {
+		s.notNow(replyTooSoon, name, reasonTooSoon)
+		return false
+	}
+	s.asked = begun
+	if err := s.ask(login); err != nil {
+		if _, reason := ended(err); reason != "" {
+			s.refuse(name, reason, login.Delay)
+		} else {
+			s.temporary(err, name)
+		}
+		return false
+	}
+	maildrop, err := s.server.store.OpenMaildrop(s.server.ctx, login.Mailbox)
+	switch {
+	case errors.Is(err, storage.ErrNoMaildrop): // removed just now
+		s.refuse(name, "mailbox is gone", login.Delay)
+		return false
+	case err != nil:
+		s.temporary(fmt.Errorf("open maildrop: %w", err), name)
+		return false
+	}
+	s.login, s.maildrop = login, maildrop
+	if s.settings.LoginDelay > 0 {
+		s.server.logins.add(login.Mailbox, time.Now())
 	}
 	usage := maildrop.Usage()
-	s.log(slog.LevelInfo, logs.Login,
-		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))
+	s.log(slog.LevelInfo, logs.Login, delayed(login.Delay,
+		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))...)
 	s.replyUsage("maildrop has ")
+	return true
+}
+
+const reasonTooSoon = "too soon after the last login"
+
+// tooSoon reports whether the mailbox was opened within the login delay.
+func (s *session) tooSoon(login auth.Login) bool {
+	delay := s.settings.LoginDelay
+	return delay > 0 && s.server.logins.since(login.Mailbox, time.Now()) < delay
+}
+
+// temporary answers a login that failed for a reason of ours.
+func (s *session) temporary(err error, name string) {
+	s.fail(err, slog.String(logs.Mailbox, name))
+	s.mistake(replyTemporary)
+}
+
+// delayed adds how long a client was held back for failures before, if it was.
+func delayed(delay time.Duration, attributes ...slog.Attr) []slog.Attr {
+	if delay == 0 {
+		return attributes
+	}
+	return append(attributes, slog.Duration(logs.Delay, delay))
 }
 
 // refuse answers a login that can never be. The client hears the same text
 // whatever the reason.
-func (s *session) refuse(name, reason string) {
-	s.log(slog.LevelInfo, logs.LoginFailed, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))
+func (s *session) refuse(name, reason string, delay time.Duration) {
+	s.log(slog.LevelInfo, logs.LoginFailed, delayed(delay, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))...)
 	s.reply(replyRefused)
 	if s.failures++; s.failures >= maxFailures {
 		s.over = "too many failed logins"

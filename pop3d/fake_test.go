@@ -1,6 +1,7 @@
 package pop3d_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -9,7 +10,6 @@ import (
 	"time"
 
 	"mailsrv/internal/auth"
-	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
@@ -45,9 +45,10 @@ type store struct {
 	openErr    error
 	entriesErr error
 	expungeErr error
-	calls      []string // of methods, in order
-	noted      []string // UIDLs that Update was told were retrieved
-	open       int      // messages open
+	calls      []string      // of methods, in order
+	noted      []string      // UIDLs that Update was told were retrieved
+	open       int           // messages open
+	opening    chan struct{} // OpenMaildrop waits until it is closed
 }
 
 func (s *store) called(method string) {
@@ -66,8 +67,18 @@ func (s *store) left(id mail.MailboxID) (uidls []string) {
 	return uidls
 }
 
-func (s *store) OpenMaildrop(_ context.Context, id mail.MailboxID) (storage.Maildrop, error) {
+func (s *store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
 	s.called("OpenMaildrop")
+	s.mu.Lock()
+	opening := s.opening
+	s.mu.Unlock()
+	if opening != nil {
+		select {
+		case <-opening:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return &maildrop{store: s, id: id, messages: s.maildrops[id]}, s.openErr
@@ -174,7 +185,39 @@ func (r *reader) Close() {
 
 // authenticator knows some mailboxes, all with the password "secret" but the
 // one of the UTF-8 name.
-type authenticator struct{}
+type authenticator struct {
+	password string   // in place of "secret"
+	changes  *changes // nil: no login ever ceases to stand
+}
+
+// changes are what became of the logins of an authenticator.
+type changes struct {
+	mu    sync.Mutex
+	err   error // from Stands
+	asked int
+}
+
+func (c *changes) set(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+func (c *changes) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
+}
+
+func (a authenticator) Stands(context.Context, auth.Login) error {
+	if a.changes == nil {
+		return nil
+	}
+	a.changes.mu.Lock()
+	defer a.changes.mu.Unlock()
+	a.changes.asked++
+	return a.changes.err
+}
 
 const (
 	alice   mail.MailboxID = iota + 1 // three messages
@@ -192,27 +235,30 @@ var mailboxes = map[string]mail.MailboxID{
 
 var errUnexpected = errors.New("the disk is on fire")
 
-func (authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (directory.Mailbox, error) {
+func (a authenticator) Login(_ context.Context, _ netip.Addr, name, password string) (auth.Login, error) {
 	switch name {
 	case "busy@me.com":
-		return directory.Mailbox{}, auth.ErrBusy
+		return auth.Login{}, auth.ErrBusy
 	case "trouble@me.com":
-		return directory.Mailbox{}, errUnexpected
+		return auth.Login{}, errUnexpected
 	}
-	want := "secret"
+	want := cmp.Or(a.password, "secret")
 	if mailboxes[name] == grete {
 		want = "gr\u00fcn"
 	}
 	id, ok := mailboxes[name]
-	if !ok || password != want {
-		return directory.Mailbox{}, auth.ErrRefused
+	switch {
+	case !ok:
+		return auth.Login{}, &auth.Refusal{Reason: "no such mailbox", Delay: 4 * time.Second}
+	case password != want:
+		return auth.Login{}, &auth.Refusal{Reason: "wrong password"}
 	}
 	address, err := mail.ParseAddress(name)
-	m := directory.Mailbox{ID: id, Address: address, Enabled: true}
+	login := auth.Login{Mailbox: id, Address: address}
 	if id == passing {
-		m.EffectiveRetention.Retrieved = 36 * time.Hour
+		login.Retrieved = 36 * time.Hour
 	}
-	return m, err
+	return login, err
 }
 
 // expiries is a pop3d.Directory.

@@ -10,8 +10,10 @@ import (
 // locks are the maildrops that sessions hold: one session each (RFC 1939
 // section 4).
 type locks struct {
-	mu   sync.Mutex
-	held map[mail.MailboxID]*hold
+	mu      sync.Mutex
+	held    map[mail.MailboxID]*hold
+	lines   map[mail.MailboxID][]*waiter // in order of arrival
+	waiting int                          // in all lines
 }
 
 // hold is one session's lock on a maildrop. While the session waits for its
@@ -28,28 +30,32 @@ type hold struct {
 	taken   bool
 }
 
-// acquire locks a maildrop for a session that is at work, or returns nil while
-// another session has a right to it. sending is asked when a third one wants it.
-func (l *locks) acquire(id mail.MailboxID, now time.Time, sending func() bool) *hold {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if other := l.held[id]; other != nil && !other.yield(now) {
-		return nil
+// take locks a maildrop for h, a session that is at work, unless another session has
+// a right to it. mu is held.
+func (l *locks) take(h *hold, now time.Time) bool {
+	if other := l.held[h.mailbox]; other != nil && !other.yield(now) {
+		return false
 	}
 	if l.held == nil {
 		l.held = map[mail.MailboxID]*hold{}
 	}
-	h := &hold{mailbox: id, sending: sending}
-	l.held[id] = h
-	return h
+	l.held[h.mailbox] = h
+	return true
 }
 
-// release gives the maildrop free, unless another session has taken it.
+// release gives the maildrop to who waits first for it, if anybody does, or free. It
+// does nothing where another session has taken it.
 func (l *locks) release(h *hold) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.held[h.mailbox] == h {
-		delete(l.held, h.mailbox)
+	if l.held[h.mailbox] != h {
+		return
+	}
+	delete(l.held, h.mailbox)
+	if line := l.lines[h.mailbox]; len(line) > 0 {
+		l.held[h.mailbox] = line[0].hold
+		close(line[0].given)
+		l.leave(line[0])
 	}
 }
 

@@ -26,20 +26,23 @@ type real struct {
 // asStored lets everybody in whose mailbox is stored.
 type asStored struct{ directory.Reader }
 
-func (a asStored) Login(ctx context.Context, _ netip.Addr, name, _ string) (directory.Mailbox, error) {
+func (a asStored) Login(ctx context.Context, _ netip.Addr, name, _ string) (auth.Login, error) {
 	address, err := mail.ParseAddress(name)
 	if err != nil {
-		return directory.Mailbox{}, auth.ErrRefused
+		return auth.Login{}, &auth.Refusal{}
 	}
 	match, err := a.Lookup(ctx, address.Fold())
 	if err == nil && match.Mailbox == nil {
-		err = auth.ErrRefused
+		err = &auth.Refusal{}
 	}
 	if err != nil {
-		return directory.Mailbox{}, err
+		return auth.Login{}, err
 	}
-	return *match.Mailbox, nil
+	m := match.Mailbox
+	return auth.Login{Mailbox: m.ID, Address: m.Address, Retrieved: m.EffectiveRetention.Retrieved}, nil
 }
+
+func (asStored) Stands(context.Context, auth.Login) error { return nil }
 
 // startReal runs a server on a store of its own with the domain me.com. change
 // adapts what it is made of.

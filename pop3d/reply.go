@@ -4,7 +4,7 @@ package pop3d
 // A reply without a code says that the client made a mistake.
 const (
 	replyRefused = "-ERR [AUTH] wrong name or password" // for whatever reason
-	replyInUse   = "-ERR [IN-USE] another session has this maildrop open"
+	replyInUse   = "-ERR [IN-USE] another program has this mailbox open: close it there, or try again in a minute"
 	replyTooSoon = "-ERR [LOGIN-DELAY] this mailbox was opened a short time ago, try again later"
 
 	replyTemporary   = "-ERR [SYS/TEMP] something failed here, try again later"
@@ -13,6 +13,10 @@ const (
 	replyTakenOver   = "-ERR [SYS/TEMP] another session took this maildrop after a long silence; nothing was deleted"
 	replyGone        = "-ERR [SYS/TEMP] message was removed by another since this session began"
 	replyNotExpunged = "-ERR [SYS/TEMP] no message was deleted, try again later"
+
+	replyDisabled = "-ERR [SYS/PERM] the mailbox was disabled, and nothing was deleted: ask the administrator"
+	replyRemoved  = "-ERR [SYS/PERM] the mailbox was removed: ask the administrator"
+	replyChanged  = "-ERR [SYS/PERM] the password was changed, and nothing was deleted: log in with the new one"
 
 	replyDamaged   = "-ERR [SYS/PERM] stored message is damaged, ask the administrator"
 	replyNeedTLS   = "-ERR [SYS/PERM] no password without TLS: use STLS, or port 995"

@@ -11,17 +11,20 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/auth"
 	"mailsrv/internal/listen"
 	"mailsrv/storage"
 )
 
 // Authenticator proves who a client is; internal/auth does.
 type Authenticator interface {
-	// Login returns the mailbox that name and password open. Errors:
-	// auth.ErrRefused for every reason that lies with the client,
-	// auth.ErrBusy, the context's, or an unexpected one.
-	Login(ctx context.Context, client netip.Addr, name, password string) (directory.Mailbox, error)
+	// Login returns who name and password prove the client to be. Errors: an
+	// *auth.Refusal for every reason that lies with the client, auth.ErrBusy,
+	// the context's, or an unexpected one.
+	Login(ctx context.Context, client netip.Addr, name, password string) (auth.Login, error)
+	// Stands says whether a login still counts: nil; auth.ErrDisabled,
+	// auth.ErrRemoved, auth.ErrChanged; any other error is unexpected.
+	Stands(ctx context.Context, l auth.Login) error
 }
 
 // Directory tells what holds for the mailboxes in all; internal/directory does.
@@ -43,11 +46,12 @@ const (
 )
 
 // allows says whether a client may send its password without TLS.
-func (p PlaintextLogin) allows(client netip.Addr) bool {
-	return p == PlaintextAlways || p == PlaintextLoopback && client.IsLoopback()
+func (p PlaintextLogin) allows(c *listen.Conn) bool {
+	return p == PlaintextAlways || p == PlaintextLoopback && c.Loopback()
 }
 
-// Settings may change while the server runs. All but LoginDelay must be set.
+// Settings may change while the server runs. All but LockWait and LoginDelay must be
+// set.
 type Settings struct {
 	PlaintextLogin PlaintextLogin
 	// IdleTimeout ends a session after so long without a whole command, or
@@ -57,6 +61,9 @@ type Settings struct {
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
 	LockTakeoverAfter time.Duration
+	// LockWait is how long a login waits for a maildrop that another session has
+	// open; 0: not at all.
+	LockWait time.Duration
 	// HandshakeTimeout ends a connection whose TLS handshake takes longer.
 	HandshakeTimeout time.Duration
 	// LoginDelay is the least time between two logins to one mailbox; 0: none.
@@ -89,12 +96,10 @@ type Server struct {
 	logins    logins
 	writers   sync.Pool // of *bufio.Writer; see output
 
-	ctx    context.Context // of every session; ends when a drain gives up
-	cancel context.CancelFunc
-
-	mu      sync.Mutex
-	down    bool
-	running sync.WaitGroup // accept loops and sessions
+	ctx     context.Context // of every session; ends when a drain gives up
+	cancel  context.CancelFunc
+	serving context.Context // ends when a drain begins
+	drain   context.CancelFunc
 }
 
 // New makes a server that serves nothing yet.
@@ -105,6 +110,7 @@ func New(c Config) *Server {
 		writers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.serving, s.drain = context.WithCancel(s.ctx)
 	s.SetSettings(c.Settings)
 	return s
 }
@@ -116,58 +122,17 @@ func (s *Server) SetSettings(v Settings) { s.settings.Store(&v) }
 // and then returns nil. It closes l. implicitTLS begins each connection with
 // the TLS handshake (RFC 8314 section 3).
 func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
-	defer l.Close()
-	s.mu.Lock()
-	if s.down {
-		s.mu.Unlock()
-		return nil
-	}
-	s.running.Add(1)
-	accepting := s.group.Wrap(l)
-	s.mu.Unlock()
-	defer s.running.Done()
-
-	for pause := time.Duration(0); ; {
-		c, err := accepting.Accept()
-		switch {
-		case err == nil:
-			pause = 0
-			s.running.Go(func() { s.serve(c.(*listen.Conn), implicitTLS) })
-		case s.isDown():
-			return nil
-		case !isTemporary(err):
-			return err
-		default: // out of file descriptors, as a rule: some will come free
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			select {
-			case <-time.After(pause):
-			case <-s.ctx.Done():
-			}
-		}
-	}
+	return s.group.Serve(l, func(c *listen.Conn) { s.serve(c, implicitTLS) })
 }
 
-func isTemporary(err error) bool {
-	t, ok := err.(interface{ Temporary() bool })
-	return ok && t.Temporary()
-}
-
-func (s *Server) isDown() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.down
-}
-
-// Shutdown stops accepting, tells the sessions that wait for a command and
-// ends them, and waits for the others to finish theirs. When ctx ends first
+// Shutdown stops accepting, tells the sessions that wait for a command or for a
+// maildrop and ends them, and waits for the others to finish theirs. When ctx ends first
 // they are cut off, and its error is returned. In either case no session is
 // left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	s.down = true
-	s.mu.Unlock()
+	s.drain()
 	err := s.group.Drain(ctx)
 	s.cancel()
-	s.running.Wait()
+	s.group.Wait()
 	return err
 }

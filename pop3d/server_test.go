@@ -107,7 +107,7 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 			HandshakeTimeout: time.Minute,
 		},
 	}
-	s.group = listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", listen.Limits{}, logs.Discard())
+	s.group = listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", listen.Limits{}, c.Logger)
 	c.Group = s.group
 	if change != nil {
 		change(&c)

@@ -6,16 +6,14 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
-	"mailsrv/internal/directory"
+	"mailsrv/internal/auth"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/quota"
@@ -25,7 +23,7 @@ import (
 // Bounds on what one session may do.
 const (
 	maxCommand  = 255      // octets of a command line with its CRLF, RFC 2449 section 4
-	maxResponse = 12 << 10 // octets of a line that answers a challenge of AUTH
+	maxResponse = 12 << 10 // octets of a line that carries a password, also as an answer to AUTH's challenge
 	maxMistakes = 20       // commands that are none
 	maxFailures = 3        // logins refused
 )
@@ -53,7 +51,8 @@ type session struct {
 	failures int
 
 	// TRANSACTION
-	mailbox  directory.Mailbox
+	login    auth.Login
+	asked    time.Time // when login was last known to stand
 	maildrop storage.Maildrop
 	entries  []storage.Entry // of the snapshot, once loaded
 	loaded   bool
@@ -90,7 +89,7 @@ func (s *session) run(implicitTLS bool) {
 		s.reply("+OK " + s.server.hostname + " POP3 server ready")
 	}
 	for s.over == "" {
-		line, err := s.readLine(maxCommand)
+		line, err := s.readLine(s.longest)
 		switch {
 		case err != nil && !errors.Is(err, errTooLong):
 			s.unreadable(err)
@@ -109,13 +108,14 @@ func (s *session) run(implicitTLS bool) {
 func (s *session) obey(line []byte) {
 	verb, argument, _ := strings.Cut(string(line), " ")
 	verb = strings.ToUpper(verb)
-	var known bool
-	if s.maildrop == nil {
-		known = s.authorization(verb, argument)
-	} else {
-		known = s.transaction(verb, argument)
+	obeyed := true
+	switch {
+	case s.maildrop == nil:
+		obeyed = s.authorization(verb, argument)
+	case s.stands(verb):
+		obeyed = s.transaction(verb, argument)
 	}
-	if !known {
+	if !obeyed {
 		s.mistake(replyUnknown)
 	}
 }
@@ -129,12 +129,27 @@ func (s *session) without(argument string, command func()) {
 	command()
 }
 
+// longest is how long a command may be that begins so. Those that carry a password
+// may be longer than RFC 2449 section 4 has it: passwords of 1,024 octets are set,
+// which no line of 255 could carry.
+func (s *session) longest(begun []byte) int {
+	if s.maildrop == nil {
+		for _, verb := range []string{"PASS ", "AUTH "} {
+			if len(begun) >= len(verb) && bytes.EqualFold(begun[:len(verb)], []byte(verb)) {
+				return maxResponse
+			}
+		}
+	}
+	return maxCommand
+}
+
 // readLine returns the next line without its end; it is valid until the next
-// call. errTooLong if it is longer than limit with its end: it has been
-// skipped. The whole line must come within the idle timeout.
-func (s *session) readLine(limit int) ([]byte, error) {
+// call. errTooLong if it is longer, with its end, than longest says of what has come
+// of it: it has been skipped. The whole line must come within the idle timeout.
+func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 	s.wire.deadline = time.Now().Add(s.settings.IdleTimeout)
 	line, err := s.in.ReadSlice('\n')
+	limit := longest(line)
 	if errors.Is(err, bufio.ErrBufferFull) {
 		var long []byte
 		for {
@@ -212,9 +227,9 @@ func (s *session) startTLS() {
 // close ends the connection, whatever the session was doing.
 func (s *session) close() {
 	if p := recover(); p != nil {
-		// One session's fault must not end the others.
-		s.over, s.out.err = "panic", fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		s.fail(s.out.err)
+		// Not a word more; the group logs it, and goes on with the others.
+		s.over, s.out.err = "panic", errors.New("panic")
+		defer panic(p)
 	}
 	s.release()
 	s.wire.CloseFollows()
@@ -228,7 +243,11 @@ func (s *session) close() {
 	if s.cause != nil {
 		attributes = append(attributes, slog.Any(logs.Error, s.cause))
 	}
-	s.log(slog.LevelInfo, logs.SessionEnd, attributes...)
+	level := slog.LevelInfo
+	if s.wire.Probe() { // a proxy that looks whether we are there, once in a while
+		level = slog.LevelDebug
+	}
+	s.log(level, logs.SessionEnd, attributes...)
 	s.wire.Close()
 }
 
@@ -249,7 +268,7 @@ func (s *session) log(level slog.Level, event string, attributes ...slog.Attr) {
 	all := append(make([]slog.Attr, 0, 12), slog.String(logs.Proto, "pop3"),
 		slog.Any(logs.Client, s.wire.Client()), slog.String(logs.TLS, s.tlsName))
 	if s.maildrop != nil {
-		all = append(all, slog.String(logs.Mailbox, s.mailbox.Address.String()))
+		all = append(all, slog.String(logs.Mailbox, s.login.Address.String()))
 	}
 	s.server.logger.LogAttrs(ctx, level, event, append(all, attributes...)...)
 }

@@ -264,7 +264,8 @@ func TestPanicEndsOneSession(t *testing.T) {
 	other.send("NOOP\r\n")
 	other.want("+OK")
 	s.login(t, "faulty@me.com") // its lock is free
-	if lines := s.log.lines(logs.Failed); len(lines) != 1 || !strings.Contains(lines[0], "a fault of the test") {
+	eventually(t, "it is logged", func() bool { return len(s.log.lines(logs.Failed)) > 0 })
+	if lines := s.log.lines(logs.Failed); len(lines) != 1 || !strings.Contains(lines[0], "a fault of the test") || !strings.Contains(lines[0], "pop3d/transaction.go") {
 		t.Errorf("logged %q", lines)
 	}
 }
@@ -272,12 +273,12 @@ func TestPanicEndsOneSession(t *testing.T) {
 func TestLogLines(t *testing.T) {
 	s := start(t, nil)
 	c := s.connect(t)
-	c.send("USER alice@me.com\r\nPASS hunter2\r\nAUTH PLAIN AGFsaWNlQG1lLmNvbQBodW50ZXIy\r\n" + // hunter2
+	c.send("USER alice@me.com\r\nPASS hunter2\r\nUSER alive@me.com\r\nPASS hunter2\r\n" +
 		"AUTH PLAIN AGFsaWNlQG1lLmNvbQBzZWNyZXQ=\r\nRETR 1\r\nTOP 1 0\r\nRETR 3\r\nDELE 3\r\nQUIT\r\n")
 	c.wantEnd()
 	eventually(t, "the session's end", func() bool { return len(s.log.lines(logs.SessionEnd)) == 1 })
 	for event, want := range map[string][]string{
-		logs.LoginFailed: {`mailbox=alice@me.com reason="wrong name or password"`, `mailbox=alice@me.com reason="wrong name or password"`},
+		logs.LoginFailed: {"mailbox=alice@me.com reason=\"wrong password\"\n", "mailbox=alive@me.com reason=\"no such mailbox\" delay=4s\n"},
 		logs.Login:       {"proto=pop3 client=127.0.0.1 tls=\"\" mailbox=alice@me.com messages=3 octets=103"},
 		logs.Expunged:    {"client=127.0.0.1 tls=\"\" mailbox=alice@me.com messages=1 octets=26 id=three"},
 		logs.SessionEnd:  {"mailbox=alice@me.com reason=quit duration="},

@@ -1,6 +1,8 @@
 package smtpd
 
 import (
+	"context"
+	"log/slog"
 	"time"
 
 	"mailsrv/internal/logs"
@@ -59,9 +61,14 @@ func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 // leaves, whoever made it.
 func (s *session) Refused(c library.Command, no *refusal.Refusal) refusal.Reason {
 	reason := s.tally.refuse(no.Reason)
-	if no.Reason == refusal.Failure {
-		return reason // logged with its cause
+	switch {
+	case no.Reason == refusal.Failure: // logged with its cause
+		return reason
+	case no.Reason == refusal.NoRecipients && s.denied: // the DATA pipelined behind a refused RCPT
+		s.tally.refused--
+		return reason
 	}
+	s.denied = s.denied || c.Verb == "RCPT"
 	from, to := "", ""
 	switch t := s.transaction; {
 	case t == nil && c.Verb == "MAIL":
@@ -110,5 +117,9 @@ func (s *session) logEnd(why string) {
 	if why != "" {
 		attrs = append(attrs, logs.Reason, why)
 	}
-	s.server.config.Logger.Info(logs.SessionEnd, attrs...)
+	level := slog.LevelInfo
+	if s.conn.Probe() { // a proxy that looks whether we are there, once in a while
+		level = slog.LevelDebug
+	}
+	s.server.config.Logger.Log(context.Background(), level, logs.SessionEnd, attrs...)
 }

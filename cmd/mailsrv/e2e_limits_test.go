@@ -63,9 +63,9 @@ func TestGuessersDoNotLockOut(t *testing.T) {
 	s.send("look@me.com", letter("one", ""))
 	s.pop3("/1") // the owner is known here
 	d, _ := dial(t, "127.0.0.66", s.server.pop3)
-	for range 3 {
+	for i := range 3 {
 		d.Do("USER look@me.com", "+OK")
-		d.Do("PASS guess", "-ERR [AUTH]")
+		d.Do(fmt.Sprint("PASS guess", i), "-ERR [AUTH]")
 	}
 	d.ends()
 	s.pop3("/1")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -25,7 +26,7 @@ func (s *site) loginPOP3(t *testing.T) (d *dialogue, refusal string) {
 // mail arrives and another program asks for the maildrop.
 func TestSlowTransferOfTheServer(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, "pop3.lock_takeover_after: 1s", "pop3.idle_timeout: 3s")
+	s := newSite(t, "pop3.lock_takeover_after: 1s", "pop3.lock_wait: 0", "pop3.idle_timeout: 3s")
 	s.mailbox("look@me.com")
 	s.start()
 	const size = 24 << 20
@@ -106,4 +107,44 @@ func TestLoginDelayOfTheServer(t *testing.T) {
 	if waited := time.Since(begun); waited < 2*time.Second {
 		t.Errorf("open again after %v", waited)
 	}
+}
+
+// A library that connects again without waiting for the answer to its QUIT finds the
+// maildrop as that left it; a program that meets another one for long is told, after
+// as long as the configuration says at that moment.
+func TestLoginWaitsForAnotherProgram(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	s.mailbox("look@me.com")
+	s.start()
+	const messages = 20
+	for range messages {
+		s.send("look@me.com", letter("one", ""))
+	}
+	for left := messages; left > 0; left-- {
+		d, refusal := s.loginPOP3(t)
+		if d == nil {
+			t.Fatalf("with %d left: %s", left, refusal)
+		}
+		d.Do("STAT", fmt.Sprintf("+OK %d ", left))
+		d.Do("DELE 1", "+OK")
+		fmt.Fprint(d, "QUIT\r\n")
+	}
+
+	holder, refusal := s.loginPOP3(t)
+	if holder == nil {
+		t.Fatal(refusal)
+	}
+	s.configure("pop3.lock_wait: 1s")
+	s.signal(syscall.SIGHUP)
+	s.server.log.await(t, "msg=reloaded", "changed=pop3.lock_wait")
+	begun := time.Now()
+	if _, refusal := s.loginPOP3(t); !strings.HasPrefix(refusal, "-ERR [IN-USE] another program has this mailbox open") {
+		t.Errorf("got %q", refusal)
+	}
+	if waited := time.Since(begun); waited < time.Second {
+		t.Errorf("told after %v", waited)
+	}
+	s.server.log.await(t, "login failed", "mailbox=look@me.com", `reason="another session has the maildrop open"`)
+	holder.Do("QUIT", "+OK")
 }

@@ -26,7 +26,7 @@ func (s *site) python(check, mailbox string, files ...string) result {
 // TestPython makes every check of client.py.
 func TestPython(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newSite(t, "pop3.lock_wait: 2s")
 	s.start()
 	source := readFile(t, "testdata/e2e/client.py")
 	checks := regexp.MustCompile(`(?m)^def ((?:pop3|smtp)_\w+)\(site\)`).FindAllStringSubmatch(source, -1)

@@ -174,6 +174,7 @@ func pop3Settings(c *config.Config) pop3d.Settings {
 		PlaintextLogin:    pop3d.PlaintextLogin(c.POP3.PlaintextLogin),
 		IdleTimeout:       c.POP3.IdleTimeout,
 		LockTakeoverAfter: c.POP3.LockTakeoverAfter,
+		LockWait:          c.POP3.LockWait,
 		HandshakeTimeout:  handshakeTimeout,
 		LoginDelay:        c.POP3.LoginDelay,
 	}

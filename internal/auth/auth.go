@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"time"
 
 	"mailsrv/internal/directory"
@@ -16,12 +17,34 @@ import (
 
 var (
 	// ErrRefused is the one refusal for every reason: unknown or malformed
-	// name, alias, wrong password, disabled mailbox.
+	// name, alias, wrong password, disabled mailbox. Login returns it as a
+	// *Refusal, which has the reason.
 	ErrRefused = errors.New("wrong name or password")
 	// ErrBusy says that too many passwords wait to be computed: a temporary
 	// failure.
 	ErrBusy = errors.New("too many logins at once")
 )
+
+// Refusal is a login refused. Its text is that of ErrRefused, which it is to
+// errors.Is: what else it holds is for the log alone, never for the peer.
+type Refusal struct {
+	Reason string
+	Delay  time.Duration // held back for failures before, in tenths of a second
+}
+
+func (*Refusal) Error() string { return ErrRefused.Error() }
+
+func (*Refusal) Is(target error) bool { return target == ErrRefused }
+
+// Login is who a client has proved to be. It holds nothing that is secret.
+type Login struct {
+	Mailbox   mail.MailboxID
+	Address   mail.Address
+	Retrieved time.Duration // how long retrieved messages stay; 0: for good
+	Delay     time.Duration // held back for failures before, in tenths of a second
+
+	hash digest // of the stored hash that the password was compared with
+}
 
 // replaceTimeout bounds how long a login waits for its new hash to be stored.
 const replaceTimeout = 5 * time.Second
@@ -44,7 +67,9 @@ type Authenticator struct {
 	dir      Directory
 	logger   *slog.Logger
 	throttle *throttle
+	keyed    *keyed
 	memory   *memory
+	heirs    heirs
 	queue    queue
 	floor    floor
 	dummy    passwordHash // computed where there is no hash to compare with
@@ -60,7 +85,9 @@ func New(dir Directory, options Options) *Authenticator {
 		dir:      dir,
 		logger:   options.Logger,
 		throttle: newThrottle(),
+		keyed:    newKeyed(),
 		memory:   newMemory(),
+		heirs:    newHeirs(),
 		queue:    newQueue(),
 		dummy:    dummyHash(),
 		now:      time.Now,
@@ -69,38 +96,41 @@ func New(dir Directory, options Options) *Authenticator {
 	}
 }
 
-// Login returns the mailbox that name and password open. The name is the full
-// address, in any case; spaces around it are not trimmed. A client that failed
-// before, or guesses on many connections, waits inside Login, up to half a minute.
+// Login proves who a client is. The name is the full address, in any case; spaces
+// around it are not trimmed. A client that failed before, or guesses on many
+// connections, waits inside Login, up to half a minute.
 //
-// Errors: ErrRefused, returned early if ctx ends while it is held back; ErrBusy;
+// Errors: a *Refusal, returned early if ctx ends while it is held back; ErrBusy;
 // the context's; any other is unexpected and means "try again later".
-func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, password string) (directory.Mailbox, error) {
-	var address mail.Address // zero for a malformed name: nothing is there either
-	if parsed, err := mail.ParseAddress(name); err == nil {
-		address = parsed.Fold()
-	}
-	try := a.throttle.begin(a.now(), listen.Network(client), address)
+func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, password string) (Login, error) {
+	who, network := identify(name), listen.Network(client)
+	try := a.throttle.begin(a.now(), network, who)
 	defer a.throttle.leave(try)
 	// A stranger waits before the password is looked at: no quick answer tells
 	// a right one, and hanging up early costs no computation.
 	if err := a.wait(ctx, try); err != nil {
-		return directory.Mailbox{}, err
+		return Login{}, err
 	}
 	start := a.now()
-	proof, err := a.prove(ctx, address, password)
+	waited := start.Sub(try.begun)
+	proof, err := a.prove(ctx, who, password)
 	switch {
 	case err != nil:
-		return directory.Mailbox{}, err
-	case proof.ok:
+		return Login{}, err
+	case proof.refused == "":
 		a.throttle.succeeded(a.now(), try)
-		return proof.mailbox, nil
+		proof.login.Delay = waited.Round(delayUnit)
+		return proof.login, nil
 	}
-	delay := a.throttle.failed(a.now(), try)
-	answer := start.Add(proof.queued + a.floor.get() + delay)
+	guess := a.keyed.digest(network.String(), who.String(), password)
+	held := a.throttle.failed(a.now(), try, guess)
+	answer := start.Add(proof.queued + a.floor.get() + held)
 	_ = a.sleep(ctx, answer.Sub(a.now())) // the refusal stands also when nobody waits for it
-	return directory.Mailbox{}, ErrRefused
+	return Login{}, &Refusal{Reason: proof.refused, Delay: (waited + held).Round(delayUnit)}
 }
+
+// delayUnit is to what a delay is told: less than that is no delay.
+const delayUnit = 100 * time.Millisecond
 
 // wait holds a stranger back, as long as the throttle says.
 func (a *Authenticator) wait(ctx context.Context, try attempt) error {
@@ -117,26 +147,33 @@ func (a *Authenticator) wait(ctx context.Context, try attempt) error {
 
 // proof is the outcome of comparing a password.
 type proof struct {
-	mailbox directory.Mailbox
-	ok      bool
+	login   Login
+	refused string        // why, for the log; empty: the password is right
 	queued  time.Duration // spent waiting for the computation
 }
 
-// prove compares password with what stands under address. Whatever is wrong,
-// one hash is computed.
-func (a *Authenticator) prove(ctx context.Context, address mail.Address, password string) (proof, error) {
-	mailbox, err := a.find(ctx, address)
+// prove compares password with what stands under a name. Whatever is wrong, one
+// hash is computed.
+func (a *Authenticator) prove(ctx context.Context, who identity, password string) (proof, error) {
+	mailbox, missing, err := a.find(ctx, who)
 	if err != nil {
 		return proof{}, err
 	}
 	hash := a.dummy
-	var known fact
-	if mailbox.Enabled && checkPassword(password) == nil {
-		known = a.memory.fact(mailbox.Hash, password)
-		if a.memory.holds(a.now(), known) {
-			return proof{mailbox: mailbox, ok: true}, nil
+	var found Login
+	var known digest
+	if mailbox != nil {
+		found = Login{
+			Mailbox: mailbox.ID, Address: mailbox.Address, Retrieved: mailbox.EffectiveRetention.Retrieved,
+			hash: a.keyed.digest(mailbox.Hash),
 		}
-		hash = a.stored(mailbox)
+		if possible(password) {
+			known = a.keyed.digest(mailbox.Hash, password)
+			if mailbox.Enabled && a.memory.holds(a.now(), known) {
+				return proof{login: found}, nil
+			}
+			hash = a.stored(mailbox)
+		}
 	}
 
 	var (
@@ -151,42 +188,58 @@ func (a *Authenticator) prove(ctx context.Context, address mail.Address, passwor
 		if hash.foreign {
 			a.floor.raise(a.now().Sub(begun))
 		}
-		if matched && hash.outdated && len(password) <= hash.significant {
+		if matched && hash.outdated && mailbox.Enabled && len(password) <= hash.significant {
 			replacement = newHash(password)
 		}
 	})
-	if err != nil {
-		return proof{}, err
-	}
-	if !matched {
-		return proof{queued: begun.Sub(enqueued)}, nil
-	}
-	if replacement != "" && a.replace(ctx, mailbox, replacement) {
-		mailbox.Hash = replacement
-		known = a.memory.fact(replacement, password)
-	}
-	a.memory.add(a.now(), known)
-	return proof{mailbox: mailbox, ok: true}, nil
-}
-
-// find returns the mailbox at address, or the zero Mailbox, which is not
-// enabled.
-func (a *Authenticator) find(ctx context.Context, address mail.Address) (directory.Mailbox, error) {
-	if address.IsZero() {
-		return directory.Mailbox{}, nil
-	}
-	match, err := a.dir.Lookup(ctx, address)
+	refused := ""
 	switch {
 	case err != nil:
-		return directory.Mailbox{}, fmt.Errorf("look up a login: %w", err)
-	case match.Mailbox == nil:
-		return directory.Mailbox{}, nil
+		return proof{}, err
+	case mailbox == nil:
+		refused = missing
+	case !mailbox.Enabled && matched:
+		refused = "mailbox is disabled, right password"
+	case !mailbox.Enabled:
+		refused = "mailbox is disabled, wrong password"
+	case !matched:
+		refused = "wrong password"
 	}
-	return *match.Mailbox, nil
+	if refused != "" {
+		return proof{refused: refused, queued: begun.Sub(enqueued)}, nil
+	}
+	if replacement != "" && a.replace(ctx, mailbox, replacement) {
+		known = a.keyed.digest(replacement, password)
+	}
+	a.memory.add(a.now(), known)
+	return proof{login: found}, nil
+}
+
+// find returns the mailbox of that name; where there is none, nil and why, for the
+// log.
+func (a *Authenticator) find(ctx context.Context, who identity) (m *directory.Mailbox, missing string, err error) {
+	if who.address.IsZero() {
+		if strings.Contains(who.other, "@") {
+			return nil, "the name is no address", nil
+		}
+		return nil, "no domain in the name", nil
+	}
+	match, err := a.dir.Lookup(ctx, who.address)
+	switch {
+	case err != nil:
+		return nil, "", fmt.Errorf("look up a login: %w", err)
+	case match.Mailbox != nil:
+		return match.Mailbox, "", nil
+	case match.Alias != nil:
+		return nil, match.Alias.Address.String() + " is an alias, which has no login", nil
+	case !match.Hosted:
+		return nil, "domain is not hosted here", nil
+	}
+	return nil, "no such mailbox", nil
 }
 
 // stored returns the hash of m, or the dummy if that one cannot be used.
-func (a *Authenticator) stored(m directory.Mailbox) passwordHash {
+func (a *Authenticator) stored(m *directory.Mailbox) passwordHash {
 	hash, err := parseHash(m.Hash)
 	if err != nil {
 		a.logger.Warn(logs.Warning, logs.Mailbox, m.Address.String(),
@@ -198,9 +251,10 @@ func (a *Authenticator) stored(m directory.Mailbox) passwordHash {
 
 // replace stores a hash of our own making for one from another system, and
 // reports whether that went well; if not, the next login tries again.
-func (a *Authenticator) replace(ctx context.Context, m directory.Mailbox, hash string) bool {
+func (a *Authenticator) replace(ctx context.Context, m *directory.Mailbox, hash string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replaceTimeout)
 	defer cancel()
+	a.heirs.add(a.keyed.digest(hash), a.keyed.digest(m.Hash)) // before anybody can find it
 	err := a.dir.SetHash(ctx, m.ID, m.Hash, hash)
 	if err != nil {
 		a.logger.Warn(logs.Warning, logs.Mailbox, m.Address.String(),

@@ -27,8 +27,8 @@ func TestLogin(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if m.ID == 0 || !m.Enabled {
-			t.Errorf("%s: mailbox %+v", name, m)
+		if m.Mailbox == 0 || m.Address.IsZero() {
+			t.Errorf("%s: login %+v", name, m)
 		}
 	}
 }
@@ -40,30 +40,35 @@ func TestRefusalsAreAlike(t *testing.T) {
 		foundTime = 3 * time.Millisecond
 	)
 	hash := mustHash(t, "secret")
-	for _, test := range []struct{ name, login, password string }{
-		{"wrong password", "look@me.com", "wrong"},
-		{"empty password", "look@me.com", ""},
-		{"endless password", "look@me.com", strings.Repeat("secret", 1000)},
-		{"password with NUL", "look@me.com", "secret\x00"},
-		{"unknown name", "nobody@me.com", "secret"},
-		{"unknown domain", "look@you.com", "secret"},
-		{"no domain", "look", "secret"},
-		{"malformed name", "lo ok@me.com", "secret"},
-		{"space before", " look@me.com", "secret"},
-		{"space behind", "look@me.com ", "secret"},
-		{"tag", "look+tag@me.com", "secret"},
-		{"alias", "info@me.com", "secret"},
-		{"catch-all", "@me.com", "secret"},
-		{"empty name", "", "secret"},
-		{"disabled", "off@me.com", "secret"},
-		{"no hash", "bare@me.com", ""},
-		{"unusable hash", "broken@me.com", "secret"},
-		{"hash out of bounds", "absurd@me.com", "secret"},
+	for _, test := range []struct{ name, login, password, reason string }{
+		{"wrong password", "look@me.com", "wrong", "wrong password"},
+		{"empty password", "look@me.com", "", "wrong password"},
+		{"endless password", "look@me.com", strings.Repeat("secret", 1000), "wrong password"},
+		{"password with NUL", "look@me.com", "secret\x00", "wrong password"},
+		{"unknown name", "nobody@me.com", "secret", "no such mailbox"},
+		{"unknown domain", "look@you.com", "secret", "domain is not hosted here"},
+		{"no domain", "look", "secret", "no domain in the name"},
+		{"malformed name", "lo ok@me.com", "secret", "the name is no address"},
+		{"space before", " look@me.com", "secret", "the name is no address"},
+		{"space behind", "look@me.com ", "secret", "the name is no address"},
+		{"tag", "look+tag@me.com", "secret", "no such mailbox"},
+		{"alias", "INFO@me.com", "secret", "info@me.com is an alias, which has no login"},
+		{"catch-all", "@me.com", "secret", "the name is no address"},
+		{"empty name", "", "secret", "no domain in the name"},
+		{"disabled", "off@me.com", "secret", "mailbox is disabled, right password"},
+		{"disabled, wrong password", "off@me.com", "wrong", "mailbox is disabled, wrong password"},
+		{"disabled, outdated hash", "old@me.com", foreign[0].password, "mailbox is disabled, right password"},
+		{"disabled, empty password", "off@me.com", "", "mailbox is disabled, wrong password"},
+		{"no hash", "bare@me.com", "", "wrong password"},
+		{"unusable hash", "broken@me.com", "secret", "wrong password"},
+		{"hash out of bounds", "absurd@me.com", "secret", "wrong password"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFixture()
 			f.people.add(t, "look@me.com", hash)
 			f.people.add(t, "off@me.com", hash).Enabled = false
+			f.people.add(t, "old@me.com", foreign[0].hash).Enabled = false
+			f.memory.add(f.now(), f.keyed.digest(hash, "secret")) // as before it was disabled
 			f.people.add(t, "bare@me.com", "")
 			f.people.add(t, "broken@me.com", "secret")
 			f.people.add(t, "absurd@me.com", "$6$rounds=999999999$salt$"+strings.Repeat("a", 86))
@@ -83,8 +88,12 @@ func TestRefusalsAreAlike(t *testing.T) {
 				return compute(h, password)
 			}
 			took, err := f.login(t, home, test.login, test.password)
-			if err != ErrRefused { // not errors.Is: there is no more to it than this
-				t.Errorf("error %v", err)
+			var refusal *Refusal
+			if !errors.As(err, &refusal) || !errors.Is(err, ErrRefused) || err.Error() != ErrRefused.Error() {
+				t.Fatalf("error %v", err)
+			}
+			if refusal.Reason != test.reason || refusal.Delay != 0 {
+				t.Errorf("for the log: %q, delay %v", refusal.Reason, refusal.Delay)
 			}
 			if took != leastFloor {
 				t.Errorf("took %v", took)
@@ -247,15 +256,15 @@ func TestReplacingMayFail(t *testing.T) {
 	f := newFixture()
 	var log strings.Builder
 	f.logger = slog.New(slog.NewTextHandler(&log, nil))
-	m := f.people.add(t, "look@me.com", foreign[0].hash)
+	f.people.add(t, "look@me.com", foreign[0].hash)
 	f.people.setErr = errors.New("disk full")
 	for range 2 {
 		got, err := f.Login(t.Context(), home, "look@me.com", foreign[0].password)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.Hash != m.Hash {
-			t.Errorf("hash %s was not stored", got.Hash)
+		if err := f.Stands(t.Context(), got); err != nil {
+			t.Errorf("its login does not stand: %v", err)
 		}
 	}
 	if f.people.sets != 1 || f.computed != 1 {
@@ -410,7 +419,7 @@ func TestContextEndsWhileRefusalIsHeldBack(t *testing.T) {
 		cancel()
 		return false
 	}
-	if _, err := f.Login(ctx, home, "nobody@me.com", "wrong"); err != ErrRefused {
+	if _, err := f.Login(ctx, home, "nobody@me.com", "wrong"); !errors.Is(err, ErrRefused) {
 		t.Errorf("error %v", err)
 	}
 	if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 1 {

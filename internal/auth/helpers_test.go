@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mailsrv/internal/directory"
+	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 )
@@ -49,6 +50,7 @@ func (p *people) Lookup(_ context.Context, a mail.Address) (directory.Match, err
 		p.onLook(a)
 	}
 	m := p.matches[a]
+	m.Hosted = a.Domain == "me.com"
 	if m.Mailbox != nil {
 		row := *m.Mailbox
 		m.Mailbox = &row
@@ -143,6 +145,13 @@ func (f *fixture) login(t testing.TB, client netip.Addr, name, password string) 
 	began := f.clock.now()
 	_, err := f.Login(t.Context(), client, name, password)
 	return f.clock.now().Sub(began), err
+}
+
+// attempt is one of which nothing came.
+func (f *fixture) attempt(client netip.Addr, name string) attempt {
+	try := f.throttle.begin(f.now(), listen.Network(client), identify(name))
+	f.throttle.leave(try)
+	return try
 }
 
 func mustHash(t testing.TB, password string) string {

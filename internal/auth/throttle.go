@@ -6,8 +6,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"mailsrv/internal/mail"
 )
 
 const (
@@ -17,6 +15,7 @@ const (
 	maxNameDelay  = 15 * time.Second // for a name: an owner on a new network still gets in before his program gives up
 	forgetFailure = 5 * time.Minute  // one failure is forgotten in this time
 	maxFailures   = 10               // counted
+	sameGuess     = time.Minute      // in which one guess again is no further failure
 	familiarFor   = 30 * 24 * time.Hour
 
 	failureEntries  = 10_000
@@ -25,7 +24,13 @@ const (
 
 // throttle slows down who guesses. Failures are counted per network of the
 // client and per name, whether or not there is such a mailbox; the count of the
-// name concerns strangers alone, so that nobody can lock an owner out.
+// name concerns strangers alone, so that nobody can lock an owner out. A name that
+// is no address opens nothing anywhere: it is counted for its network alone.
+//
+// One guess again within a minute is the same failure: programs try each mechanism
+// with what their owner typed once. It counts in the line until its refusal has been
+// heard, so that a program which repeats itself on many connections has a few hashes
+// computed a second.
 //
 // Strangers stand in line until their password has been judged, and whoever is
 // before one delays it as a failure does: guesses at once are no cheaper than one
@@ -39,7 +44,8 @@ type throttle struct {
 
 	mu          sync.Mutex
 	networks    table[netip.Prefix, debt]
-	names       table[uint64, debt]      // by digest of the address
+	names       table[uint64, debt]      // by digest of the name
+	guesses     table[digest, time.Time] // when one was counted
 	familiar    table[uint64, time.Time] // last success, by digest of network and address
 	fromNetwork line[netip.Prefix]
 	forName     line[uint64]
@@ -50,6 +56,7 @@ func newThrottle() *throttle {
 		seed:     maphash.MakeSeed(),
 		networks: newTable[netip.Prefix, debt](failureEntries),
 		names:    newTable[uint64, debt](failureEntries),
+		guesses:  newTable[digest, time.Time](failureEntries),
 		familiar: newTable[uint64, time.Time](familiarEntries),
 
 		fromNetwork: line[netip.Prefix]{},
@@ -67,16 +74,14 @@ type attempt struct {
 }
 
 // begin puts a stranger in line. Whatever comes of it, leave must be called.
-func (t *throttle) begin(now time.Time, network netip.Prefix, name mail.Address) attempt {
+func (t *throttle) begin(now time.Time, network netip.Prefix, who identity) attempt {
 	type pair struct {
 		network netip.Prefix
-		name    mail.Address
+		who     identity
 	}
-	a := attempt{
-		network: network,
-		name:    maphash.Comparable(t.seed, name),
-		pair:    maphash.Comparable(t.seed, pair{network, name}),
-		begun:   now,
+	a := attempt{network: network, pair: maphash.Comparable(t.seed, pair{network, who}), begun: now}
+	if a.name = a.pair; !who.address.IsZero() {
+		a.name = maphash.Comparable(t.seed, who.address)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -120,15 +125,24 @@ func (t *throttle) succeeded(now time.Time, a attempt) {
 	t.familiar.put(a.pair, now)
 }
 
-// failed counts a refusal, in the place of the stranger in line. It returns how
-// long the refusal is held back from a familiar client, which has not waited.
-func (t *throttle) failed(now time.Time, a attempt) time.Duration {
+// failed counts a refusal, in the place of the stranger in line, unless the same
+// guess was counted within a minute. It returns how long the refusal is held back
+// from a familiar client, which has not waited.
+func (t *throttle) failed(now time.Time, a attempt, guess digest) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	counted, known := t.guesses.get(guess)
+	again := known && now.Sub(counted) < sameGuess
 	network, _ := t.networks.get(a.network)
-	t.networks.put(a.network, network.add(now))
-	if a.stranger == nil {
+	if !again {
+		t.guesses.put(guess, now)
+		t.networks.put(a.network, network.add(now))
+	}
+	switch {
+	case a.stranger == nil:
 		return network.delay(now, 0, maxDelay)
+	case again:
+		return 0
 	}
 	name, _ := t.names.get(a.name)
 	t.names.put(a.name, name.add(now))

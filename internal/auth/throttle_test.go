@@ -7,30 +7,21 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"mailsrv/internal/listen"
-	"mailsrv/internal/mail"
 )
-
-func mustAddress(t *testing.T, s string) mail.Address {
-	t.Helper()
-	a, err := mail.ParseAddress(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
-}
 
 // delays are what a sequence of failures waits beyond the floor.
 func delays(t *testing.T, f *fixture, n int, client func(i int) netip.Addr, name func(i int) string) []time.Duration {
 	t.Helper()
 	var all []time.Duration
 	for i := range n {
-		took, err := f.login(t, client(i), name(i), "wrong")
+		took, err := f.login(t, client(i), name(i), guess(i))
 		if !errors.Is(err, ErrRefused) {
 			t.Fatalf("failure %d: %v", i, err)
 		}
@@ -41,6 +32,7 @@ func delays(t *testing.T, f *fixture, n int, client func(i int) netip.Addr, name
 
 func from(a netip.Addr) func(int) netip.Addr { return func(int) netip.Addr { return a } }
 func always(name string) func(int) string    { return func(int) string { return name } }
+func guess(i int) string                     { return fmt.Sprintf("wrong%d", i) }
 func unlike(i int) string                    { return fmt.Sprintf("nobody%d@me.com", i) }
 func elsewhere(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
@@ -70,6 +62,8 @@ func TestDelayGrows(t *testing.T) {
 		{"one network, malformed names", from(home), always("look"), seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
 		{"many networks, one name", elsewhere, always("look@me.com"), seconds(0, 0, 1, 2, 4, 8, 15, 15, 15, 15)},
 		{"many networks, one unknown name", elsewhere, always("nobody@me.com"), seconds(0, 0, 1, 2, 4, 8, 15, 15, 15, 15)},
+		{"many networks, one name that is no address", elsewhere, always("look"), seconds(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)},
+		{"one network, many names that are no address", from(home), guess, seconds(0, 0, 1, 2, 4, 8, 16, 30, 30, 30)},
 		{"many networks, many names", elsewhere, unlike, seconds(0, 0, 0, 0, 0, 0, 0, 0, 0, 0)},
 	} {
 		f := newFixture()
@@ -81,12 +75,146 @@ func TestDelayGrows(t *testing.T) {
 	}
 }
 
+// A program that tries each mechanism with what was typed once has failed once, and
+// its set-up that tries the local part first twice: who comes next waits for neither.
+func TestOneMistakeCountsOnce(t *testing.T) {
+	const tries = 6
+	for _, test := range []struct {
+		what     string
+		familiar bool
+		name     string
+	}{
+		{"an address", false, "look@me.com"},
+		{"an address, from home", true, "look@me.com"},
+		{"an address, unknown", false, "nobody@me.com"},
+		{"no address", false, "look"},
+	} {
+		f := newFixture()
+		f.pretend("secret")
+		f.people.add(t, "look@me.com", foreign[0].hash)
+		f.people.add(t, "see@me.com", foreign[0].hash)
+		if test.familiar {
+			f.login(t, home, "look@me.com", "secret")
+		}
+		for i := range tries {
+			name := test.name
+			if i%2 == 1 {
+				name = strings.ToUpper(name) // as an address the same
+			}
+			if test.name == "look" {
+				name = test.name
+			}
+			if took, err := f.login(t, home, name, "secrte"); !errors.Is(err, ErrRefused) || took != leastFloor {
+				t.Errorf("%s, try %d: %v after %v", test.what, i, err, took)
+			}
+		}
+		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 1 {
+			t.Errorf("%s: %d failures of the network", test.what, owed.failures(f.now()))
+		}
+		if owed, _ := f.throttle.names.get(f.attempt(home, test.name).name); owed.failures(f.now()) > 1 {
+			t.Errorf("%s: %d failures of the name", test.what, owed.failures(f.now()))
+		}
+		if took, err := f.login(t, home, "see@me.com", "secret"); err != nil || took != 0 {
+			t.Errorf("%s: the next person waited %v: %v", test.what, took, err)
+		}
+		f.clock.pass(sameGuess)
+		f.login(t, home, test.name, "secrte")
+		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 2 {
+			t.Errorf("%s: %d failures of the network after a minute", test.what, owed.failures(f.now()))
+		}
+	}
+}
+
+// What differs in name, password or network is another guess.
+func TestOtherGuessesCount(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	for i, guess := range []struct {
+		client         netip.Addr
+		name, password string
+	}{
+		{home, "look@me.com", "a"}, {home, "look@me.com", "b"}, {home, "look", "a"}, {home, "LOOK", "a"}, {home, "see@me.com", "a"},
+		{home, "look@me.co", "ma"}, {home, "look@me.com", "A"},
+	} {
+		f.login(t, guess.client, guess.name, guess.password)
+		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != i+1 {
+			t.Errorf("%+v: %d failures", guess, owed.failures(f.now()))
+		}
+		f.clock.time = time.Unix(1_700_000_000, 0) // what the delays took
+	}
+	f.login(t, abroad, "look@me.com", "a")
+	if owed, _ := f.throttle.networks.get(listen.Network(abroad)); owed.failures(f.now()) != 1 {
+		t.Error("a guess was free since another network had made it")
+	}
+}
+
+// Who repeats one guess on many connections has failed once, but has not all of them
+// computed at once.
+func TestOneGuessOnManyConnections(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := onRealClock()
+		f.people.add(t, "look@me.com", mustHash(t, "secret"))
+		at := map[time.Duration]int{}
+		for _, took := range atOnce(t, f, 20, always("look@me.com"), always("wrong")) {
+			at[took/leastFloor]++
+		}
+		for when, n := range at {
+			if n > 5 {
+				t.Errorf("%d refusals within half a second, after %v", n, when*leastFloor)
+			}
+		}
+		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(time.Now()) != 1 {
+			t.Errorf("%d failures are counted", owed.failures(time.Now()))
+		}
+	})
+}
+
+// Whatever strangers call themselves elsewhere, a first try under a name that is no
+// address does not wait.
+func TestNamesThatAreNoAddressDoNotShareACount(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	for i := range 50 {
+		f.login(t, elsewhere(i), "admin", guess(i))
+		f.login(t, elsewhere(i), "look", guess(i))
+	}
+	for _, name := range []string{"look", "admin", "", "see", "look@"} {
+		if took, err := f.login(t, elsewhere(1000+len(name)), name, "wrong"); !errors.Is(err, ErrRefused) || took != leastFloor {
+			t.Errorf("%q: %v after %v", name, err, took)
+		}
+	}
+}
+
+func TestDelayIsTold(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	f.people.add(t, "look@me.com", foreign[0].hash)
+	f.people.add(t, "see@me.com", foreign[0].hash)
+	f.login(t, home, "look@me.com", "secret")
+	for i, want := range seconds(0, 0, 1, 2) {
+		_, err := f.Login(t.Context(), home, "look@me.com", guess(i)) // familiar: held back behind
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || refusal.Delay != want {
+			t.Errorf("guess %d: %+v", i, refusal)
+		}
+	}
+	login, err := f.Login(t.Context(), home, "see@me.com", "secret") // a stranger: held back before
+	if err != nil || login.Delay != 4*time.Second {
+		t.Errorf("%+v: %v", login, err)
+	}
+	_, err = f.Login(t.Context(), home, "nobody@me.com", "wrong")
+	var refusal *Refusal
+	if !errors.As(err, &refusal) || refusal.Delay != 4*time.Second {
+		t.Errorf("%+v", refusal)
+	}
+}
+
 func TestDelayIsForgotten(t *testing.T) {
 	f := newFixture()
 	f.pretend("secret")
 	delays(t, f, 50, from(home), always("nobody@me.com"))
 	for _, want := range seconds(30, 30, 30, 30, 16, 8, 4, 2, 1, 0, 0) {
-		try := f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "other@me.com"))
+		try := f.throttle.begin(f.now(), listen.Network(home), identify("other@me.com"))
 		got := f.throttle.wait(f.now(), try, nil)
 		f.throttle.leave(try)
 		if got != want {
@@ -181,10 +309,10 @@ func TestGuessesAtOnce(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := onRealClock()
 			f.people.add(t, "look@me.com", mustHash(t, "secret"))
-			if got := atOnce(t, f, 50, name, always("wrong")); !slices.Equal(got, want) {
+			if got := atOnce(t, f, 50, name, guess); !slices.Equal(got, want) {
 				t.Errorf("%s: %v", what, got)
 			}
-			for _, late := range atOnce(t, f, 50, name, always("wrong")) {
+			for _, late := range atOnce(t, f, 50, name, func(i int) string { return guess(50 + i) }) {
 				if late != want[49] {
 					t.Errorf("%s: again, after %v", what, late)
 				}
@@ -195,7 +323,7 @@ func TestGuessesAtOnce(t *testing.T) {
 		f := onRealClock()
 		f.people.add(t, "look@me.com", mustHash(t, "secret"))
 		f.Login(t.Context(), home, "look@me.com", "secret")
-		got := atOnce(t, f, 50, always("look@me.com"), always("wrong"))
+		got := atOnce(t, f, 50, always("look@me.com"), guess)
 		if slices.Sort(got); !slices.Equal(got, want) {
 			t.Errorf("a familiar client: %v", got)
 		}
@@ -260,7 +388,7 @@ func TestSuccessForgivesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range seconds(0, 0, 1, 2, 4, 8, 16, 30) {
-		if took, _ := f.login(t, abroad, "look@me.com", "wrong"); took != want+leastFloor {
+		if took, _ := f.login(t, abroad, "look@me.com", guess(i)); took != want+leastFloor {
 			t.Errorf("guess %d took %v", i, took)
 		}
 		if took, err := f.login(t, abroad, "mallory@me.com", "secret"); took != 0 || err != nil {
@@ -283,11 +411,11 @@ func TestNobodyLocksOwnerOut(t *testing.T) {
 	clients := []netip.Addr{home, abroad, elsewhere(1), elsewhere(2), netip.IPv6Unspecified()}
 	names := []string{"look@me.com", "LOOK@me.com", "nobody@me.com", "look", ""}
 	for i := range 2000 {
-		if _, err := f.login(t, clients[random.IntN(len(clients))], names[random.IntN(len(names))], "wrong"); !errors.Is(err, ErrRefused) {
+		if _, err := f.login(t, clients[random.IntN(len(clients))], names[random.IntN(len(names))], guess(i)); !errors.Is(err, ErrRefused) {
 			t.Fatal(err)
 		}
 		if i%100 == 0 { // also without the memory of verified logins
-			f.memory.verified = newTable[fact, time.Time](rememberCount)
+			f.memory.verified = newTable[digest, time.Time](rememberCount)
 			m.Hash = foreign[i/100%2].hash
 		}
 		if took, err := f.login(t, home, "look@me.com", "secret"); err != nil || took != 0 {
@@ -320,13 +448,13 @@ func TestFamiliarFailuresDoNotCountForName(t *testing.T) {
 
 func TestFamiliarityIsForgotten(t *testing.T) {
 	f := newFixture()
-	address := mustAddress(t, "look@me.com")
+	address := identify("look@me.com")
 	f.throttle.succeeded(f.now(), f.throttle.begin(f.now(), listen.Network(home), address))
 	f.clock.pass(familiarFor - 1)
 	if f.throttle.begin(f.now(), listen.Network(home), address).stranger != nil {
 		t.Error("forgotten too early")
 	}
-	if f.throttle.begin(f.now(), listen.Network(home), mustAddress(t, "see@me.com")).stranger == nil {
+	if f.throttle.begin(f.now(), listen.Network(home), identify("see@me.com")).stranger == nil {
 		t.Error("familiar to another mailbox")
 	}
 	f.clock.pass(1)
@@ -344,6 +472,7 @@ func TestTablesAreBounded(t *testing.T) {
 	for what, n := range map[string]int{
 		"networks": len(f.throttle.networks.young) + len(f.throttle.networks.old),
 		"names":    len(f.throttle.names.young) + len(f.throttle.names.old),
+		"guesses":  len(f.throttle.guesses.young) + len(f.throttle.guesses.old),
 	} {
 		if n > 2*failureEntries || n < failureEntries {
 			t.Errorf("%d %s are kept", n, what)

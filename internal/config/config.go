@@ -71,6 +71,7 @@ type POP3 struct {
 	MaxConnectionsPerClient int    // 0: no limit
 	IdleTimeout             time.Duration
 	LockTakeoverAfter       time.Duration
+	LockWait                time.Duration  // 0: not at all
 	LoginDelay              time.Duration  // 0: none
 	ProxyProtocol           []netip.Prefix // of the proxies
 }

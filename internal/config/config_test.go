@@ -68,6 +68,7 @@ var everything = []struct {
 	{"pop3.idle_timeout", "1h", "1h", func(c *config.Config) any { return c.POP3.IdleTimeout }, time.Hour},
 	{"pop3.lock_takeover_after", "2s", "2s", func(c *config.Config) any { return c.POP3.LockTakeoverAfter }, 2 * time.Second},
 	{"pop3.proxy_protocol", `"192.0.2.0/24"`, "192.0.2.0/24", func(c *config.Config) any { return c.POP3.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+	{"pop3.lock_wait", "0s", "0s", func(c *config.Config) any { return c.POP3.LockWait }, time.Duration(0)},
 	{"pop3.login_delay", "90s", "90s", func(c *config.Config) any { return c.POP3.LoginDelay }, 90 * time.Second},
 	{"quota.default_size", "0", "0", func(c *config.Config) any { return c.Quota.DefaultSize }, int64(0)},
 	{"quota.default_messages", "1000", "1000", func(c *config.Config) any { return c.Quota.DefaultMessages }, int64(1000)},

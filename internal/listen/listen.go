@@ -11,9 +11,6 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
-	"time"
-
-	"mailsrv/internal/logs"
 )
 
 // ErrDraining ends the wait for a command when the server is shutting down.
@@ -68,15 +65,6 @@ func (g *Group) Open() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.conns)
-}
-
-// Wrap returns a listener whose Accept yields *Conn within the limits. The
-// group closes it when it drains.
-func (g *Group) Wrap(l net.Listener) net.Listener {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.listeners = append(g.listeners, l)
-	return &listener{Listener: l, group: g}
 }
 
 // Wait returns when every handle that Serve has called has returned. It is called
@@ -187,11 +175,6 @@ func (g *Group) release(c *Conn) {
 	}
 }
 
-type listener struct {
-	net.Listener
-	group *Group
-}
-
 // TCP opens a port. Its connections find out about peers that vanished without a
 // word: asked for a sign of life after 30 s of silence, three times, a dead one frees
 // its maildrop's lock after two minutes at the latest.
@@ -199,29 +182,6 @@ func TCP(ctx context.Context, address string) (net.Listener, error) {
 	config := listenConfig()
 	config.SetMultipathTCP(false) // of no use to mail, and 2 to 3 % of a short session's processor time
 	return config.Listen(ctx, "tcp", address)
-}
-
-// Accept returns the next connection within the limits, as a *Conn.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		raw, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		c := &Conn{Conn: raw, group: l.group, client: clientOf(raw)}
-		c.network = Network(c.client)
-		refusal := l.group.admit(c)
-		if refusal == "" {
-			l.group.handlers.Done()
-			return c, nil
-		}
-		l.group.logger.Info(logs.ConnectRefused, logs.Proto, l.group.name,
-			logs.Client, c.client, logs.Reason, refusal)
-		// The line fits the empty send buffer, so this cannot block.
-		raw.SetWriteDeadline(time.Now().Add(time.Second))
-		raw.Write([]byte(l.group.busy))
-		raw.Close()
-	}
 }
 
 func clientOf(c net.Conn) netip.Addr {

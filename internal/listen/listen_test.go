@@ -330,3 +330,34 @@ func TestDrainUnderLoad(t *testing.T) {
 		t.Errorf("%d are open", s.Open())
 	}
 }
+
+// A hang-up is seen behind what has not been read yet.
+func TestHungUp(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	for _, says := range []string{"", "QUIT\r\n"} {
+		for what, leave := range map[string]func(c *net.TCPConn) error{
+			"closes": (*net.TCPConn).Close, "closes its side": (*net.TCPConn).CloseWrite,
+			"resets": func(c *net.TCPConn) error { c.SetLinger(0); return c.Close() },
+		} {
+			client, conn := s.admitted(t, "127.0.0.1")
+			if _, err := io.WriteString(client, says); err != nil {
+				t.Fatal(err)
+			}
+			if conn.HungUp() {
+				t.Errorf("%q: a client that is there has hung up", says)
+			}
+			if err := leave(client.(*net.TCPConn)); err != nil {
+				t.Fatal(err)
+			}
+			for end := time.Now().Add(timeout); !conn.HungUp(); time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%q: one that %s is not seen", says, what)
+				}
+			}
+			conn.Close()
+			if conn.HungUp() {
+				t.Error("a connection that we closed was asked about")
+			}
+		}
+	}
+}

@@ -39,6 +39,13 @@ func (c *Conn) CloseFollows() {
 	c.control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, 1) })
 }
 
+// Acknowledge tells the client at once that what it sent has come. The kernel would
+// wait 40 ms for an answer to put that into, and a client with Nagle's algorithm on
+// does not send its next command before.
+func (c *Conn) Acknowledge() {
+	c.control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1) })
+}
+
 // Pending is how many of the octets written the client has not got yet: the kernel
 // takes some MiB from us before a slow line carries them. It may be called beside all
 // else.
@@ -48,6 +55,22 @@ func (c *Conn) Pending() int32 {
 		syscall.Syscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&octets)))
 	})
 	return octets
+}
+
+// HungUp reports whether the peer has sent its end, also behind what has not been read
+// yet, or is known to be gone. It may be called beside all else.
+func (c *Conn) HungUp() bool {
+	const hangUp = 0x2000 // POLLRDHUP; errors are told without being asked for
+	asked := struct {
+		fd            int32
+		events, found int16
+	}{events: hangUp}
+	var now syscall.Timespec // no wait
+	c.control(func(fd uintptr) {
+		asked.fd = int32(fd)
+		syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
+	})
+	return asked.found != 0
 }
 
 // control gives f the socket, if there is one and it is open.

@@ -22,3 +22,11 @@ func (c *Conn) CloseFollows() {}
 // not known, and 0: a client that takes longer than the idle timeout to fetch what the
 // kernel already holds is taken for idle.
 func (c *Conn) Pending() int32 { return 0 }
+
+// HungUp reports whether the peer has ended the connection. Here that is not known
+// before the next read.
+func (c *Conn) HungUp() bool { return false }
+
+// Acknowledge tells the client at once that what it sent has come. Here the kernel
+// decides when.
+func (c *Conn) Acknowledge() {}

@@ -52,6 +52,7 @@ const (
 	Error    = "error" // the cause, never told to the peer
 	TLS      = "tls"   // version and suite; empty without TLS
 	Duration = "duration"
+	Delay    = "delay"   // how long a login was held back for failures before
 	Address  = "address" // of a socket
 	Helo     = "helo"
 	Hostname = "hostname" // the server's own

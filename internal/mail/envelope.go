@@ -9,13 +9,13 @@ import (
 // RFC 6531).
 type Protocol string
 
-// ProtocolName names how a message arrived.
+// ProtocolName names how a message arrived. There is no name for TLS with HELO.
 func ProtocolName(extended, secure, utf8 bool) Protocol {
-	name := "SMTP"
-	if extended {
-		name = "ESMTP"
-	}
-	if utf8 {
+	name := "ESMTP"
+	switch {
+	case !extended:
+		return "SMTP"
+	case utf8:
 		name = "UTF8SMTP"
 	}
 	if secure {

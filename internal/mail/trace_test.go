@@ -89,6 +89,9 @@ func TestReturnPathAndDeliveredTo(t *testing.T) {
 }
 
 func TestProtocolName(t *testing.T) {
+	if got := mail.ProtocolName(false, true, false); got != "SMTP" { // RFC 3848 has no SMTPS
+		t.Errorf("HELO under TLS: %s", got)
+	}
 	for want, got := range map[mail.Protocol]mail.Protocol{
 		"SMTP":      mail.ProtocolName(false, false, false),
 		"ESMTP":     mail.ProtocolName(true, false, false),

@@ -63,6 +63,9 @@ func (c *Conn) Client() netip.Addr { return c.base.Client() }
 // Helo is what the client calls itself, any octets; empty before EHLO or HELO.
 func (c *Conn) Helo() string { return c.helo }
 
+// Probe reports whether a proxy has connected for itself, to see that we are there.
+func (c *Conn) Probe() bool { return c.base.Probe() }
+
 // Extended reports whether the client said EHLO.
 func (c *Conn) Extended() bool { return c.extended }
 

@@ -198,7 +198,8 @@ func (f *feeder) startTLS(argument string) {
 		return
 	}
 	f.base.SetDeadline(time.Time{})
-	f.session.Reset() // RFC 3207 section 4.2: what was said before is forgotten
+	f.base.Acknowledge() // nothing is sent that could carry it: no ticket, no greeting
+	f.session.Reset()    // RFC 3207 section 4.2: what was said before is forgotten
 	f.stream, f.tls = secure, listen.TLSName(secure.ConnectionState())
 	f.extended, f.helo = false, ""
 	f.in.Reset(transport{f.Conn})

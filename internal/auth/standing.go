@@ -1,0 +1,62 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// Why a login does not count any more.
+var (
+	ErrRemoved  = errors.New("the mailbox was removed")
+	ErrDisabled = errors.New("the mailbox was disabled")
+	ErrChanged  = errors.New("the password was changed")
+)
+
+// Stands says whether a login still counts: nil, or ErrRemoved, ErrDisabled,
+// ErrChanged. Any other error means that it could not be found out.
+func (a *Authenticator) Stands(ctx context.Context, l Login) error {
+	match, err := a.dir.Lookup(ctx, l.Address)
+	switch m := match.Mailbox; {
+	case err != nil:
+		return fmt.Errorf("look a login up again: %w", err)
+	case m == nil || m.ID != l.Mailbox:
+		return ErrRemoved
+	case !m.Enabled:
+		return ErrDisabled
+	default:
+		if now := a.keyed.digest(m.Hash); now != l.hash && !a.heirs.came(now, l.hash) {
+			return ErrChanged
+		}
+	}
+	return nil
+}
+
+// heirCount is how many replaced hashes are remembered at the least; one that is
+// forgotten ends a session that was begun before it was replaced.
+const heirCount = 10_000
+
+// heirs knows which hashes took the place of which, for the same password: each
+// was made here at a login, and nobody has changed a password.
+type heirs struct {
+	mu sync.Mutex
+	of table[digest, digest] // by the new one: the old one
+}
+
+func newHeirs() heirs { return heirs{of: newTable[digest, digest](heirCount)} }
+
+// add says that a hash is about to be stored in place of an old one.
+func (h *heirs) add(hash, old digest) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.of.put(hash, old)
+}
+
+// came reports whether hash took the place of old.
+func (h *heirs) came(hash, old digest) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	known, ok := h.of.get(hash)
+	return ok && known == old
+}

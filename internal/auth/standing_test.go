@@ -1,0 +1,114 @@
+package auth
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"mailsrv/internal/directory"
+)
+
+func TestLoginStandsUntilItsMailboxChanges(t *testing.T) {
+	f := newFixture()
+	m := f.people.add(t, "look@me.com", mustHash(t, "secret"))
+	login, err := f.Login(t.Context(), home, "LOOK@me.com", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := *m
+	lookErr := errors.New("database is locked")
+	for _, test := range []struct {
+		what   string
+		change func()
+		want   error
+	}{
+		{"nothing", func() {}, nil},
+		{"other settings", func() { m.Limit.Octets = 5 }, nil},
+		{"disabled", func() { m.Enabled = false }, ErrDisabled},
+		{"another password", func() { m.Hash = mustHash(t, "changed") }, ErrChanged},
+		{"the same password, set again", func() { m.Hash = mustHash(t, "secret") }, ErrChanged},
+		{"no password", func() { m.Hash = "" }, ErrChanged},
+		{"another mailbox of the name", func() { m.ID++ }, ErrRemoved},
+		{"an alias of the name", func() {
+			f.people.matches[before.Address] = directory.Match{Alias: &directory.Alias{Address: before.Address}}
+		}, ErrRemoved},
+		{"removed", func() { delete(f.people.matches, before.Address) }, ErrRemoved},
+		{"cannot be asked", func() { f.people.lookErr = lookErr }, lookErr},
+	} {
+		test.change()
+		if err := f.Stands(t.Context(), login); !errors.Is(err, test.want) {
+			t.Errorf("%s: %v", test.what, err)
+		}
+		*m = before
+		f.people.matches[m.Address] = directory.Match{Mailbox: m}
+		f.people.lookErr = nil
+	}
+	if f.computed != 1 {
+		t.Errorf("%d hashes were computed", f.computed)
+	}
+}
+
+// A hash that a login put in the place of an outdated one ends nobody's session,
+// whichever of several logins at once stored its own.
+func TestReplacedHashLetsLoginsStand(t *testing.T) {
+	f := newFixture()
+	m := f.people.add(t, "look@me.com", foreign[0].hash)
+	compute := f.compute
+	var rival Login
+	f.compute = func(h passwordHash, password string) bool {
+		f.compute = compute
+		var err error
+		if rival, err = f.Login(t.Context(), abroad, "look@me.com", password); err != nil {
+			t.Error(err)
+		}
+		return compute(h, password)
+	}
+	slow, err := f.Login(t.Context(), home, "look@me.com", foreign[0].password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.people.hash(m) == foreign[0].hash || f.people.sets != 2 {
+		t.Fatalf("the hash is %s after %d tries to replace it", f.people.hash(m), f.people.sets)
+	}
+	later, err := f.Login(t.Context(), home, "look@me.com", foreign[0].password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, login := range map[string]Login{"the slow": slow, "the rival": rival, "a later": later} {
+		if err := f.Stands(t.Context(), login); err != nil {
+			t.Errorf("%s login: %v", what, err)
+		}
+	}
+	m.Hash = mustHash(t, "changed")
+	for what, login := range map[string]Login{"the slow": slow, "the rival": rival, "a later": later} {
+		if err := f.Stands(t.Context(), login); !errors.Is(err, ErrChanged) {
+			t.Errorf("%s login after a change: %v", what, err)
+		}
+	}
+}
+
+func TestLoginShowsNoHash(t *testing.T) {
+	f := newFixture()
+	m := f.people.add(t, "look@me.com", mustHash(t, "secret"))
+	login, err := f.Login(t.Context(), home, "look@me.com", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, key, _ := strings.Cut(m.Hash, "p=1$")
+	if text := fmt.Sprintf("%+v %#v", login, login); strings.Contains(text, key) || strings.Contains(text, "argon2") {
+		t.Errorf("the login shows it: %s", text)
+	}
+}
+
+func TestHeirsAreBounded(t *testing.T) {
+	h := newHeirs()
+	for i := range 5 * heirCount {
+		var hash, old digest
+		hash[0], hash[1], hash[2], old[0] = byte(i), byte(i>>8), byte(i>>16), 1
+		h.add(hash, old)
+		if n := len(h.of.young) + len(h.of.old); n > 2*heirCount {
+			t.Fatalf("%d are kept", n)
+		}
+	}
+}
