@@ -275,7 +275,7 @@ func (s *session) tooSoon(login auth.Login) bool {
 
 // temporary answers a login that failed for a reason of ours.
 func (s *session) temporary(err error, name string) {
-	s.fail(err, slog.String(logs.Mailbox, name))
+	s.fail(err, named(name))
 	s.mistake(replyTemporary)
 }
 
@@ -290,7 +290,7 @@ func delayed(delay time.Duration, attributes ...slog.Attr) []slog.Attr {
 // refuse answers a login that can never be. The client hears the same text
 // whatever the reason.
 func (s *session) refuse(name, reason string, delay time.Duration) {
-	s.log(slog.LevelInfo, logs.LoginFailed, delayed(delay, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))...)
+	s.log(slog.LevelInfo, logs.LoginFailed, delayed(delay, named(name), slog.String(logs.Reason, reason))...)
 	s.reply(replyRefused)
 	if s.failures++; s.failures >= maxFailures {
 		s.over = "too many failed logins"
@@ -299,6 +299,12 @@ func (s *session) refuse(name, reason string, delay time.Duration) {
 
 // notNow answers a login that may succeed later.
 func (s *session) notNow(line, name, reason string) {
-	s.log(slog.LevelInfo, logs.LoginFailed, slog.String(logs.Mailbox, name), slog.String(logs.Reason, reason))
+	s.log(slog.LevelInfo, logs.LoginFailed, named(name), slog.String(logs.Reason, reason))
 	s.mistake(line)
 }
+
+// maxName bounds, in octets, what a client may bring into the log as its name.
+const maxName = 320
+
+// named is who a client says it is.
+func named(name string) slog.Attr { return slog.String(logs.Mailbox, logs.Text(name, maxName)) }

@@ -1,6 +1,7 @@
 package pop3d_test
 
 import (
+	"encoding/base64"
 	"fmt"
 	"io"
 	"slices"
@@ -267,6 +268,18 @@ func TestPanicEndsOneSession(t *testing.T) {
 	eventually(t, "it is logged", func() bool { return len(s.log.lines(logs.Failed)) > 0 })
 	if lines := s.log.lines(logs.Failed); len(lines) != 1 || !strings.Contains(lines[0], "a fault of the test") || !strings.Contains(lines[0], "pop3d/transaction.go") {
 		t.Errorf("logged %q", lines)
+	}
+}
+
+// A name that nobody has does not fill the log.
+func TestNamesInTheLogAreBounded(t *testing.T) {
+	s := start(t, nil)
+	c := s.connect(t)
+	c.send("AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00"+strings.Repeat("n", 5000)+"\x1b\x00x")) + "\r\nQUIT\r\n")
+	c.wantEnd()
+	eventually(t, "the refusal", func() bool { return len(s.log.lines(logs.LoginFailed)) == 1 })
+	if line := s.log.lines(logs.LoginFailed)[0]; len(line) > 600 || !strings.Contains(line, "nnn…") {
+		t.Errorf("logged %d octets: %s", len(line), line)
 	}
 }
 
