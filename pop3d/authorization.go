@@ -255,6 +255,7 @@ func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
 		return false
 	}
 	s.login, s.maildrop = login, maildrop
+	s.wire.Know(login.Address.String(), "")
 	if s.settings.LoginDelay > 0 {
 		s.server.logins.add(login.Mailbox, time.Now())
 	}

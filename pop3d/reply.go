@@ -9,6 +9,7 @@ const (
 
 	replyTemporary   = "-ERR [SYS/TEMP] something failed here, try again later"
 	replyBusy        = "-ERR [SYS/TEMP] too many logins at once, try again later"
+	replyEnded       = "-ERR [SYS/TEMP] the administrator ended this session; nothing was deleted"
 	replyDraining    = "-ERR [SYS/TEMP] server is shutting down, try again later"
 	replyTakenOver   = "-ERR [SYS/TEMP] another session took this maildrop after a long silence; nothing was deleted"
 	replyGone        = "-ERR [SYS/TEMP] message was removed by another since this session began"

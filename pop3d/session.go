@@ -179,6 +179,9 @@ func (s *session) unreadable(err error) {
 		s.over = "client does not read"
 	case s.out.err != nil:
 		s.over, s.cause = "connection lost", err
+	case s.wire.Ended():
+		s.reply(replyEnded)
+		s.over = "ended by the administrator"
 	case s.wire.Draining():
 		s.reply(replyDraining)
 		s.over = "server is shutting down"
@@ -221,6 +224,7 @@ func (s *session) startTLS() {
 		return
 	}
 	s.tls, s.tlsName = c, listen.TLSName(c.ConnectionState())
+	s.wire.Know("", s.tlsName)
 	s.speakOver(c)
 }
 

@@ -35,7 +35,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 		Version:       version(),
 	},
 		p.serveCommand(), p.domainCommand(), p.mailboxCommand(), p.aliasCommand(), p.quotaCommand(),
-		p.maildropCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand(), p.completionCommand(), p.manCommand(),
+		p.maildropCommand(), p.checkCommand(), p.configCommand(), p.reloadCommand(), p.sessionsCommand(), p.backupCommand(), p.restoreCommand(), p.versionCommand(), p.completionCommand(), p.manCommand(),
 	)
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `FILE`")
 	root.Flags().BoolP("version", "v", false, "print the versions, as the command version does")

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"mailsrv/internal/config"
+	"mailsrv/internal/control"
 	"mailsrv/internal/logs"
 )
 
@@ -32,12 +31,10 @@ runs the server; SIGHUP asks for the same without an answer.`,
 		if err != nil {
 			return err
 		}
-		reply, err := askReload(cfg.DataDir)
+		reply, err := control.Reload(cfg.DataDir)
 		switch {
-		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-			return fmt.Errorf("no server runs here: start it with: mailsrv serve, or systemctl start mailsrv (%s)", where(cfg))
 		case err != nil:
-			return storeError(err, cfg)
+			return controlError(err, cfg)
 		case reply.Error != "":
 			return errors.New(reply.Error)
 		case len(reply.Changed) == 0:
@@ -52,19 +49,31 @@ runs the server; SIGHUP asks for the same without an answer.`,
 	})
 }
 
+// controlError says what to do where the running server could not be asked.
+func controlError(err error, cfg *config.Config) error {
+	var refused control.Refused
+	switch {
+	case errors.Is(err, control.ErrNoServer):
+		return fmt.Errorf("no server runs here: start it with: mailsrv serve, or systemctl start mailsrv (%s)", where(cfg))
+	case errors.As(err, &refused):
+		return err
+	}
+	return storeError(err, cfg)
+}
+
 // reload reads configuration and certificate again and applies all that can be
 // applied while the server runs, or, where anything is wrong, nothing.
-func (s *server) reload() reloadReply {
+func (s *server) reload() control.Reloaded {
 	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer s.notify(daemon.SdNotifyReady)
 
 	next, certificate, err := s.readAgain()
 	if err != nil {
 		s.logger.Error(logs.Failed, logs.Reason, "nothing was reloaded, and all stays as it was", logs.Error, err.Error())
-		return reloadReply{Error: "nothing was reloaded: " + err.Error()}
+		return control.Reloaded{Error: "nothing was reloaded: " + err.Error()}
 	}
 	s.program.warn(append(next.Warnings, advice(next)...)...)
-	var reply reloadReply
+	var reply control.Reloaded
 	for _, change := range config.Changes(s.config, next) {
 		if !change.Restart {
 			reply.Changed = append(reply.Changed, change.Key)
@@ -107,10 +116,8 @@ func (s *server) apply(next *config.Config, read certificate) {
 	s.certificate.Use(read.pair)
 	warnOfEnd(read, s.logger)
 	s.level.Set(next.Log.Level)
-	s.agent.SetSettings(deliverySettings(next))
-	s.smtp.SetSettings(smtpSettings(next))
-	s.smtpGroup.SetLimits(smtpLimits(next))
-	s.pop3.SetSettings(pop3Settings(next))
-	s.pop3Group.SetLimits(pop3Limits(next))
+	for _, one := range s.services {
+		one.apply(next)
+	}
 	s.config = next
 }

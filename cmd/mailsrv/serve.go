@@ -12,9 +12,9 @@ import (
 
 	"mailsrv/delivery"
 	"mailsrv/internal/admin"
-	"mailsrv/internal/auth"
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/config"
+	"mailsrv/internal/control"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/pop3d"
@@ -110,30 +110,12 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	certificate := &listen.Certificate{}
 	certificate.Use(read.pair)
 
-	agent := delivery.New(delivery.Options{
-		Store: store, Directory: store, Hostname: cfg.Hostname, Logger: logger,
-		Settings: deliverySettings(cfg),
-	})
-	smtpGroup := listen.NewGroup("smtp", "421 4.7.0 "+cfg.Hostname+" too many connections, try again later\r\n", smtpLimits(cfg), logger)
-	receiver := smtpd.New(smtpd.Config{
-		Hostname: cfg.Hostname, Delivery: smtpd.Through(agent), Group: smtpGroup,
-		TLS: certificate.Config(), Logger: logger,
-		Settings: smtpSettings(cfg),
-	})
-	pop3Group := listen.NewGroup("pop3", "-ERR [SYS/TEMP] too many connections\r\n", pop3Limits(cfg), logger)
-	reader := pop3d.New(pop3d.Config{
-		Hostname: cfg.Hostname, Store: store, Directory: store,
-		Auth: auth.New(store, auth.Options{Logger: logger}), Group: pop3Group,
-		TLS: certificate.Config(), Logger: logger,
-		Settings: pop3Settings(cfg),
-	})
-
 	s := &server{
 		program: p, started: cfg, config: cfg, logger: logger, level: level,
-		certificate: certificate, store: store, agent: agent,
+		certificate: certificate, store: store, reloads: make(chan chan<- control.Reloaded),
 		admin: &admin.Admin{Directory: store, Store: store, Limit: cfg.Limit(), Logger: logger},
-		smtp:  receiver, smtpGroup: smtpGroup, pop3: reader, pop3Group: pop3Group,
 	}
+	s.services = newServices(s, store)
 	defer startHeap(os.Getenv("GOGC"))()
 	return s.run(ctx, sockets, orders)
 }

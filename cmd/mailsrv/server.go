@@ -12,13 +12,11 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"mailsrv/delivery"
 	"mailsrv/internal/admin"
 	"mailsrv/internal/config"
+	"mailsrv/internal/control"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
-	"mailsrv/pop3d"
-	"mailsrv/smtpd"
 	"mailsrv/storage/sqlite"
 )
 
@@ -33,13 +31,10 @@ type server struct {
 	certificate *listen.Certificate
 	store       *sqlite.Store
 	admin       *admin.Admin
-	agent       *delivery.Agent
-	smtp        *smtpd.Server
-	smtpGroup   *listen.Group
-	pop3        *pop3d.Server
-	pop3Group   *listen.Group
+	services    []service
 	stopExpiry  func()
-	control     *control // nil: there is none
+	control     *control.Server // nil: there is none
+	reloads     chan chan<- control.Reloaded
 }
 
 // run serves the sockets until ctx ends, an order to stop comes, or a socket
@@ -50,20 +45,14 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 	for _, k := range sockets {
 		s.logger.Info(logs.Start, logs.Proto, k.proto, logs.Address, k.Addr().String(), logs.TLS, k.security)
 		go func() {
-			var err error
-			if k.proto == protoSMTP {
-				err = s.smtp.Serve(k.Listener)
-			} else {
-				err = s.pop3.Serve(k.Listener, k.security == implicitTLS)
-			}
-			if err != nil {
+			if err := s.service(k.proto).serve(k.Listener, k.security); err != nil {
 				failed <- fmt.Errorf("%s %s: %w", k.key, k.Addr(), err)
 			}
 		}()
 	}
 	var err error
-	if s.control, err = openControl(s.config.DataDir, s.logger); err != nil {
-		s.logger.Warn(logs.Warning, logs.Reason, "the control socket cannot be made: mailsrv reload will not reach this server, SIGHUP does", logs.Error, err.Error())
+	if s.control, err = control.Open(s.config.DataDir, s, s.logger); err != nil {
+		s.logger.Warn(logs.Warning, logs.Reason, "the control socket cannot be made: mailsrv reload and sessions will not reach this server, SIGHUP does", logs.Error, err.Error())
 	}
 	s.logger.Info(logs.Ready, logs.Hostname, s.config.Hostname, logs.DataDir, s.config.DataDir,
 		logs.Config, s.config.File, logs.Version, version())
@@ -77,7 +66,7 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 			return s.stop(orders, err)
 		case <-s.store.Failed():
 			return s.stop(orders, errors.New("the disk has failed to sync the database: look at the disk, and start the server again, which finds all mail"))
-		case answer := <-s.control.requests():
+		case answer := <-s.reloads:
 			answer <- s.reload()
 		case order := <-orders:
 			if order != syscall.SIGHUP {
@@ -88,24 +77,25 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 	}
 }
 
-// stop drains both daemons at once and closes the store. A second order to stop
+// stop drains all daemons at once and closes the store. A second order to stop
 // ends it without waiting: what was accepted is on the disk.
 func (s *server) stop(orders <-chan os.Signal, cause error) error {
 	s.notify(daemon.SdNotifyStopping)
-	s.control.close()
+	s.control.Close()
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), s.config.ShutdownTimeout)
 	defer cancel()
 
 	ended := make(chan error, 1)
 	go func() {
-		var smtpErr, pop3Err error
 		var all sync.WaitGroup
-		all.Go(func() { smtpErr = s.smtp.Shutdown(ctx) })
-		all.Go(func() { pop3Err = s.pop3.Shutdown(ctx) })
+		failed := make([]error, len(s.services))
+		for i, one := range s.services {
+			all.Go(func() { failed[i] = one.shutdown(ctx) })
+		}
 		all.Go(s.stopExpiry)
 		all.Wait()
-		if errors.Join(smtpErr, pop3Err) != nil {
+		if errors.Join(failed...) != nil {
 			s.logger.Warn(logs.Warning, logs.Reason, "sessions were cut off at the end of shutdown_timeout")
 		}
 		ended <- s.store.Close()

@@ -11,14 +11,6 @@ import (
 	"mailsrv/internal/listen"
 )
 
-const (
-	protoSMTP = "smtp"
-	protoPOP3 = "pop3"
-
-	startTLS    = "starttls"
-	implicitTLS = "implicit"
-)
-
 // socket is an open port and what is spoken on it.
 type socket struct {
 	net.Listener
@@ -29,14 +21,7 @@ type socket struct {
 
 // openSockets opens every port of a configuration, or none.
 func openSockets(cfg *config.Config) (sockets []socket, err error) {
-	for _, part := range []struct {
-		key, proto, security string
-		addresses            []string
-	}{
-		{"smtp.listen", protoSMTP, startTLS, cfg.SMTP.Listen},
-		{"pop3.listen", protoPOP3, startTLS, cfg.POP3.Listen},
-		{"pop3.listen_tls", protoPOP3, implicitTLS, cfg.POP3.ListenTLS},
-	} {
+	for _, part := range portsOf(cfg) {
 		for _, address := range part.addresses {
 			l, err := listen.TCP(context.Background(), address)
 			if err != nil {

@@ -41,6 +41,7 @@ var plan = []room{
 	{row: 3, path: "smtpd/library", ours: only("internal/refusal", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
 	{row: 4, path: "pop3d", ours: andBelow("storage", "internal/auth"), others: []string{"github.com/emersion/go-sasl"}},
 	{row: 4, path: "internal/admin", ours: andBelow("storage", "internal/directory", "internal/auth")},
+	{row: 4, path: "internal/control", ours: only("internal/logs")},
 	{row: 4, path: "internal/config", ours: only("quota", "internal/mail", "internal/listen"), others: []string{"github.com/spf13/viper"}},
 
 	{row: 3, path: "delivery", ours: andBelow("storage", "internal/directory", "internal/refusal")},

@@ -18,9 +18,16 @@ type Conn struct {
 	probe   bool         // by which the proxy only looks whether we are there
 	ahead   []byte       // read with the proxy's header, and not of it
 
+	id    uint64 // in its group
+	since time.Time
+
 	mu      sync.Mutex
 	waiting bool
 	awoken  bool
+	ended   bool       // by the administrator
+	known   netip.Addr // client, once that is known
+	who     string
+	tls     string
 
 	closing sync.Once
 	closed  error
@@ -66,11 +73,31 @@ func (c *Conn) Working() {
 	c.mu.Unlock()
 }
 
-// Draining reports whether a drain has reached this connection.
+// Draining reports whether a drain has reached this connection, or Group.End.
 func (c *Conn) Draining() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.awoken
+}
+
+// Ended reports whether it was Group.End.
+func (c *Conn) Ended() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended
+}
+
+// Know notes who the client is (its mailbox, or what it calls itself) and the version
+// and suite of its TLS, for Group.Sessions. What is empty stays as it was.
+func (c *Conn) Know(who, tls string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if who != "" {
+		c.who = who
+	}
+	if tls != "" {
+		c.tls = tls
+	}
 }
 
 // wake makes the wait for a command fail with a timeout now, or the next

@@ -37,6 +37,7 @@ type Group struct {
 	listeners []net.Listener
 	conns     map[*Conn]struct{}
 	perClient map[netip.Prefix]int
+	last      uint64 // id of a connection
 	draining  bool
 	begun     chan struct{} // closed when draining
 	empty     chan struct{} // closed when draining and no connection is left
@@ -128,6 +129,8 @@ func (g *Group) admit(c *Conn) (refusal string) {
 			return refusal
 		}
 	}
+	g.last++
+	c.id = g.last
 	g.conns[c] = struct{}{}
 	g.handlers.Add(1) // before draining begins, after which Wait may be called
 	return ""

@@ -361,3 +361,36 @@ func TestHungUp(t *testing.T) {
 		}
 	}
 }
+
+// A session that is at work when it is ended may finish, and then is told.
+func TestEndOfASession(t *testing.T) {
+	s := newServer(t, listen.Limits{}, logs.Discard())
+	client, conn := s.admitted(t, "127.0.0.1")
+	_, other := s.admitted(t, "127.0.0.1")
+	conn.Know("look@me.com", "")
+	conn.Know("", "TLS1.3")
+	all := s.Sessions()
+	if len(all) != 2 || all[0].Who != "look@me.com" || all[0].TLS != "TLS1.3" || all[0].ID == all[1].ID || all[0].Client != conn.Client() {
+		t.Fatalf("got %+v", all)
+	}
+	if s.End(all[1].ID + 1) {
+		t.Error("an unknown session was ended")
+	}
+	conn.Working()
+	if !s.End(all[0].ID) {
+		t.Error("the session is not found")
+	}
+	if _, err := conn.Write([]byte("rest\r\n")); err != nil {
+		t.Error(err)
+	}
+	if err := conn.AwaitCommand(time.Hour); !errors.Is(err, listen.ErrDraining) || !conn.Ended() {
+		t.Errorf("the next command: %v", err)
+	}
+	if other.Draining() || other.Ended() {
+		t.Error("another session was ended too")
+	}
+	conn.Close()
+	if line, err := bufio.NewReader(client).ReadString('\n'); line != "rest\r\n" {
+		t.Errorf("heard %q, %v", line, err)
+	}
+}

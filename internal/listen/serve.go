@@ -63,7 +63,7 @@ func isTemporary(err error) bool {
 // enter counts a connection and starts its handling.
 func (g *Group) enter(raw net.Conn, handle func(*Conn)) {
 	peer := clientOf(raw)
-	c := &Conn{Conn: raw, group: g, client: peer, proxied: g.isProxy(peer)}
+	c := &Conn{Conn: raw, group: g, client: peer, since: time.Now(), proxied: g.isProxy(peer)}
 	if !c.proxied {
 		c.network = Network(peer)
 	}
@@ -84,6 +84,9 @@ func (g *Group) enter(raw net.Conn, handle func(*Conn)) {
 			c.Close()
 			return
 		}
+		c.mu.Lock()
+		c.known = c.client
+		c.mu.Unlock()
 		handle(c)
 	}()
 }

@@ -98,6 +98,8 @@ func (c *Conn) readCommand() ([]byte, error) {
 		case err == nil:
 			c.command = Command{}
 			c.refuse(refusal.LineTooLong)
+		case c.base.Ended():
+			return nil, c.end(replyEnded)
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
 			return nil, c.end(replyDraining)
 		case errors.Is(err, os.ErrDeadlineExceeded):

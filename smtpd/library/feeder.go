@@ -16,6 +16,9 @@ import (
 	"mailsrv/internal/refusal"
 )
 
+// maxName bounds what a client calls itself, in octets, where an administrator sees it.
+const maxName = 255
+
 // feeder is a connection as go-smtp sees it. It reads ahead of go-smtp and hands it
 // one command at a time. BDAT becomes DATA for it: its own way is to read chunks in
 // another goroutine, and to take a chunk that was cut off for a whole one.
@@ -79,6 +82,7 @@ func (f *feeder) inspect(line []byte) []byte {
 		if m.argument != "" {
 			f.extended = m.verb == "EHLO"
 			f.helo, _, _ = strings.Cut(m.argument, " ")
+			f.base.Know(logs.Text(f.helo, maxName), "")
 		}
 	case "MAIL":
 		f.command.Path, _ = m.path()
@@ -201,6 +205,7 @@ func (f *feeder) startTLS(argument string) {
 	f.base.Acknowledge() // nothing is sent that could carry it: no ticket, no greeting
 	f.session.Reset()    // RFC 3207 section 4.2: what was said before is forgotten
 	f.stream, f.tls = secure, listen.TLSName(secure.ConnectionState())
+	f.base.Know("", f.tls)
 	f.extended, f.helo = false, ""
 	f.in.Reset(transport{f.Conn})
 	f.handed = true
