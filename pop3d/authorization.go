@@ -12,6 +12,7 @@ import (
 
 	"mailsrv/internal/auth"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/wire"
 	"mailsrv/storage"
 )
 
@@ -169,7 +170,7 @@ func (s *session) exchange(mechanism sasl.Server, initial string, given bool) er
 		s.reply("+ " + base64.StdEncoding.EncodeToString(challenge))
 		line, err := s.readLine(func([]byte) int { return maxResponse })
 		switch {
-		case errors.Is(err, errTooLong):
+		case errors.Is(err, wire.ErrTooLong):
 			s.mistake(replyTooLong)
 			return errAnswered
 		case err != nil:

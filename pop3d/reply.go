@@ -52,7 +52,7 @@ const (
 // reply gathers one line of a reply; it leaves before the next read that would
 // block, or at the session's end.
 func (s *session) reply(line string) {
-	w := s.out.buffer()
+	w := s.out.Buffer()
 	w.WriteString(line)
 	w.WriteString("\r\n")
 }

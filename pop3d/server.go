@@ -1,18 +1,17 @@
 package pop3d
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"mailsrv/internal/auth"
 	"mailsrv/internal/listen"
+	"mailsrv/internal/wire"
 	"mailsrv/storage"
 )
 
@@ -94,7 +93,7 @@ type Server struct {
 	settings  atomic.Pointer[Settings]
 	locks     locks
 	logins    logins
-	writers   sync.Pool // of *bufio.Writer; see output
+	writers   *wire.Writers
 
 	ctx     context.Context // of every session; ends when a drain gives up
 	cancel  context.CancelFunc
@@ -107,7 +106,7 @@ func New(c Config) *Server {
 	s := &Server{
 		store: c.Store, directory: c.Directory, auth: c.Auth, group: c.Group, tls: c.TLS,
 		hostname: c.Hostname, logger: c.Logger,
-		writers: sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
+		writers: wire.NewWriters(writeBuffer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.ctx)

@@ -16,6 +16,7 @@ import (
 	"mailsrv/internal/auth"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/wire"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -28,20 +29,18 @@ const (
 	maxFailures = 3        // logins refused
 )
 
-var errTooLong = errors.New("line too long")
-
 // session is one connection. It is in AUTHORIZATION until maildrop is set, then
 // in TRANSACTION.
 type session struct {
 	server   *Server
 	settings Settings
 	begun    time.Time
-	wire     *wire
+	wire     *stream
 	tls      *tls.Conn // nil until TLS is on
 	tlsName  string    // version and suite
-	input    input
+	input    wire.Input
 	in       *bufio.Reader
-	out      output
+	out      wire.Output
 	mistakes int
 	over     string // why the session ends; empty until it does
 	cause    error  // the error behind over that no other line tells
@@ -65,8 +64,8 @@ type session struct {
 // serve runs one session from greeting to close.
 func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
 	n := &session{server: s, settings: *s.settings.Load(), begun: time.Now()}
-	n.wire = &wire{Conn: c, idle: n.settings.IdleTimeout}
-	n.out.writers = &s.writers
+	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout}
+	n.out.Writers = s.writers
 	n.in = bufio.NewReaderSize(nil, readBuffer)
 	n.speakOver(n.wire)
 	defer n.close()
@@ -76,8 +75,8 @@ func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
 // speakOver makes c the stream of commands and replies. What was read from the
 // former one and not yet obeyed is thrown away.
 func (s *session) speakOver(c net.Conn) {
-	s.out.to = c
-	s.input = input{from: c, out: &s.out}
+	s.out.To = c
+	s.input = wire.Input{From: c, Out: &s.out}
 	s.in.Reset(&s.input)
 }
 
@@ -91,7 +90,7 @@ func (s *session) run(implicitTLS bool) {
 	for s.over == "" {
 		line, err := s.readLine(s.longest)
 		switch {
-		case err != nil && !errors.Is(err, errTooLong):
+		case err != nil && !errors.Is(err, wire.ErrTooLong):
 			s.unreadable(err)
 		case s.wire.lost:
 			s.reply(replyTakenOver)
@@ -144,40 +143,20 @@ func (s *session) longest(begun []byte) int {
 }
 
 // readLine returns the next line without its end; it is valid until the next
-// call. errTooLong if it is longer, with its end, than longest says of what has come
-// of it: it has been skipped. The whole line must come within the idle timeout.
+// call. wire.ErrTooLong if it is longer, with its end, than longest says of what has
+// come of it: it has been skipped. The whole line must come within the idle timeout.
 func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 	s.wire.deadline = time.Now().Add(s.settings.IdleTimeout)
-	line, err := s.in.ReadSlice('\n')
-	limit := longest(line)
-	if errors.Is(err, bufio.ErrBufferFull) {
-		var long []byte
-		for {
-			if len(long) <= limit {
-				long = append(long, line...)
-			}
-			if !errors.Is(err, bufio.ErrBufferFull) {
-				break
-			}
-			line, err = s.in.ReadSlice('\n')
-		}
-		line = long
-	}
-	switch {
-	case err != nil:
-		return nil, err
-	case len(line) > limit:
-		return nil, errTooLong
-	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte("\r")), nil
+	line, err := wire.ReadLine(s.in, longest, 0)
+	return wire.Trim(line), err
 }
 
 // unreadable ends a session whose client cannot be heard any more.
 func (s *session) unreadable(err error) {
 	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
-	case s.out.err != nil && timeout:
+	case s.out.Err != nil && timeout:
 		s.over = "client does not read"
-	case s.out.err != nil:
+	case s.out.Err != nil:
 		s.over, s.cause = "connection lost", err
 	case s.wire.Ended():
 		s.reply(replyEnded)
@@ -206,7 +185,7 @@ func (s *session) stls() {
 		return
 	}
 	s.reply(replyBeginTLS)
-	if err := s.out.flush(); err != nil {
+	if err := s.out.Flush(); err != nil {
 		s.unreadable(err)
 		return
 	}
@@ -232,12 +211,12 @@ func (s *session) startTLS() {
 func (s *session) close() {
 	if p := recover(); p != nil {
 		// Not a word more; the group logs it, and goes on with the others.
-		s.over, s.out.err = "panic", errors.New("panic")
+		s.over, s.out.Err = "panic", errors.New("panic")
 		defer panic(p)
 	}
 	s.release()
 	s.wire.CloseFollows()
-	if err := s.out.flush(); err == nil && s.tls != nil {
+	if err := s.out.Flush(); err == nil && s.tls != nil {
 		s.tls.CloseWrite() // says that nothing was cut off
 	}
 	attributes := []slog.Attr{

@@ -119,7 +119,7 @@ func appendUIDL(line []byte, e *storage.Entry) []byte { return append(line, e.UI
 // list obeys LIST and UIDL, which differ in what they say of a message.
 func (s *session) list(argument string, what func([]byte, *storage.Entry) []byte) {
 	row := func(prefix string, i int) {
-		w := s.out.buffer()
+		w := s.out.Buffer()
 		line := append(w.AvailableBuffer(), prefix...)
 		line = strconv.AppendInt(line, int64(i)+1, 10)
 		line = what(append(line, ' '), &s.entries[i])
@@ -185,7 +185,7 @@ func (s *session) send(e storage.Entry, head *head) bool {
 		return false
 	}
 	s.reply("+OK " + strconv.FormatInt(e.Octets, 10) + " octets")
-	text := stuffer{w: s.out.buffer()}
+	text := stuffer{w: s.out.Buffer()}
 	for done := false; err == nil && !done; {
 		if head != nil {
 			piece, done = head.cut(piece)
@@ -193,7 +193,7 @@ func (s *session) send(e storage.Entry, head *head) bool {
 		if err := text.write(piece); err != nil {
 			// What was pipelined behind must not be obeyed: the client that
 			// wanted a message deleted after this one has not got it.
-			s.unreadable(s.out.flush())
+			s.unreadable(s.out.Flush())
 			return false
 		}
 		if !done {
@@ -226,8 +226,8 @@ func (s *session) cannotSend(e storage.Entry, err error) {
 // the client knows that it has not got all of it.
 func (s *session) tear(e storage.Entry, err error) {
 	s.fail(fmt.Errorf("read message: %w", err), slog.String(logs.ID, e.UIDL))
-	s.out.flush()
-	s.out.err = err // not a word more, also not TLS's that all is well
+	s.out.Flush()
+	s.out.Err = err // not a word more, also not TLS's that all is well
 	s.over = "message broke off"
 }
 

@@ -19,7 +19,7 @@ func (s *session) update() {
 	s.over = "quit"
 	if s.marks != nil || s.noted != nil {
 		// A client that is gone has not got what it asked for before QUIT.
-		if err := s.out.flush(); err != nil {
+		if err := s.out.Flush(); err != nil {
 			s.unreadable(err)
 			return
 		}

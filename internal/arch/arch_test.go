@@ -38,7 +38,7 @@ var plan = []room{
 	{row: 5, path: "bench/...", ours: everything, others: []string{anyModule}},
 
 	{row: 4, path: "smtpd", ours: only("smtpd/library", "internal/refusal", "internal/mail", "internal/listen", "internal/logs")},
-	{row: 3, path: "smtpd/library", ours: only("internal/refusal", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
+	{row: 3, path: "smtpd/library", ours: only("internal/refusal", "internal/wire", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
 	{row: 4, path: "pop3d", ours: andBelow("storage", "internal/auth"), others: []string{"github.com/emersion/go-sasl"}},
 	{row: 4, path: "internal/admin", ours: andBelow("storage", "internal/directory", "internal/auth")},
 	{row: 4, path: "internal/control", ours: only("internal/logs")},
@@ -61,6 +61,7 @@ var plan = []room{
 	{row: 2, path: "internal/directory", ours: andBelow("quota", "internal/mail")},
 
 	{row: 1, path: "quota", ours: nothing},
+	{row: 1, path: "internal/wire", ours: nothing},
 	{row: 1, path: "internal/mail", ours: nothing, others: []string{"golang.org/x/net/idna", "golang.org/x/text"}},
 
 	{row: 0, path: "internal/listen", ours: only("internal/logs")},

@@ -12,6 +12,7 @@ import (
 
 	"mailsrv/internal/listen"
 	"mailsrv/internal/refusal"
+	"mailsrv/internal/wire"
 )
 
 const (
@@ -35,7 +36,7 @@ type Conn struct {
 	helo     string // what it called itself there
 
 	in  *bufio.Reader
-	out []byte // replies not sent yet
+	out wire.Output
 
 	command Command // at hand
 	chunked bool    // the content at hand comes by BDAT
@@ -52,7 +53,7 @@ type Conn struct {
 
 func newConn(s *Server, base *listen.Conn, settings Settings) *Conn {
 	c := &Conn{stream: base, base: base, server: s, settings: settings}
-	c.in = bufio.NewReaderSize(transport{c}, inputBuffer)
+	c.speakOver(base, s.writers)
 	c.session = s.config.Open(c)
 	return c
 }
@@ -72,32 +73,40 @@ func (c *Conn) Extended() bool { return c.extended }
 // TLS names version and cipher suite; it is empty without TLS.
 func (c *Conn) TLS() string { return c.tls }
 
-// transport is where the input buffer is filled from: what was gathered is
-// sent before anything is waited for.
-type transport struct{ c *Conn }
-
-func (t transport) Read(p []byte) (int, error) {
-	if err := t.c.flush(); err != nil {
-		return 0, err
+// speakOver makes stream what commands come from and replies go to. What was read from
+// the former one and not obeyed yet is thrown away.
+func (c *Conn) speakOver(stream net.Conn, writers *wire.Writers) {
+	c.stream = stream
+	c.out = wire.Output{Writers: writers, To: patient{c}}
+	in := &wire.Input{From: stream, Out: &c.out}
+	if c.in == nil {
+		c.in = bufio.NewReaderSize(in, inputBuffer)
 	}
-	return t.c.stream.Read(p)
+	c.in.Reset(in)
+}
+
+// patient writes replies, each within the time that one has to leave.
+type patient struct{ c *Conn }
+
+func (p patient) Write(b []byte) (int, error) {
+	p.c.base.SetWriteDeadline(time.Now().Add(p.c.settings.CommandTimeout))
+	return p.c.stream.Write(b)
 }
 
 // readCommand returns the next line with its end. An error ends the
 // connection, and has been answered where there is an answer.
 func (c *Conn) readCommand() ([]byte, error) {
 	for {
-		line, octets, err := c.readLine()
+		line, err := c.readLine()
 		switch {
-		case err == bufio.ErrBufferFull:
-			c.command = Command{}
-			c.refuse(refusal.LineTooLong)
-			return nil, c.end("")
-		case err == nil && octets <= maxCommand:
-			return line, nil
 		case err == nil:
+			return line, nil
+		case errors.Is(err, wire.ErrTooLong), errors.Is(err, wire.ErrEndless):
 			c.command = Command{}
 			c.refuse(refusal.LineTooLong)
+			if errors.Is(err, wire.ErrEndless) {
+				return nil, c.end("")
+			}
 		case c.base.Ended():
 			return nil, c.end(replyEnded)
 		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
@@ -110,23 +119,18 @@ func (c *Conn) readCommand() ([]byte, error) {
 	}
 }
 
-// readLine returns the next line, of one that is too long the last part, and how
-// many octets it had. bufio.ErrBufferFull: it has no end.
-func (c *Conn) readLine() (line []byte, octets int, err error) {
+// readLine returns the next line.
+func (c *Conn) readLine() ([]byte, error) {
 	if c.hangUp {
-		return nil, 0, io.EOF
+		return nil, io.EOF
 	}
 	if !c.lineBuffered() {
 		if err := c.base.AwaitCommand(c.settings.CommandTimeout); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 	}
-	line, err = c.in.ReadSlice('\n')
-	c.base.Working()
-	for octets = len(line); err == bufio.ErrBufferFull && octets < maxLongCommand; octets += len(line) {
-		line, err = c.in.ReadSlice('\n')
-	}
-	return line, octets, err
+	defer c.base.Working()
+	return wire.ReadLine(c.in, func([]byte) int { return maxCommand }, maxLongCommand)
 }
 
 // lineBuffered reports whether a whole command is here already.
@@ -167,27 +171,16 @@ func (c *Conn) refused(no *refusal.Refusal, keep string) string {
 	return reply.Line()
 }
 
-// say gathers whole lines of a reply, and sends what has been gathered when it
-// becomes much.
-func (c *Conn) say(lines string) error {
-	if c.out = append(c.out, lines...); len(c.out) >= maxReplies {
-		return c.flush()
-	}
-	return nil
-}
+// say gathers whole lines of a reply.
+func (c *Conn) say(lines string) { c.out.Buffer().WriteString(lines) }
 
 // flush sends what was gathered. An error ends the connection: go-smtp, which
 // ignores it, would go on to obey and never answer again.
 func (c *Conn) flush() error {
-	switch {
-	case c.broken:
+	if c.broken {
 		return net.ErrClosed
-	case len(c.out) == 0:
-		return nil
 	}
-	c.base.SetWriteDeadline(time.Now().Add(c.settings.CommandTimeout))
-	_, err := c.stream.Write(c.out)
-	c.out = c.out[:0]
+	err := c.out.Flush()
 	c.broken = err != nil
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/refusal"
+	"mailsrv/internal/wire"
 )
 
 // plainDots is what a dotReader does, written the slow way: it returns the
@@ -41,14 +42,14 @@ func FuzzDots(f *testing.F) {
 	for _, s := range []string{"a\r\n.\r\nb", ".\r\n", "..\r\n.\r\n", "a\r\r\n.\r\n", "\r\n.\r\r\n.\r\n", ".\r.\r\n.\r\n", "\n.\n\r\n.\r\nQUIT"} {
 		f.Add(s, 3)
 	}
-	f.Fuzz(func(t *testing.T, wire string, size int) {
+	f.Fuzz(func(t *testing.T, sent string, size int) {
 		if size < 1 || size > 64 {
-			size = 1 + len(wire)
+			size = 1 + len(sent)
 		}
-		want, wantRest, ended := plainDots(wire)
+		want, wantRest, ended := plainDots(sent)
 		client, server := net.Pipe()
 		go func() {
-			for p := []byte(wire); len(p) > 0; {
+			for p := []byte(sent); len(p) > 0; {
 				n, err := client.Write(p[:min(size, len(p))])
 				if err != nil {
 					break
@@ -57,13 +58,14 @@ func FuzzDots(f *testing.F) {
 			}
 			client.Close()
 		}()
-		c := &Conn{stream: server, base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
-		c.in = bufio.NewReaderSize(transport{c}, 16)
+		c := &Conn{base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
+		c.in = bufio.NewReaderSize(nil, 16)
+		c.speakOver(server, wire.NewWriters(maxReplies))
 		var got bytes.Buffer
 		d := &dotReader{c: c}
 		_, err := d.WriteTo(&got)
 		if d.done != ended || (err == nil) != ended {
-			t.Fatalf("%q: ended %v, %v; want %v", wire, d.done, err, ended)
+			t.Fatalf("%q: ended %v, %v; want %v", sent, d.done, err, ended)
 		}
 		if !ended {
 			return
@@ -71,7 +73,7 @@ func FuzzDots(f *testing.F) {
 		var rest bytes.Buffer
 		rest.ReadFrom(c.in)
 		if got.String() != want || rest.String() != wantRest {
-			t.Fatalf("%q in blocks of %d: %q and %q, want %q and %q", wire, size, got.String(), rest.String(), want, wantRest)
+			t.Fatalf("%q in blocks of %d: %q and %q, want %q and %q", sent, size, got.String(), rest.String(), want, wantRest)
 		}
 	})
 }

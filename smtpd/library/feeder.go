@@ -152,9 +152,7 @@ func (f *feeder) Write(p []byte) (int, error) {
 	if muted || f.broken { // broken: the last word has been said
 		return len(p), nil
 	}
-	if err := f.say(line); err != nil {
-		return 0, err
-	}
+	f.say(line)
 	return len(p), nil
 }
 
@@ -204,10 +202,10 @@ func (f *feeder) startTLS(argument string) {
 	f.base.SetDeadline(time.Time{})
 	f.base.Acknowledge() // nothing is sent that could carry it: no ticket, no greeting
 	f.session.Reset()    // RFC 3207 section 4.2: what was said before is forgotten
-	f.stream, f.tls = secure, listen.TLSName(secure.ConnectionState())
+	f.speakOver(secure, f.server.writers)
+	f.tls = listen.TLSName(secure.ConnectionState())
 	f.base.Know("", f.tls)
 	f.extended, f.helo = false, ""
-	f.in.Reset(transport{f.Conn})
 	f.handed = true
 	f.server.hand(&feeder{Conn: f.Conn, mute: "220"}) // no second greeting
 }

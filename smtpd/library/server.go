@@ -12,6 +12,7 @@ import (
 
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/wire"
 )
 
 // Config is what a server is made of. All fields are needed.
@@ -27,6 +28,7 @@ type Config struct {
 type Server struct {
 	config    Config
 	rewording rewording
+	writers   *wire.Writers
 
 	mu       sync.Mutex
 	settings Settings
@@ -37,7 +39,7 @@ type Server struct {
 
 // New returns a server. Shutdown has to be called.
 func New(c Config, s Settings) *Server {
-	server := &Server{config: c, rewording: newRewording(c.Hostname)}
+	server := &Server{config: c, rewording: newRewording(c.Hostname), writers: wire.NewWriters(maxReplies)}
 	if c.TLS != nil {
 		// Exchange Online hangs up on the session tickets that Go sends in its first
 		// flight of TLS 1.3, and does not fall back.

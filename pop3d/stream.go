@@ -1,19 +1,16 @@
 package pop3d
 
 import (
-	"bufio"
 	"errors"
-	"io"
 	"os"
-	"sync"
 	"time"
 
 	"mailsrv/internal/listen"
 )
 
-// wire is a session's connection below TLS, the one place where octets are
+// stream is a session's connection below TLS, the one place where octets are
 // seen to flow: every deadline is set here, and silence is measured here.
-type wire struct {
+type stream struct {
 	*listen.Conn
 	idle     time.Duration // without an octet taken, a write fails
 	deadline time.Time     // of reads
@@ -31,7 +28,7 @@ const fastOctets = 16 << 10
 
 // Read waits for octets from the client. A client that still receives what the
 // kernel holds is not silent: the wait begins anew while that grows less.
-func (w *wire) Read(p []byte) (int, error) {
+func (w *stream) Read(p []byte) (int, error) {
 	pending := int32(0)
 	if w.sent > fastOctets {
 		if pending = w.Pending(); pending == 0 {
@@ -54,7 +51,7 @@ func (w *wire) Read(p []byte) (int, error) {
 
 // await waits once: here a drain finds the session idle, and another login may
 // take its maildrop.
-func (w *wire) await(p []byte) (int, error) {
+func (w *stream) await(p []byte) (int, error) {
 	now := time.Now()
 	if err := w.Conn.AwaitCommand(w.deadline.Sub(now)); err != nil {
 		return 0, err
@@ -71,7 +68,7 @@ func (w *wire) await(p []byte) (int, error) {
 
 // Write sends p. It fails once no octet has been taken for the idle timeout,
 // however long the whole takes.
-func (w *wire) Write(p []byte) (int, error) {
+func (w *stream) Write(p []byte) (int, error) {
 	sent := 0
 	for {
 		if err := w.Conn.SetWriteDeadline(time.Now().Add(w.idle)); err != nil {
@@ -89,7 +86,7 @@ func (w *wire) Write(p []byte) (int, error) {
 
 // sending says whether the client has not got all yet of what was written. It
 // may be called beside all else.
-func (w *wire) sending() bool { return w.Pending() > 0 }
+func (w *stream) sending() bool { return w.Pending() > 0 }
 
 // Sizes of a session's buffers. A session that waits holds the read buffer
 // alone; a write buffer takes a message of common size together with its reply
@@ -98,48 +95,3 @@ const (
 	readBuffer  = 2 << 10
 	writeBuffer = 32 << 10
 )
-
-// output gathers replies, in a buffer that it borrows only while it holds some.
-type output struct {
-	writers *sync.Pool // of *bufio.Writer
-	to      io.Writer
-	held    *bufio.Writer
-	err     error // once set, nothing more is sent
-}
-
-// buffer is where replies are written. Its errors are kept until flush.
-func (o *output) buffer() *bufio.Writer {
-	if o.held == nil {
-		o.held = o.writers.Get().(*bufio.Writer)
-		o.held.Reset(o.to)
-	}
-	return o.held
-}
-
-// flush sends what was gathered. After an error the session must end.
-func (o *output) flush() error {
-	if o.held == nil {
-		return o.err
-	}
-	if o.err == nil {
-		o.err = o.held.Flush()
-	}
-	o.held.Reset(nil)
-	o.writers.Put(o.held)
-	o.held = nil
-	return o.err
-}
-
-// input is what a session reads from. Replies to pipelined commands are
-// gathered until a read would block (RFC 2449 section 6.6).
-type input struct {
-	from io.Reader
-	out  *output
-}
-
-func (i *input) Read(p []byte) (int, error) {
-	if err := i.out.flush(); err != nil {
-		return 0, err
-	}
-	return i.from.Read(p)
-}
