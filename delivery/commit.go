@@ -111,7 +111,7 @@ func (t *Transaction) noteFull(ctx context.Context, e *storage.MisfitError) {
 		}
 		found, err := t.agent.directory.Lookup(ctx, t.box(m.Mailbox).address)
 		if err == nil && found.Mailbox != nil && found.Mailbox.ID == m.Mailbox {
-			t.agent.fullness.refused(*found.Mailbox, found.Mailbox.Effective.Or(t.settings.Limit))
+			t.agent.fullness.refused(*found.Mailbox, found.Mailbox.Effective.Limit.Or(t.settings.Limit))
 		}
 	}
 }

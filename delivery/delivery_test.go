@@ -20,7 +20,6 @@ import (
 
 var (
 	background = context.Background()
-	inherit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 	sender     = mail.Client{Addr: netip.MustParseAddr("192.0.2.7"), Helo: "c.example", Protocol: "ESMTP"}
 )
 
@@ -47,7 +46,7 @@ func newWorld(t *testing.T, s Settings) *world {
 	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
 	w.must(err)
 	w.agent = New(Options{Store: store, Directory: store, Hostname: "mail.me.com", Logger: logger, Settings: s})
-	w.must(store.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}))
+	w.must(store.AddDomain(background, directory.Domain{Name: "me.com"}))
 	return w
 }
 
@@ -60,7 +59,7 @@ func (w *world) must(err error) {
 
 func (w *world) mailbox(name string, octets int64) {
 	w.Helper()
-	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name), Enabled: true, Limit: quota.Limit{Octets: octets, Messages: quota.Inherit}})
+	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name), Switches: directory.AllOn, Policy: directory.Policy{Limit: quota.Limit{Octets: octets}}})
 	w.must(err)
 }
 
@@ -173,7 +172,9 @@ func TestChangesBeforeTheCommit(t *testing.T) {
 				w.must(err)
 			} else {
 				w.must(w.store.ChangeMailbox(background, address(name), func(m *directory.Mailbox) {
-					m.Enabled = change != "disabled"
+					if change == "disabled" {
+						m.Switches = 0
+					}
 					if change == "lowered" {
 						m.Limit.Octets = 1
 					}
@@ -234,8 +235,10 @@ func TestTargetsThatCannotAreLeftOut(t *testing.T) {
 			states := strings.Fields(test.targets + " " + test.direct)
 			set := func(i int, state string) {
 				w.must(w.store.ChangeMailbox(background, address(fmt.Sprintf("t%d@me.com", i)), func(m *directory.Mailbox) {
-					m.Enabled, m.Limit = state != "off", inherit
+					m.Switches, m.Limit = directory.AllOn, quota.Limit{}
 					switch state {
+					case "off":
+						m.Switches = 0
 					case "small":
 						m.Limit.Octets = w.begin(0).traceOctets(address("all@me.com")) + 10
 					case "full":

@@ -94,7 +94,7 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 			r.boxes = append(r.boxes, m.ID)
 			continue
 		}
-		limit := m.Effective.Or(t.settings.Limit)
+		limit := m.Effective.Limit.Or(t.settings.Limit)
 		verdict := limit.Judge(m.Usage, quota.Usage{Octets: t.envelope.Size + trace, Messages: 1})
 		switch {
 		case verdict == quota.Fits:

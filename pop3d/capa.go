@@ -40,7 +40,7 @@ func (s *session) capa() {
 // not promised.
 func (s *session) expire() (promise string, known bool) {
 	if s.maildrop != nil {
-		return expirePromise(s.mailbox.EffectiveRetention.Retrieved), true
+		return expirePromise(s.mailbox.Effective.Retention.Retrieved), true
 	}
 	keeps, err := s.server.directory.Expiries(s.server.ctx)
 	if err != nil {

@@ -208,9 +208,9 @@ func (authenticator) Login(_ context.Context, _ netip.Addr, name, password strin
 		return directory.Mailbox{}, auth.ErrRefused
 	}
 	address, err := mail.ParseAddress(name)
-	m := directory.Mailbox{ID: id, Address: address, Enabled: true}
+	m := directory.Mailbox{ID: id, Address: address, Switches: directory.AllOn}
 	if id == passing {
-		m.EffectiveRetention.Retrieved = 36 * time.Hour
+		m.Effective.Retention.Retrieved = 36 * time.Hour
 	}
 	return m, err
 }

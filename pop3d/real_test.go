@@ -57,13 +57,11 @@ func startReal(t testing.TB, change func(*pop3d.Config)) *real {
 			change(c)
 		}
 	})
-	if err := r.Store.AddDomain(t.Context(), directory.Domain{Name: "me.com", Limit: inherited}); err != nil {
+	if err := r.Store.AddDomain(t.Context(), directory.Domain{Name: "me.com"}); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
-
-var inherited = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 
 func (r *real) mailbox(name string, keep directory.Retention) mail.MailboxID {
 	r.t.Helper()
@@ -71,7 +69,7 @@ func (r *real) mailbox(name string, keep directory.Retention) mail.MailboxID {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	id, err := r.Store.AddMailbox(r.t.Context(), directory.Mailbox{Address: address, Enabled: true, Limit: inherited, Retention: keep})
+	id, err := r.Store.AddMailbox(r.t.Context(), directory.Mailbox{Address: address, Switches: directory.AllOn, Policy: directory.Policy{Retention: keep}})
 	if err != nil {
 		r.t.Fatal(err)
 	}

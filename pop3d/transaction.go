@@ -153,7 +153,7 @@ func (s *session) retr(argument string) {
 		return
 	}
 	s.sent = s.sent.Add(quota.Usage{Octets: e.Octets, Messages: 1})
-	if s.mailbox.EffectiveRetention.Retrieved > 0 {
+	if s.mailbox.Effective.Retention.Retrieved > 0 {
 		s.noted.add(i, len(s.entries))
 	}
 }

@@ -37,8 +37,7 @@ func (everybody) Lookup(_ context.Context, a mail.Address) (directory.Match, err
 	for i := range len(a.Local) {
 		id = (id ^ uint64(a.Local[i])) * 1099511628211
 	}
-	inherit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 	return directory.Match{Hosted: true, Mailbox: &directory.Mailbox{
-		ID: mail.MailboxID(id >> 1), Address: a, Enabled: true, Limit: inherit, Effective: inherit,
+		ID: mail.MailboxID(id >> 1), Address: a, Switches: directory.AllOn,
 	}}, nil
 }

@@ -131,7 +131,7 @@ func (a *Authenticator) prove(ctx context.Context, address mail.Address, passwor
 	}
 	hash := a.dummy
 	var known fact
-	if mailbox.Enabled && checkPassword(password) == nil {
+	if mailbox.Switches.Has(directory.LogsIn) && checkPassword(password) == nil {
 		known = a.memory.fact(mailbox.Hash, password)
 		if a.memory.holds(a.now(), known) {
 			return proof{mailbox: mailbox, ok: true}, nil

@@ -27,7 +27,7 @@ func TestLogin(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if m.ID == 0 || !m.Enabled {
+		if m.ID == 0 || !m.Switches.Has(directory.LogsIn) {
 			t.Errorf("%s: mailbox %+v", name, m)
 		}
 	}
@@ -63,7 +63,7 @@ func TestRefusalsAreAlike(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFixture()
 			f.people.add(t, "look@me.com", hash)
-			f.people.add(t, "off@me.com", hash).Enabled = false
+			f.people.add(t, "off@me.com", hash).Switches = 0
 			f.people.add(t, "bare@me.com", "")
 			f.people.add(t, "broken@me.com", "secret")
 			f.people.add(t, "absurd@me.com", "$6$rounds=999999999$salt$"+strings.Repeat("a", 86))
@@ -209,11 +209,11 @@ func TestChangeCountsAtOnce(t *testing.T) {
 		t.Errorf("the new password: %v", err)
 	}
 	m.Hash = old
-	m.Enabled = false
+	m.Switches = 0
 	if _, err := f.login(t, home, "look@me.com", "secret"); !errors.Is(err, ErrRefused) {
 		t.Errorf("a disabled mailbox with a remembered password: %v", err)
 	}
-	m.Enabled = true
+	m.Switches = directory.AllOn
 	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
 		t.Errorf("enabled again: %v", err)
 	}

@@ -39,7 +39,7 @@ func TestLargeStore(t *testing.T) {
 		names[i] = fmt.Sprintf("full%d", i)
 	}
 	s := newServer(t, filepath.Join(t.TempDir(), "data"))
-	s.populate(quota.Limit{}, append(names, "busy")...)
+	s.populate(noLimit, append(names, "busy")...)
 	begun := time.Now()
 	fill(t, s, prefill, names)
 	t.Logf("%d messages laid in, %v", prefill*largeBoxes, time.Since(begun).Round(time.Millisecond))

@@ -78,7 +78,7 @@ var serverLimit = quota.Limit{Octets: 3 << 20, Messages: 60}
 func newQuotaRace(t *testing.T) *quotaRace {
 	q := &quotaRace{t: t, r: dice(t), boxes: []string{"one", "two", "three", "four"}}
 	q.s = newServer(t, filepath.Join(t.TempDir(), "data"), "quota: {default_size: 3MiB, default_messages: 60}", "storage: {min_free: 8MiB}")
-	q.s.populate(quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}, q.boxes...)
+	q.s.populate(quota.Limit{}, q.boxes...)
 	var all []string
 	for _, local := range q.boxes {
 		all = append(all, address(local))

@@ -31,7 +31,7 @@ func (h *house) arrivals() int64 { return h.count("SELECT count(*) FROM arrival"
 
 func TestArrivals(t *testing.T) {
 	h := newHouse(t, Options{}) // nothing is settled at a rest
-	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "other", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "other", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	look := h.look
 	deliver := func(to mail.MailboxID, id string) {
@@ -100,7 +100,7 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	boxes := []mail.MailboxID{h.look}
 	for i := range 199 {
-		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
 		h.must(err)
 		boxes = append(boxes, id)
 	}
@@ -171,7 +171,7 @@ func TestArrivalsAreCounted(t *testing.T) {
 	h.writer.look.Reset(time.Hour)
 	boxes := []mail.MailboxID{h.look}
 	for i := range 99 {
-		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
 		h.must(err)
 		boxes = append(boxes, id)
 	}

@@ -20,7 +20,7 @@ func benchStore(b *testing.B, mailboxes int) (*Store, []mail.MailboxID) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	if err := s.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}); err != nil {
+	if err := s.AddDomain(background, directory.Domain{Name: "me.com"}); err != nil {
 		b.Fatal(err)
 	}
 	ids := make([]mail.MailboxID, mailboxes)
@@ -28,7 +28,7 @@ func benchStore(b *testing.B, mailboxes int) (*Store, []mail.MailboxID) {
 	for w := range 50 {
 		group.Go(func() {
 			for i := w; i < mailboxes; i += 50 {
-				id, err := s.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+				id, err := s.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}, Switches: directory.AllOn})
 				if err != nil {
 					b.Error(err)
 				}

@@ -117,7 +117,7 @@ func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) (counted []counte
 func whyNot(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (storage.MisfitReason, error) {
 	row, err := c.first(`
 SELECT m.enabled, p.octets, p.messages,
-       coalesce(m.limit_octets, d.limit_octets, ?2), coalesce(m.limit_messages, d.limit_messages, ?3)
+       coalesce(m.limit_octets, d.limit_octets, max(?2, 0)), coalesce(m.limit_messages, d.limit_messages, max(?3, 0))
 FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN maildrop p ON p.id = m.id WHERE m.id = ?1`,
 		int64(r.Mailbox), limit.Octets, limit.Messages)
 	switch {
@@ -131,7 +131,7 @@ FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN maildrop p ON p.id = m
 		return 0, fmt.Errorf("mailbox %d has no maildrop: stop the server and run mailsrv check --repair", r.Mailbox)
 	}
 	held := quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
-	allowed := quota.Limit{Octets: row[3].(int64), Messages: row[4].(int64)}
+	allowed := quota.Limit{Octets: amountOf(row[3]), Messages: amountOf(row[4])}
 	if allowed.Judge(held, quota.Usage{Octets: octets, Messages: 1}) == quota.TooLarge {
 		return storage.MisfitTooLarge, nil
 	}

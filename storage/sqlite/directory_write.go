@@ -29,9 +29,9 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 		if err != nil || !ok {
 			return err
 		}
-		_, _, err = c.exec(`INSERT INTO domain (name, postmaster, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
-VALUES (?, ?, ?, ?, ?, ?, ?)`, d.Name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages),
-			keepValue(d.Retention.Retrieved), keepValue(d.Retention.Deleted), time.Now().Unix())
+		octets, messages, retrieved, deleted := policyValues(d.Policy)
+		_, _, err = c.exec("INSERT INTO domain (name, postmaster, created, "+policyColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
+			d.Name, postmaster, time.Now().Unix(), octets, messages, retrieved, deleted)
 		return err
 	})
 }
@@ -53,10 +53,9 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		if err != nil || !ok {
 			return err
 		}
-		_, _, err = c.exec(`UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4,
-    keep_retrieved = ?5, keep_deleted = ?6 WHERE name = ?1`,
-			name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages),
-			keepValue(d.Retention.Retrieved), keepValue(d.Retention.Deleted))
+		octets, messages, retrieved, deleted := policyValues(d.Policy)
+		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, ("+policyColumns+") = (?3, ?4, ?5, ?6) WHERE name = ?1",
+			name, postmaster, octets, messages, retrieved, deleted)
 		return err
 	})
 }
@@ -120,10 +119,10 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.Mailb
 			refuse(fmt.Errorf("the store has given each of its %d mailbox ids, and gives none again: begin another store", given))
 			return nil
 		}
-		_, id, err = c.exec(`INSERT INTO mailbox (domain, local, enabled, hash, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.Hash,
-			limitValue(m.Limit.Octets), limitValue(m.Limit.Messages),
-			keepValue(m.Retention.Retrieved), keepValue(m.Retention.Deleted), time.Now().Unix())
+		octets, messages, retrieved, deleted := policyValues(m.Policy)
+		_, id, err = c.exec("INSERT INTO mailbox (domain, local, enabled, hash, created, "+policyColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			domain, m.Address.Local, boolValue(m.Switches.Has(directory.Receives)), m.Hash, time.Now().Unix(),
+			octets, messages, retrieved, deleted)
 		if err != nil {
 			return err
 		}
@@ -177,10 +176,9 @@ JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Lo
 		m := scanMailbox(row)
 		id := int64(m.ID)
 		change(&m)
-		_, _, err = c.exec(`UPDATE mailbox SET enabled = ?2, hash = ?3, limit_octets = ?4, limit_messages = ?5,
-    keep_retrieved = ?6, keep_deleted = ?7 WHERE id = ?1`,
-			id, boolValue(m.Enabled), m.Hash, limitValue(m.Limit.Octets), limitValue(m.Limit.Messages),
-			keepValue(m.Retention.Retrieved), keepValue(m.Retention.Deleted))
+		octets, messages, retrieved, deleted := policyValues(m.Policy)
+		_, _, err = c.exec("UPDATE mailbox SET enabled = ?2, hash = ?3, ("+policyColumns+") = (?4, ?5, ?6, ?7) WHERE id = ?1",
+			id, boolValue(m.Switches.Has(directory.Receives)), m.Hash, octets, messages, retrieved, deleted)
 		return err
 	})
 }

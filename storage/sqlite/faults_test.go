@@ -20,7 +20,6 @@ import (
 
 var (
 	background = context.Background()
-	inherit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 )
 
 // house is a store with the mailbox look@me.com.
@@ -40,8 +39,8 @@ func newHouse(t *testing.T, o Options) *house {
 			h.Close()
 		}
 	})
-	h.must(h.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}))
-	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "look", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	h.must(h.AddDomain(background, directory.Domain{Name: "me.com"}))
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "look", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	h.look = id
 	return h
@@ -470,7 +469,7 @@ func TestMailboxIDsAreUsedUp(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.tamper("UPDATE sqlite_sequence SET seq = (1 << 23) - 2")
 	add := func(local string) error {
-		_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: local, Domain: "me.com"}, Limit: inherit})
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: local, Domain: "me.com"}})
 		return err
 	}
 	h.must(add("last"))

@@ -121,7 +121,7 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	const others = 100
 	for i := range others {
 		a := mail.Address{Local: fmt.Sprintf("box%d", i), Domain: "me.com"}
-		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Limit: inherit, Hash: strings.Repeat(fmt.Sprintf("hash-%d ", i), 20)})
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Switches: directory.AllOn, Hash: strings.Repeat(fmt.Sprintf("hash-%d ", i), 20)})
 		h.must(err)
 	}
 	_, err := h.RemoveMailbox(background, mail.Address{Local: fmt.Sprintf("box%d", others-1), Domain: "me.com"})
@@ -141,7 +141,7 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	if whole := h.whole(); len(whole) != 1 {
 		t.Errorf("left: %v", whole)
 	}
-	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}})
 	if h.must(err); int(id) != others+2 {
 		t.Errorf("the new mailbox has the id %d, a removed one's", id)
 	}
@@ -350,7 +350,7 @@ func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
 // Chunks whose body is lost are saved, in their order, and named by whose they are.
 func TestRebuildSavesChunksWithoutBody(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "a/b", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "a/b", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	long := strings.Repeat("0123456789", 60<<10)
 	h.must(h.benchDeliver("long", []byte(long), h.look, other))
@@ -419,7 +419,7 @@ func TestRebuildBetweenLeaves(t *testing.T) {
 		h := newHouse(t, Options{Server: true})
 		var boxes []mail.MailboxID
 		for i := range 120 {
-			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
 			h.must(err)
 			boxes = append(boxes, id)
 		}
@@ -489,14 +489,14 @@ func TestRebuildRefusesBesideAReader(t *testing.T) {
 func TestRebuildGivesNoIDAgain(t *testing.T) {
 	h := newHouse(t, Options{})
 	old := mail.Address{Local: "old", Domain: "me.com"}
-	id, err := h.AddMailbox(background, directory.Mailbox{Address: old, Enabled: true, Limit: inherit})
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: old, Switches: directory.AllOn})
 	h.must(err)
 	h.must(h.benchDeliver("old", []byte("text"), id))
 	_, err = h.RemoveMailbox(background, old)
 	h.must(err)
 	h.zeroRoots("sqlite_sequence")
 	h.rebuild()
-	again, err := h.AddMailbox(background, directory.Mailbox{Address: old, Enabled: true, Limit: inherit})
+	again, err := h.AddMailbox(background, directory.Mailbox{Address: old, Switches: directory.AllOn})
 	if h.must(err); again <= id {
 		t.Errorf("%d after %d", again, id)
 	}
@@ -515,7 +515,7 @@ func TestRebuildTakesNoIDForGiven(t *testing.T) {
 			h.tamper(statement)
 			h.zeroRoots("share")
 			h.rebuild()
-			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
+			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}})
 			if err != nil || id != h.look+1 {
 				t.Errorf("%d, %v", id, err)
 			}

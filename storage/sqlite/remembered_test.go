@@ -44,12 +44,12 @@ func TestRememberedByAServerBesideCommands(t *testing.T) {
 		return match.Mailbox
 	}
 	for round := range 5 {
-		enabled := round%2 == 1
+		switches := directory.Switches(round % 2 * int(directory.AllOn))
 		line(func(o *house) {
-			h.must(o.ChangeMailbox(background, lookAddress, func(m *directory.Mailbox) { m.Enabled = enabled }))
+			h.must(o.ChangeMailbox(background, lookAddress, func(m *directory.Mailbox) { m.Switches = switches }))
 		})
-		if got := lookup(); got.Enabled != enabled {
-			t.Fatalf("round %d: enabled is %t", round, got.Enabled)
+		if got := lookup(); got.Switches != switches {
+			t.Fatalf("round %d: switches are %b", round, got.Switches)
 		}
 	}
 	line(func(o *house) {
@@ -63,7 +63,7 @@ func TestRememberedByAServerBesideCommands(t *testing.T) {
 	line(func(o *house) {
 		_, err := o.RemoveMailbox(background, lookAddress)
 		h.must(err)
-		o.look, err = o.AddMailbox(background, directory.Mailbox{Address: lookAddress, Enabled: true, Limit: inherit})
+		o.look, err = o.AddMailbox(background, directory.Mailbox{Address: lookAddress, Switches: directory.AllOn})
 		h.must(err)
 	})
 	if got := lookup(); got.ID == h.look {
@@ -106,7 +106,7 @@ func TestRememberedAfterOwnChanges(t *testing.T) {
 	want("a password", func(m *directory.Mailbox) bool { return m.Hash == "hash" })
 	h.remember()
 	h.must(h.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Limit.Octets = 7 }))
-	want("a domain's limit", func(m *directory.Mailbox) bool { return m.Effective.Octets == 7 })
+	want("a domain's limit", func(m *directory.Mailbox) bool { return m.Effective.Limit.Octets == 7 })
 }
 
 // Counters that are remembered equal the rows, whatever happens at once.
@@ -115,7 +115,7 @@ func TestRememberedCounters(t *testing.T) {
 	var boxes []mail.Address
 	for i := range 5 {
 		a := mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}
-		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Limit: inherit})
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Switches: directory.AllOn})
 		h.must(err)
 		boxes = append(boxes, a)
 	}

@@ -116,11 +116,11 @@ func address(s string) mail.Address {
 	return a
 }
 
-var inherit = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+var inherit quota.Limit
 
 func (f *fixture) domain(name string) {
 	f.t.Helper()
-	f.must(f.AddDomain(background, directory.Domain{Name: name, Limit: inherit}))
+	f.must(f.AddDomain(background, directory.Domain{Name: name}))
 }
 
 // mailbox adds a mailbox, and its domain if need be.
@@ -130,7 +130,7 @@ func (f *fixture) mailbox(name string, limit quota.Limit) mail.MailboxID {
 	if _, err := f.Domain(background, a.Domain); errors.Is(err, directory.ErrNotFound) {
 		f.domain(a.Domain)
 	}
-	id, err := f.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Hash: "x", Limit: limit})
+	id, err := f.AddMailbox(background, directory.Mailbox{Address: a, Switches: directory.AllOn, Hash: "x", Policy: directory.Policy{Limit: limit}})
 	f.must(err)
 	return id
 }
