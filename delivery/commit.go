@@ -38,7 +38,9 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 	if err := t.receive(body, content); err != nil {
 		return 0, err
 	}
-	d := &storage.Delivery{ID: t.envelope.ID, Prefix: mail.ReturnPath(t.envelope.ReversePath), Body: body}
+	d := &storage.Delivery{
+		ID: t.envelope.ID, ReturnPath: mail.ReturnPath(t.envelope.ReversePath), Arrived: t.agent.now(), Body: body, Limit: t.settings.Limit,
+	}
 	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
 	defer cancel()
 	for {
@@ -46,7 +48,7 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 		for i, b := range t.boxes {
 			d.To[i] = storage.Recipient{Mailbox: b.id, Own: mail.DeliveredTo(t.recipients[b.recipient].path)}
 		}
-		err = t.agent.store.Deliver(ctx, d, t.settings.Limit)
+		_, err = t.agent.store.Deliver(ctx, d)
 		var misfit *storage.MisfitError
 		switch {
 		case err == nil:

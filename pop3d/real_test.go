@@ -10,7 +10,6 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/pop3d"
-	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 )
@@ -89,7 +88,7 @@ func (r *real) deliver(id mail.MailboxID, text string) string {
 		r.t.Fatal(err)
 	}
 	uidl := mail.NewID()
-	err = r.Store.Deliver(ctx, &storage.Delivery{ID: uidl, Body: body, To: []storage.Recipient{{Mailbox: id}}}, quota.Limit{})
+	_, err = r.Store.Deliver(ctx, &storage.Delivery{ID: uidl, Body: body, To: []storage.Recipient{{Mailbox: id}}})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
-	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -13,9 +12,11 @@ import (
 // contract.
 type store struct{ storage.Store }
 
-func (store) NewBody(context.Context, int64) (storage.Body, error)          { return new(body), nil }
-func (store) Deliver(context.Context, *storage.Delivery, quota.Limit) error { return nil }
-func (store) Space() error                                                  { return nil }
+func (store) NewBody(context.Context, int64) (storage.Body, error) { return new(body), nil }
+func (store) Deliver(context.Context, *storage.Delivery) (storage.Receipt, error) {
+	return storage.Receipt{}, nil
+}
+func (store) Space() error { return nil }
 
 // body is how many octets came.
 type body int64

@@ -97,10 +97,11 @@ func (f *fixture) deliver(address string, n int) (uidls []string) {
 		_, err = fmt.Fprintf(body, "Subject: %d\r\n\r\ntext\r\n", i)
 		f.must(err)
 		id := fmt.Sprintf("uidl%d", i)
-		f.must(f.store.Deliver(f.ctx, &storage.Delivery{
-			ID: id, Prefix: "Received: x\r\n", Body: body,
+		_, err = f.store.Deliver(f.ctx, &storage.Delivery{
+			ID: id, Trace: "Received: x\r\n", Body: body,
 			To: []storage.Recipient{{Mailbox: m.ID, Own: "Delivered-To: " + address + "\r\n"}},
-		}, quota.Limit{}))
+		})
+		f.must(err)
 		body.Discard()
 		uidls = append(uidls, id)
 	}

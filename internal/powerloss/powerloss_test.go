@@ -172,7 +172,7 @@ func (w *recorded) deliver(id string, size int, to []mail.MailboxID) error {
 	for _, id := range to {
 		d.To = append(d.To, storage.Recipient{Mailbox: id})
 	}
-	if err := w.store.Deliver(background, d, quota.Limit{}); err != nil {
+	if _, err := w.store.Deliver(background, d); err != nil {
 		return err
 	}
 	w.mu.Lock()

@@ -103,7 +103,7 @@ func fill(t *testing.T, s *server, each int, locals []string) {
 				}
 				if err == nil {
 					to := all[1+int(n)%len(locals)].ID // the first by name is "busy"
-					err = store.Deliver(ctx, &storage.Delivery{ID: mail.NewID(), Body: body, To: []storage.Recipient{{Mailbox: to}}}, quota.Limit{})
+					_, err = store.Deliver(ctx, &storage.Delivery{ID: mail.NewID(), Body: body, To: []storage.Recipient{{Mailbox: to}}})
 					body.Discard()
 				}
 				if err != nil {

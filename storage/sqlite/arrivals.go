@@ -13,8 +13,8 @@ import (
 )
 
 // Entries arrive in the order of their commits, and are settled later, many at
-// once, where those of their maildrop stand: each for itself would write a page of
-// its own. Those of a maildrop are settled in their order, so its arrivals are
+// once, where those of their folder stand: each for itself would write a page of
+// its own. Those of a folder are settled in their order, so its arrivals are
 // always newer than its settled entries.
 
 // Bounds of arrivals. The more wait, the more of them go to one page; whoever lists
@@ -26,17 +26,18 @@ const (
 	maxBatchArrivals = maxArrivals     // that one batch brings, unless one message has more recipients
 )
 
-// sequenceBits are those of an entry's id that hold its sequence; the maildrop's
-// id is above them.
-const sequenceBits = 40
+// uidBits are those of an entry's id that hold its uid; the folder's id is above them.
+// One integer is a key of half the size of two, and leaves the inner pages of the tree
+// an eighth of what they would take with rows in them (ADR 17).
+const uidBits = 32
 
 // entryID is the id of a message's entry.
-func entryID(maildrop, sequence int64) int64 { return maildrop<<sequenceBits | sequence }
+func entryID(folder, uid int64) int64 { return folder<<uidBits | uid }
 
-func sequenceOf(id int64) int64 { return id & (1<<sequenceBits - 1) }
+func uidOf(id int64) int64 { return id & (1<<uidBits - 1) }
 
 // entryColumns are what an arrival and a settled entry have in common.
-const entryColumns = "id, octets, body, shared, uidl, own"
+const entryColumns = "id, octets, body, shared, uidl, own, arrived, flags, modseq"
 
 // settle settles the first so many arrivals behind an id. It returns how many that
 // were and the id behind which to go on; 0: there were none.
@@ -79,64 +80,77 @@ func (s *Store) settleAll(ctx context.Context) error {
 	}
 }
 
-// settleMaildrop settles the arrivals of one maildrop.
-func settleMaildrop(c *conn, maildrop int64) (moved int64, err error) {
-	return settleBetween(c, entryID(maildrop, 0), entryID(maildrop+1, 0)-1)
+// settleFolder settles the arrivals of one folder.
+func settleFolder(c *conn, folder int64) (moved int64, err error) {
+	return settleBetween(c, entryID(folder, 0), entryID(folder, int64(storage.MaxUID)))
 }
 
 // perText is how many settled entries are read as one text.
 const perText = 1000
 
-// eachEntry calls f with the entries of a maildrop up to a sequence, in their order.
+// eachEntry calls f with the entries of a folder up to a uid, in their order.
 // The arrivals are read first: what is settled meanwhile is met twice, not missed.
-func eachEntry(c *conn, maildrop, last int64, f func(storage.Entry)) error {
-	to := entryID(maildrop, last)
+func eachEntry(c *conn, folder, last int64, f func(storage.Entry)) error {
+	to := entryID(folder, last)
 	var arrived []storage.Entry
-	err := c.each("SELECT id, octets, uidl FROM arrival WHERE id BETWEEN ? AND ? ORDER BY number", func(row []driver.Value) error {
-		arrived = append(arrived, storage.Entry{Sequence: sequenceOf(row[0].(int64)), Octets: row[1].(int64), UIDL: row[2].(string)})
+	err := c.each("SELECT id, octets, uidl, arrived, flags, modseq FROM arrival WHERE id BETWEEN ? AND ? ORDER BY number", func(row []driver.Value) error {
+		arrived = append(arrived, storage.Entry{
+			UID: storage.UID(uidOf(row[0].(int64))), Octets: row[1].(int64), UIDL: row[2].(string),
+			Arrived: row[3].(int64), Flags: storage.Flags(row[4].(int64)), ModSeq: storage.ModSeq(row[5].(int64)),
+		})
 		return nil
-	}, entryID(maildrop, 0), to)
+	}, entryID(folder, 0), to)
 	if err != nil {
 		return err
 	}
-	newest := int64(0)
+	newest := storage.UID(0)
 	for more := true; more; {
-		// A row costs the driver more than SQLite: a text of many takes half the time.
-		row, err := c.first(`SELECT count(*), group_concat(sequence || ' ' || octets || ' ' || uidl, ' ')
-FROM (SELECT sequence, octets, uidl FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)`, entryID(maildrop, newest+1), to, int64(perText))
+		// A row costs the driver more than SQLite: texts of many take half the time. The
+		// UIDLs have one of their own, which stays as long as they do.
+		row, err := c.first(`SELECT count(*), group_concat(uid || ' ' || octets || ' ' || arrived || ' ' || flags || ' ' || modseq, ' '), group_concat(uidl, ' ')
+FROM (SELECT uid, octets, arrived, flags, modseq, uidl FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)`,
+			entryID(folder, int64(newest))+1, to, int64(perText))
 		if err != nil {
 			return err
 		}
 		entries := row[0].(int64)
 		more = entries == perText
-		text, _ := row[1].(string)
-		for ; text != ""; entries-- {
+		numbers, _ := row[1].(string)
+		uidls, _ := row[2].(string)
+		for ; numbers != "" && uidls != ""; entries-- {
 			var e storage.Entry
-			if e, text, err = cutEntry(text); err != nil {
+			if e, numbers, err = cutNumbers(numbers); err != nil {
 				return err
 			}
-			newest = e.Sequence
+			e.UIDL, uidls, _ = strings.Cut(uidls, " ")
+			newest = e.UID
 			f(e)
 		}
-		if entries != 0 { // the text leaves out those of NULLs
+		if entries != 0 || numbers != uidls { // the texts leave out what is NULL
 			return errRow
 		}
 	}
 	for _, e := range arrived {
-		if e.Sequence > newest {
+		if e.UID > newest {
 			f(e)
 		}
 	}
 	return nil
 }
 
-// cutEntry cuts the first of the entries in a text, each sequence, octets and UIDL.
-func cutEntry(text string) (e storage.Entry, rest string, err error) {
-	sequence, rest, _ := strings.Cut(text, " ")
-	octets, rest, _ := strings.Cut(rest, " ")
-	e.UIDL, rest, _ = strings.Cut(rest, " ")
-	if e.Sequence, err = strconv.ParseInt(sequence, 10, 64); err == nil {
-		e.Octets, err = strconv.ParseInt(octets, 10, 64)
+// cutNumbers cuts what an entry has of numbers from a text of many.
+func cutNumbers(text string) (e storage.Entry, rest string, err error) {
+	var numbers [5]int64
+	rest = text
+	for i := range numbers {
+		var number string
+		number, rest, _ = strings.Cut(rest, " ")
+		if numbers[i], err = strconv.ParseInt(number, 10, 64); err != nil {
+			return e, rest, err
+		}
 	}
-	return e, rest, err
+	return storage.Entry{
+		UID: storage.UID(numbers[0]), Octets: numbers[1], Arrived: numbers[2],
+		Flags: storage.Flags(numbers[3]), ModSeq: storage.ModSeq(numbers[4]),
+	}, rest, nil
 }

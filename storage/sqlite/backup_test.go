@@ -212,7 +212,10 @@ func TestRestoreAfterAKilledOne(t *testing.T) {
 // A copy whose log stays beside it, as while another program reads it, is not the
 // whole backup.
 func TestRestoreRefusesHalfOfACopy(t *testing.T) {
-	file := filepath.Join(firstStore(t), "mailsrv.db")
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "xxx"))
+	file := filepath.Join(t.TempDir(), "backup.db")
+	h.must(h.Backup(background, file, quiet))
 	dir := t.TempDir()
 	part := filepath.Join(dir, "mailsrv.db.restore")
 	err := restoreWith(t, dir, file, func() {

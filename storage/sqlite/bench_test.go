@@ -49,11 +49,12 @@ func (s *Store) benchDeliver(id string, content []byte, to ...mail.MailboxID) er
 	if _, err := body.Write(content); err != nil {
 		return err
 	}
-	d := &storage.Delivery{ID: id, Prefix: "Return-Path: <alice@example.org>\r\n", Body: body}
+	d := &storage.Delivery{ID: id, ReturnPath: "Return-Path: <alice@example.org>\r\n", Body: body, Limit: quota.Limit{Octets: 1 << 30}}
 	for _, id := range to {
 		d.To = append(d.To, storage.Recipient{Mailbox: id, Own: "Delivered-To: u1234@me.com\r\n"})
 	}
-	return s.Deliver(background, d, quota.Limit{Octets: 1 << 30})
+	_, err = s.Deliver(background, d)
+	return err
 }
 
 // BenchmarkDeliver commits messages from so many senders into 1,000 maildrops.

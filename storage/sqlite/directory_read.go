@@ -11,8 +11,8 @@ import (
 )
 
 // mailboxColumns are what scanMailbox reads; m is the mailbox, d its domain, p
-// its maildrop.
-const mailboxColumns = `m.id, m.local, d.name, m.enabled, m.hash, m.created, p.octets, p.messages,
+// its INBOX's counters.
+const mailboxColumns = `m.id, m.local, d.name, m.receives, m.logs_in, m.sends, m.hash, m.created, p.all_octets, p.all_messages,
     m.limit_octets, m.limit_messages, m.keep_retrieved, m.keep_deleted,
     d.limit_octets, d.limit_messages, d.keep_retrieved, d.keep_deleted`
 
@@ -69,26 +69,36 @@ func keepValue(d time.Duration) driver.Value {
 	return int64(max(d, 0) / time.Second)
 }
 
+// switchColumns are what switchesOf reads, in its order.
+const switchColumns = "receives, logs_in, sends"
+
 // switchesOf reads a mailbox's switches.
-func switchesOf(enabled driver.Value) directory.Switches {
-	if enabled.(int64) == 0 {
-		return 0
+func switchesOf(row []driver.Value) (on directory.Switches) {
+	for i, one := range [...]directory.Switches{directory.Receives, directory.LogsIn, directory.Sends} {
+		if row[i].(int64) != 0 {
+			on |= one
+		}
 	}
-	return directory.AllOn
+	return on
+}
+
+// switchValues is the reverse of switchesOf.
+func switchValues(on directory.Switches) (receives, logsIn, sends driver.Value) {
+	return boolValue(on.Has(directory.Receives)), boolValue(on.Has(directory.LogsIn)), boolValue(on.Has(directory.Sends))
 }
 
 func scanMailbox(row []driver.Value) directory.Mailbox {
 	m := directory.Mailbox{
 		ID:       mail.MailboxID(row[0].(int64)),
 		Address:  mail.Address{Local: row[1].(string), Domain: row[2].(string)},
-		Switches: switchesOf(row[3]),
-		Hash:     row[4].(string),
-		Created:  time.Unix(row[5].(int64), 0),
-		Policy:   policyOf(row[8:]),
+		Switches: switchesOf(row[3:]),
+		Hash:     row[6].(string),
+		Created:  time.Unix(row[7].(int64), 0),
+		Policy:   policyOf(row[10:]),
 	}
-	m.Usage.Octets, _ = row[6].(int64)
-	m.Usage.Messages, _ = row[7].(int64)
-	m.Effective = m.Policy.Or(policyOf(row[12:]))
+	m.Usage.Octets, _ = row[8].(int64)
+	m.Usage.Messages, _ = row[9].(int64)
+	m.Effective = m.Policy.Or(policyOf(row[14:]))
 	return m
 }
 
@@ -100,12 +110,14 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 	var match directory.Match
 	err := s.readers.use(ctx, func(c *conn) error {
 		moment := s.writer.remembered.now()
-		m, last, err := lookupMailbox(c, a)
+		m, now, err := lookupMailbox(c, a)
 		if err != nil {
 			return err
 		}
 		if m != nil {
-			s.writer.remembered.put(m, last, moment)
+			if now.folder != 0 {
+				s.writer.remembered.put(m, now, moment)
+			}
 			match = directory.Match{Hosted: true, Mailbox: m}
 			return nil
 		}
@@ -129,31 +141,33 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 
 // lookupMailbox asks all in one statement: two would be two read transactions, each
 // of which reads again what a commit has changed meanwhile. Subqueries cost a tenth
-// of joins. last is the highest sequence in the maildrop.
-func lookupMailbox(c *conn, a mail.Address) (m *directory.Mailbox, last int64, err error) {
-	row, err := c.first(`SELECT m.id, m.enabled, m.hash, m.created,
-    (SELECT octets FROM maildrop WHERE id = m.id), (SELECT messages FROM maildrop WHERE id = m.id),
-    (SELECT last FROM maildrop WHERE id = m.id),
+// of joins.
+func lookupMailbox(c *conn, a mail.Address) (m *directory.Mailbox, now counters, err error) {
+	row, err := c.first(`SELECT m.id, m.receives, m.logs_in, m.sends, m.hash, m.created,
+    m.inbox, (SELECT octets FROM tally WHERE folder = m.inbox), (SELECT messages FROM tally WHERE folder = m.inbox),
+    (SELECT all_octets FROM tally WHERE folder = m.inbox), (SELECT all_messages FROM tally WHERE folder = m.inbox),
+    (SELECT last FROM tally WHERE folder = m.inbox),
     m.limit_octets, m.limit_messages, m.keep_retrieved, m.keep_deleted,
     (SELECT limit_octets FROM domain WHERE id = m.domain), (SELECT limit_messages FROM domain WHERE id = m.domain),
     (SELECT keep_retrieved FROM domain WHERE id = m.domain), (SELECT keep_deleted FROM domain WHERE id = m.domain)
 FROM mailbox m WHERE m.domain = (SELECT id FROM domain WHERE name = ?) AND m.local = ?`, a.Domain, a.Local)
 	if err != nil || row == nil {
-		return nil, 0, err
+		return nil, now, err
 	}
 	m = &directory.Mailbox{
 		ID:       mail.MailboxID(row[0].(int64)),
 		Address:  a,
-		Switches: switchesOf(row[1]),
-		Hash:     row[2].(string),
-		Created:  time.Unix(row[3].(int64), 0),
-		Policy:   policyOf(row[7:]),
+		Switches: switchesOf(row[1:]),
+		Hash:     row[4].(string),
+		Created:  time.Unix(row[5].(int64), 0),
+		Policy:   policyOf(row[12:]),
 	}
-	m.Usage.Octets, _ = row[4].(int64)
-	m.Usage.Messages, _ = row[5].(int64)
-	m.Effective = m.Policy.Or(policyOf(row[11:]))
-	last, _ = row[6].(int64)
-	return m, last, nil
+	m.Effective = m.Policy.Or(policyOf(row[16:]))
+	if row[7] != nil { // a page of it was lost otherwise
+		now = scanCounters(int64(m.ID), row[6:])
+	}
+	m.Usage = now.usage
+	return m, now, nil
 }
 
 func targetsOf(c *conn, alias int64) ([]mail.Address, error) {
@@ -172,7 +186,7 @@ func (s *Store) Postmaster(ctx context.Context, domain string) (directory.Mailbo
 		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain asked
 JOIN mailbox m ON m.id = coalesce(asked.postmaster, (SELECT min(id) FROM mailbox WHERE domain = asked.id))
 JOIN domain d ON d.id = m.domain
-JOIN maildrop p ON p.id = m.id
+JOIN tally p ON p.folder = m.inbox
 WHERE asked.name = ?`, domain)
 		if err != nil {
 			return err
@@ -232,7 +246,7 @@ func (s *Store) Domains(ctx context.Context) ([]directory.Domain, error) {
 // Mailboxes implements directory.Reader.
 func (s *Store) Mailboxes(ctx context.Context, domain string) ([]directory.Mailbox, error) {
 	return collect(ctx, &s.readers, scanMailbox, `SELECT `+mailboxColumns+`
-FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id
+FROM mailbox m JOIN domain d ON d.id = m.domain JOIN tally p ON p.folder = m.inbox
 WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, m.local`, domain)
 }
 

@@ -101,9 +101,6 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 	})
 }
 
-// mailboxIDs bounds the ids of mailboxes: an entry's has room for so many.
-const mailboxIDs = 1 << (63 - sequenceBits)
-
 // AddMailbox implements directory.Directory.
 func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.MailboxID, error) {
 	var id int64
@@ -112,22 +109,21 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.Mailb
 		if err != nil || domain == 0 {
 			return err
 		}
-		switch given, err := c.number("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'"); {
+		switch given, err := c.number("SELECT seq FROM sqlite_sequence WHERE name = 'folder'"); {
 		case err != nil:
 			return err
-		case given >= mailboxIDs-1:
-			refuse(fmt.Errorf("the store has given each of its %d mailbox ids, and gives none again: begin another store", given))
+		case given >= maxFolder:
+			refuse(fmt.Errorf("the store has given each of its %d folder ids, and gives none again: begin another store", given))
 			return nil
 		}
 		octets, messages, retrieved, deleted := policyValues(m.Policy)
-		_, id, err = c.exec("INSERT INTO mailbox (domain, local, enabled, hash, created, "+policyColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			domain, m.Address.Local, boolValue(m.Switches.Has(directory.Receives)), m.Hash, time.Now().Unix(),
-			octets, messages, retrieved, deleted)
+		receives, logsIn, sends := switchValues(m.Switches)
+		_, id, err = c.exec("INSERT INTO mailbox (domain, local, inbox, hash, created, "+switchColumns+", "+policyColumns+") VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			domain, m.Address.Local, m.Hash, time.Now().Unix(), receives, logsIn, sends, octets, messages, retrieved, deleted)
 		if err != nil {
 			return err
 		}
-		_, _, err = c.exec("INSERT INTO maildrop (id) VALUES (?)", id)
-		return err
+		return newInbox(c, id)
 	})
 	return mail.MailboxID(id), err
 }
@@ -165,7 +161,7 @@ func freeAddress(c *conn, a mail.Address, refuse func(error)) (int64, error) {
 func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
 	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
 		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
-JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
+JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
 		if err != nil {
 			return err
 		}
@@ -177,8 +173,9 @@ JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Lo
 		id := int64(m.ID)
 		change(&m)
 		octets, messages, retrieved, deleted := policyValues(m.Policy)
-		_, _, err = c.exec("UPDATE mailbox SET enabled = ?2, hash = ?3, ("+policyColumns+") = (?4, ?5, ?6, ?7) WHERE id = ?1",
-			id, boolValue(m.Switches.Has(directory.Receives)), m.Hash, octets, messages, retrieved, deleted)
+		receives, logsIn, sends := switchValues(m.Switches)
+		_, _, err = c.exec("UPDATE mailbox SET hash = ?2, ("+switchColumns+") = (?3, ?4, ?5), ("+policyColumns+") = (?6, ?7, ?8, ?9) WHERE id = ?1",
+			id, m.Hash, receives, logsIn, sends, octets, messages, retrieved, deleted)
 		return err
 	})
 }
@@ -216,7 +213,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 			refuse(fmt.Errorf("mailbox %s is %w as target of %d aliases", a, directory.ErrInUse, row[1].(int64)))
 			return nil
 		}
-		if row, err = c.first("SELECT octets, messages FROM maildrop WHERE id = ?", id); err != nil {
+		if row, err = c.first("SELECT all_octets, all_messages FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", id); err != nil {
 			return err
 		}
 		if row != nil {
@@ -225,9 +222,10 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		// The mail goes in slices afterwards, by the server or the next one:
 		// a large maildrop must not hold up deliveries to others.
 		for _, query := range []string{
+			"INSERT INTO orphan (folder, mailbox) SELECT id, mailbox FROM folder WHERE mailbox = ?",
+			"DELETE FROM tally WHERE folder IN (SELECT id FROM folder WHERE mailbox = ?)",
+			"DELETE FROM folder WHERE mailbox = ?",
 			"DELETE FROM mailbox WHERE id = ?",
-			"DELETE FROM maildrop WHERE id = ?",
-			"INSERT INTO orphan (maildrop) VALUES (?)",
 		} {
 			if _, _, err := c.exec(query, id); err != nil {
 				return err

@@ -191,8 +191,8 @@ func testCancelledContext(t *testing.T, f *fixture) {
 		b, err := f.NewBody(background, 1)
 		f.must(err)
 		b.Write([]byte(m.content))
-		d := &storage.Delivery{ID: m.id, Prefix: prefix, Body: b, To: []storage.Recipient{{Mailbox: look, Own: own(look)}}}
-		switch err := f.Deliver(ctx, d, quota.Limit{}); {
+		d := &storage.Delivery{ID: m.id, ReturnPath: returnPath, Trace: trace, Body: b, To: []storage.Recipient{{Mailbox: look, Own: own(look)}}}
+		switch _, err := f.Deliver(ctx, d); {
 		case err == nil:
 			want = append(want, m)
 		case !errors.Is(err, context.Canceled):
