@@ -73,7 +73,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatalf("restored\n%v\nwant\n%v", after, before)
 	}
 	// An old UIDL is never given to a new message: ids are random, and the
-	// sequences that the lost mail had are no part of them.
+	// uids that the lost mail had are no part of them.
 	restored.must(restored.deliver("fresh", "z"))
 	if found, n := restored.findings(false); n > 0 {
 		t.Errorf("%q", found)
