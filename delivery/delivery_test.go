@@ -422,3 +422,23 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Error("the oldest goes first, and all after a day")
 	}
 }
+
+// A message has arrived when all of it has: IMAP's internal date (RFC 9051 section 2.3.3).
+func TestArrival(t *testing.T) {
+	w := newWorld(t, Settings{})
+	w.mailbox("a@me.com", quota.Inherit)
+	w.agent.now = func() time.Time { return time.Unix(1_700_000_000, 999) }
+	tr := w.begin(0)
+	w.must(tr.AddRecipient(background, address("a@me.com")))
+	_, err := tr.Deliver(background, strings.NewReader("x\r\n"))
+	w.must(err)
+	found, err := w.store.Lookup(background, address("a@me.com"))
+	w.must(err)
+	drop, err := w.store.OpenMaildrop(background, found.Mailbox.ID)
+	w.must(err)
+	entries, err := drop.Entries(background)
+	w.must(err)
+	if len(entries) != 1 || entries[0].Arrived != 1_700_000_000 || entries[0].Flags != 0 {
+		t.Errorf("entries %+v", entries)
+	}
+}

@@ -108,7 +108,7 @@ DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 			if err := renewValidity(c, noTally); err != nil { // its highest uid may be lost
 				return err
 			}
-			return c.script("INSERT INTO tally (folder, last) SELECT id, (SELECT coalesce(max(uid), 0) FROM entry WHERE entry.folder = folder.id) FROM folder WHERE " + noTally)
+			return c.script("INSERT INTO tally (folder, last) SELECT id, (SELECT coalesce(max(e.uid), 0) FROM entry e WHERE e.id BETWEEN folder.id << 32 AND (folder.id + 1 << 32) - 1) FROM folder WHERE " + noTally)
 		},
 	},
 	{
@@ -129,9 +129,8 @@ DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 		advice: "move its mail to a new mailbox, and give that the address",
 	},
 	{
-		query: `SELECT ` + maildropOf("p.folder") + ` || ' counts modseq ' || p.modseq || ', has ' || max(p.expunged, coalesce((SELECT max(modseq) FROM message e WHERE e.folder = p.folder), 0), 1) FROM tally p
-WHERE p.modseq < max(p.expunged, coalesce((SELECT max(modseq) FROM message e WHERE e.folder = p.folder), 0), 1)`,
-		mend: `UPDATE tally SET modseq = max(modseq, expunged, 1, (SELECT coalesce(max(modseq), 0) FROM ` + within + `))`,
+		query: `SELECT ` + maildropOf("p.folder") + ` || ' counts modseq ' || p.modseq || ', has ' || max(p.expunged, coalesce(e.modseq, 0), 1) FROM tally p LEFT JOIN (SELECT folder, max(modseq) AS modseq FROM message GROUP BY folder) e ON e.folder = p.folder WHERE p.modseq < max(p.expunged, coalesce(e.modseq, 0), 1)`,
+		mend:  `UPDATE tally SET modseq = max(modseq, expunged, 1, (SELECT coalesce(max(modseq), 0) FROM ` + within + `))`,
 	},
 	{
 		query: `SELECT 'message ' || uidl || ' in ' || ` + maildropOf("e.folder") + ` || ' has modseq ' || modseq FROM message e WHERE modseq < 1`,

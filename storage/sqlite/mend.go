@@ -4,9 +4,11 @@ import (
 	"database/sql/driver"
 )
 
-// addNumbers makes the row of store again. The validity is the highest that is known.
+// addNumbers makes the row of store again. The validity given last is one that is known,
+// or that may have been reached: a restore gives one to each folder at once.
 func addNumbers(c *conn) error {
-	_, _, err := c.exec("INSERT INTO store (id, least, validity) SELECT 1, ?, coalesce(max(validity), 0) FROM folder", current.least())
+	_, _, err := c.exec(`INSERT INTO store (id, least, validity)
+SELECT 1, ?, max(coalesce((SELECT max(validity) FROM folder), 0), unixepoch() + (SELECT count(*) FROM mailbox))`, current.least())
 	return err
 }
 
@@ -14,27 +16,26 @@ func addNumbers(c *conn) error {
 // that the mailbox says is it, where only the folder's own row was lost, so that its
 // mail stays.
 func mendInboxes(c *conn) error {
-	type lost struct{ mailbox, inbox int64 }
+	type lost struct {
+		mailbox, inbox int64
+		found          driver.Value // its folder of that name
+		free           bool         // inbox is no folder, nor another mailbox's
+	}
 	var all []lost
-	err := c.each("SELECT id, inbox FROM "+noInbox, func(row []driver.Value) error {
-		all = append(all, lost{row[0].(int64), row[1].(int64)})
+	err := c.each(`SELECT id, inbox, (SELECT id FROM folder WHERE mailbox = m.id AND name = 'INBOX'),
+    inbox BETWEEN 1 AND ? AND inbox NOT IN (SELECT id FROM folder) AND inbox NOT IN (SELECT inbox FROM mailbox GROUP BY inbox HAVING count(*) > 1)
+FROM `+noInbox, func(row []driver.Value) error {
+		all = append(all, lost{row[0].(int64), row[1].(int64), row[2], row[3].(int64) == 1})
 		return nil
-	})
+	}, int64(maxFolder))
 	for _, l := range all {
 		if err != nil {
 			return err
 		}
-		var found, known int64
-		if found, err = c.number("SELECT id FROM folder WHERE mailbox = ? AND name = ?", l.mailbox, inbox); err != nil {
-			return err
-		}
-		if known, err = c.number("SELECT count(*) FROM (SELECT id FROM folder WHERE id = ?1 UNION ALL SELECT id FROM mailbox WHERE inbox = ?1 AND id <> ?2)", l.inbox, l.mailbox); err != nil {
-			return err
-		}
 		switch {
-		case found != 0:
-			_, _, err = c.exec("UPDATE mailbox SET inbox = ?2 WHERE id = ?1", l.mailbox, found)
-		case known == 0 && 0 < l.inbox && l.inbox <= maxFolder:
+		case l.found != nil:
+			_, _, err = c.exec("UPDATE mailbox SET inbox = ?2 WHERE id = ?1", l.mailbox, l.found)
+		case l.free:
 			_, _, err = c.exec("INSERT INTO folder (id, mailbox, name, validity, created) VALUES (?, ?, ?, 0, unixepoch())", l.inbox, l.mailbox, inbox)
 		default:
 			err = newInbox(c, l.mailbox)

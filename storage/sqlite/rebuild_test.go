@@ -347,6 +347,72 @@ func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
 	}
 }
 
+// Mail stays with its mailbox where what says of folders is lost, and where that may
+// give uids again the validity is raised. The ids of what is gone are not given again.
+func TestRebuildWithoutFolders(t *testing.T) {
+	for name, lost := range map[string]struct {
+		tables []string
+		raised bool
+	}{
+		"folders":                 {[]string{"folder"}, true},
+		"folders and their index": {[]string{"folder", "sqlite_autoindex_folder_1"}, true},
+		"counters":                {[]string{"tally"}, true},
+		"numbers":                 {[]string{"store"}, false},
+		"numbers and folders":     {[]string{"store", "folder"}, true},
+		"counters of ids":         {[]string{"sqlite_sequence"}, false},
+		"mailboxes":               {[]string{"mailbox"}, false},
+		"mailboxes and folders":   {[]string{"mailbox", "folder"}, true},
+		"all that counts":         {[]string{"mailbox", "folder", "tally", "store", "sqlite_sequence"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Server: true})
+			h.settled(10)
+			h.must(h.deliver("last", "text"))
+			before := h.validity()
+			h.zeroRoots(lost.tables...)
+			h.rebuild()
+			if left := len(h.whole()); left != 11 {
+				t.Errorf("%d messages are left", left)
+			}
+			if now := h.validity(); now > before != lost.raised || now < before {
+				t.Errorf("validity %d after %d", now, before)
+			}
+			h.must(h.deliver("after", "text"))
+			if n := h.count("SELECT count(*) FROM orphan"); n > 0 {
+				t.Errorf("%d folders are to be emptied", n)
+			}
+			_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}})
+			h.must(err)
+			if ids := [3]int64{h.count("SELECT max(id) FROM folder"), h.count("SELECT max(id) FROM mailbox"), h.count("SELECT max(id) FROM body")}; ids != [3]int64{1002, 2, 12} {
+				t.Errorf("the next ids are %v", ids)
+			}
+			h.sound("repaired")
+		})
+	}
+}
+
+// Where mailboxes and folders are lost with their indexes each folder's mail is held by
+// itself.
+func TestRebuildHoldsMailWithoutFolders(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.settled(10)
+	h.zeroRoots("mailbox", "sqlite_autoindex_mailbox_1", "folder", "sqlite_autoindex_folder_1")
+	losses := strings.Join(h.rebuild(), "\n")
+	if !strings.Contains(losses, "mailbox lost-1001@me.com: it holds the mail of") {
+		t.Errorf("losses: %s", losses)
+	}
+	all, err := h.Mailboxes(background, "")
+	h.must(err)
+	if len(all) != 1 || all[0].Usage.Messages != 10 || !all[0].Switches.Disabled() || all[0].ID == h.look {
+		t.Fatalf("mailboxes %+v", all)
+	}
+	h.look = all[0].ID
+	if left := len(h.whole()); left != 10 {
+		t.Errorf("%d messages are left", left)
+	}
+	h.sound("repaired")
+}
+
 // Chunks whose body is lost are saved, in their order, and named by whose they are.
 func TestRebuildSavesChunksWithoutBody(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
