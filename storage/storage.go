@@ -40,8 +40,8 @@ var (
 	ErrDamaged = errors.New("the stored message is damaged; mailsrv check names all that are, a backup has it")
 	// ErrNoFolder: the mailbox has no folder of that id.
 	ErrNoFolder = errors.New("no such folder")
-	// ErrFolderEnded: the folder has given its last uid, MaxUID. This is temporary to
-	// a peer: the mail comes in once somebody has emptied the mailbox into a new one.
+	// ErrFolderEnded: the folder has given its last uid, MaxUID. Temporary to a peer:
+	// an administrator has to move the mail to a new mailbox.
 	ErrFolderEnded = errors.New("the folder has given all its uids")
 	// ErrUID: the uid asked for is not above those that the folder has given.
 	ErrUID = errors.New("the uid is not above those given before")
