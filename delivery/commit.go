@@ -57,7 +57,8 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 		return 0, err
 	}
 	return t.commit(ctx, &storage.Delivery{
-		ID: t.envelope.ID, Prefix: mail.ReturnPath(t.envelope.ReversePath) + fields, Body: body,
+		ID: t.envelope.ID, ReturnPath: mail.ReturnPath(t.envelope.ReversePath), Trace: fields,
+		Arrived: t.agent.now(), Body: body, Limit: t.settings.Limit,
 	})
 }
 
@@ -97,7 +98,7 @@ func (t *Transaction) commit(ctx context.Context, d *storage.Delivery) (octets i
 		for i, b := range t.boxes {
 			d.To[i] = storage.Recipient{Mailbox: b.id, Own: mail.DeliveredTo(b.path)}
 		}
-		err = t.agent.store.Deliver(ctx, d, t.settings.Limit)
+		_, err = t.agent.store.Deliver(ctx, d)
 		if err == nil {
 			t.logLeftOut()
 			return d.Octets(d.To[0]), nil
@@ -201,7 +202,7 @@ func (t *Transaction) noteFull(ctx context.Context, why verdicts) {
 		}
 		found, err := t.agent.directory.Lookup(ctx, b.address)
 		if err == nil && found.Mailbox != nil && found.Mailbox.ID == b.id {
-			t.agent.fullness.refused(*found.Mailbox, found.Mailbox.Effective.Or(t.settings.Limit))
+			t.agent.fullness.refused(*found.Mailbox, found.Mailbox.Effective.Limit.Or(t.settings.Limit))
 		}
 	}
 }

@@ -21,7 +21,6 @@ import (
 
 var (
 	background = context.Background()
-	inherit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 	sender     = mail.Client{Addr: netip.MustParseAddr("192.0.2.7"), Helo: "c.example", Protocol: "ESMTP"}
 )
 
@@ -48,7 +47,7 @@ func newWorld(t *testing.T, s Settings) *world {
 	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
 	w.must(err)
 	w.agent = New(Options{Store: store, Directory: store, Hostname: "mail.me.com", Logger: logger, Settings: s})
-	w.must(store.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}))
+	w.must(store.AddDomain(background, directory.Domain{Name: "me.com"}))
 	return w
 }
 
@@ -61,7 +60,7 @@ func (w *world) must(err error) {
 
 func (w *world) mailbox(name string, octets int64) {
 	w.Helper()
-	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name), Enabled: true, Limit: quota.Limit{Octets: octets, Messages: quota.Inherit}})
+	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name), Switches: directory.AllOn, Policy: directory.Policy{Limit: quota.Limit{Octets: octets}}})
 	w.must(err)
 }
 
@@ -173,7 +172,9 @@ func TestChangesBeforeTheCommit(t *testing.T) {
 				w.must(err)
 			} else {
 				w.must(w.store.ChangeMailbox(background, address(name), func(m *directory.Mailbox) {
-					m.Enabled = change != "disabled"
+					if change == "disabled" {
+						m.Switches = 0
+					}
 					if change == "lowered" {
 						m.Limit.Octets = 1
 					}
@@ -234,8 +235,10 @@ func TestTargetsThatCannotAreLeftOut(t *testing.T) {
 			states := strings.Fields(test.targets + " " + test.direct)
 			set := func(i int, state string) {
 				w.must(w.store.ChangeMailbox(background, address(fmt.Sprintf("t%d@me.com", i)), func(m *directory.Mailbox) {
-					m.Enabled, m.Limit = state != "off", inherit
+					m.Switches, m.Limit = directory.AllOn, quota.Limit{}
 					switch state {
+					case "off":
+						m.Switches = 0
 					case "small":
 						m.Limit.Octets = w.begin(0).traceOctets(address("all@me.com")) + 10
 					case "full":
@@ -417,5 +420,25 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 	if m.has(key(9), now) || !m.has(key(10), now) || m.has(key(10), now.Add(memoryAge)) {
 		t.Error("the oldest goes first, and all after a day")
+	}
+}
+
+// A message has arrived when all of it has: IMAP's internal date (RFC 9051 section 2.3.3).
+func TestArrival(t *testing.T) {
+	w := newWorld(t, Settings{})
+	w.mailbox("a@me.com", quota.Inherit)
+	w.agent.now = func() time.Time { return time.Unix(1_700_000_000, 999) }
+	tr := w.begin(0)
+	w.must(tr.AddRecipient(background, address("a@me.com")))
+	_, err := tr.Deliver(background, strings.NewReader("x\r\n"))
+	w.must(err)
+	found, err := w.store.Lookup(background, address("a@me.com"))
+	w.must(err)
+	drop, err := w.store.OpenMaildrop(background, found.Mailbox.ID)
+	w.must(err)
+	entries, err := drop.Entries(background)
+	w.must(err)
+	if len(entries) != 1 || entries[0].Arrived != 1_700_000_000 || entries[0].Flags != 0 {
+		t.Errorf("entries %+v", entries)
 	}
 }

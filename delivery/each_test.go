@@ -42,7 +42,7 @@ func TestServeEach(t *testing.T) {
 	// What the commits find.
 	change("full", func(m *directory.Mailbox) { m.Limit.Messages = 1 })
 	change("small", func(m *directory.Mailbox) { m.Limit.Octets = 10 })
-	change("off", func(m *directory.Mailbox) { m.Enabled = false })
+	change("off", func(m *directory.Mailbox) { m.Switches = 0 })
 	_, err := w.store.RemoveMailbox(background, address("gone@me.com"))
 	w.must(err)
 

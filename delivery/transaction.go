@@ -105,7 +105,7 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 			r.boxes = append(r.boxes, m.ID)
 			continue
 		}
-		limit := m.Effective.Or(t.settings.Limit)
+		limit := m.Effective.Limit.Or(t.settings.Limit)
 		verdict := limit.Judge(m.Usage, needed)
 		switch {
 		case verdict == quota.Fits:

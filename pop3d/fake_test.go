@@ -100,14 +100,14 @@ func (d *maildrop) Usage() (u quota.Usage) {
 func (d *maildrop) Entries(context.Context) (entries []storage.Entry, err error) {
 	d.store.called("Entries")
 	for i, m := range d.messages {
-		entries = append(entries, storage.Entry{Sequence: int64(i), Octets: m.size(), UIDL: m.uidl})
+		entries = append(entries, storage.Entry{UID: storage.UID(i + 1), Octets: m.size(), UIDL: m.uidl})
 	}
 	return entries, d.store.entriesErr
 }
 
 func (d *maildrop) Message(_ context.Context, e storage.Entry) (storage.Message, error) {
 	d.store.called("Message")
-	m := d.messages[e.Sequence]
+	m := d.messages[e.UID-1]
 	if m.openErr != nil {
 		return nil, m.openErr
 	}

@@ -29,10 +29,11 @@ func (r *real) multiply(id mail.MailboxID, n int) {
 	defer db.Close()
 	for _, statement := range []string{
 		`WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ?2 - 1)
-INSERT OR REPLACE INTO entry (id, octets, body, shared, uidl, own)
-SELECT id + i, octets, body, shared, printf('%026d', i), own FROM message, n WHERE maildrop = ?1`,
-		`DELETE FROM arrival WHERE id >> 40 = ?1`,
-		`UPDATE maildrop SET octets = octets * ?2, messages = ?2, last = (SELECT max(sequence) FROM entry WHERE maildrop = ?1) WHERE id = ?1`,
+INSERT OR REPLACE INTO entry (id, octets, body, shared, uidl, own, arrived, flags, modseq)
+SELECT id + i, octets, body, shared, printf('%026d', i), own, arrived, flags, modseq FROM message, n WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?1)`,
+		`DELETE FROM arrival WHERE id >> 32 = (SELECT inbox FROM mailbox WHERE id = ?1)`,
+		`UPDATE tally SET octets = octets * ?2, messages = ?2, all_octets = octets * ?2, all_messages = ?2,
+    last = (SELECT max(uid) FROM entry WHERE entry.folder = tally.folder) WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?1)`,
 	} {
 		if _, err := db.Exec(statement, int64(id), n); err != nil {
 			r.t.Fatal(err)

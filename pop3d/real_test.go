@@ -10,7 +10,6 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/pop3d"
-	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 )
@@ -39,7 +38,7 @@ func (a asStored) Login(ctx context.Context, _ netip.Addr, name, _ string) (auth
 		return auth.Login{}, err
 	}
 	m := match.Mailbox
-	return auth.Login{Mailbox: m.ID, Address: m.Address, Retrieved: m.EffectiveRetention.Retrieved}, nil
+	return auth.Login{Mailbox: m.ID, Address: m.Address, Retrieved: m.Effective.Retention.Retrieved}, nil
 }
 
 func (asStored) Stands(context.Context, auth.Login) error { return nil }
@@ -60,13 +59,11 @@ func startReal(t testing.TB, change func(*pop3d.Config)) *real {
 			change(c)
 		}
 	})
-	if err := r.Store.AddDomain(t.Context(), directory.Domain{Name: "me.com", Limit: inherited}); err != nil {
+	if err := r.Store.AddDomain(t.Context(), directory.Domain{Name: "me.com"}); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
-
-var inherited = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 
 func (r *real) mailbox(name string, keep directory.Retention) mail.MailboxID {
 	r.t.Helper()
@@ -74,7 +71,7 @@ func (r *real) mailbox(name string, keep directory.Retention) mail.MailboxID {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	id, err := r.Store.AddMailbox(r.t.Context(), directory.Mailbox{Address: address, Enabled: true, Limit: inherited, Retention: keep})
+	id, err := r.Store.AddMailbox(r.t.Context(), directory.Mailbox{Address: address, Switches: directory.AllOn, Policy: directory.Policy{Retention: keep}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -94,7 +91,7 @@ func (r *real) deliver(id mail.MailboxID, text string) string {
 		r.t.Fatal(err)
 	}
 	uidl := mail.NewID()
-	err = r.Store.Deliver(ctx, &storage.Delivery{ID: uidl, Body: body, To: []storage.Recipient{{Mailbox: id}}}, quota.Limit{})
+	_, err = r.Store.Deliver(ctx, &storage.Delivery{ID: uidl, Body: body, To: []storage.Recipient{{Mailbox: id}}})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -17,12 +17,20 @@ func (u Usage) Add(v Usage) Usage {
 
 // Values of a Limit that are not amounts.
 const (
-	Unlimited int64 = 0  // no limit
-	Inherit   int64 = -1 // not set here: the next wider limit counts
+	Inherit   int64 = 0  // not set here: the next wider limit counts
+	Unlimited int64 = -1 // no limit, whatever the wider ones are
 )
 
-// Limit is what a maildrop may hold. Each part is an amount, Unlimited, or
-// Inherit.
+// OrUnlimited reads an amount as people and columns write it, where 0 is no limit.
+func OrUnlimited(amount int64) int64 {
+	if amount == 0 {
+		return Unlimited
+	}
+	return amount
+}
+
+// Limit is what a mailbox may hold. Each part is an amount, Unlimited, or
+// Inherit. What nobody sets does not limit.
 type Limit struct {
 	Octets   int64
 	Messages int64

@@ -24,8 +24,8 @@ func TestJudge(t *testing.T) {
 		{"last message", quota.Limit{Messages: 2}, quota.Usage{Messages: 1}, quota.Usage{Octets: most, Messages: 1}, quota.Fits},
 		{"a message too many", quota.Limit{Messages: 2}, quota.Usage{Messages: 2}, quota.Usage{Messages: 1}, quota.Full},
 		{"more messages than all", quota.Limit{Messages: 2}, quota.Usage{}, quota.Usage{Messages: 3}, quota.TooLarge},
-		{"unlimited", quota.Limit{}, quota.Usage{Octets: most, Messages: most}, quota.Usage{Octets: most, Messages: most}, quota.Fits},
-		{"inherit does not constrain", quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}, quota.Usage{Octets: 5}, quota.Usage{Octets: 5, Messages: 1}, quota.Fits},
+		{"unlimited", quota.Limit{Octets: quota.Unlimited, Messages: quota.Unlimited}, quota.Usage{Octets: most, Messages: most}, quota.Usage{Octets: most, Messages: most}, quota.Fits},
+		{"inherit does not constrain", quota.Limit{}, quota.Usage{Octets: 5}, quota.Usage{Octets: 5, Messages: 1}, quota.Fits},
 		{"above a lowered limit", quota.Limit{Octets: 100}, quota.Usage{Octets: 200}, quota.Usage{Octets: 1, Messages: 1}, quota.Full},
 		{"above a lowered limit of messages", quota.Limit{Messages: 1}, quota.Usage{Messages: 3}, quota.Usage{Octets: 1, Messages: 1}, quota.Full},
 		{"nothing added above a limit", quota.Limit{Octets: 100}, quota.Usage{Octets: 200}, quota.Usage{}, quota.Fits},
@@ -60,8 +60,8 @@ func FuzzJudge(f *testing.F) {
 }
 
 func TestOr(t *testing.T) {
-	mailbox := quota.Limit{Octets: quota.Inherit, Messages: 5}
-	domain := quota.Limit{Octets: quota.Inherit, Messages: 7}
+	mailbox := quota.Limit{Messages: 5}
+	domain := quota.Limit{Messages: 7}
 	server := quota.Limit{Octets: 1 << 30, Messages: quota.Unlimited}
 	if got, want := mailbox.Or(domain).Or(server), (quota.Limit{Octets: 1 << 30, Messages: 5}); got != want {
 		t.Errorf("got %+v", got)
@@ -69,6 +69,9 @@ func TestOr(t *testing.T) {
 	unlimited := quota.Limit{Octets: quota.Unlimited, Messages: quota.Unlimited}
 	if got := unlimited.Or(server); got != unlimited {
 		t.Errorf("unlimited inherits: %+v", got)
+	}
+	if got := (quota.Limit{}).Or(server); got != server {
+		t.Errorf("what is not set does not inherit: %+v", got)
 	}
 }
 
@@ -86,7 +89,7 @@ func TestPercent(t *testing.T) {
 		want    int
 		limited bool
 	}{
-		{quota.Limit{}, quota.Usage{Octets: 5, Messages: 5}, 0, false},
+		{quota.Limit{Octets: quota.Unlimited, Messages: quota.Unlimited}, quota.Usage{Octets: 5, Messages: 5}, 0, false},
 		{quota.Limit{Octets: quota.Inherit}, quota.Usage{Octets: 5}, 0, false},
 		{quota.Limit{Octets: 100}, quota.Usage{}, 0, true},
 		{quota.Limit{Octets: 100}, quota.Usage{Octets: 29}, 29, true},

@@ -21,7 +21,7 @@ import (
 func BenchmarkReceive(b *testing.B) {
 	w := newWorld(b, func(s *smtpd.Settings) { s.MaxRecipients = 100 })
 	for i := range 100 {
-		if _, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(fmt.Sprintf("u%d@me.com", i)), Enabled: true, Limit: noLimit}); err != nil {
+		if _, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(fmt.Sprintf("u%d@me.com", i)), Switches: directory.AllOn}); err != nil {
 			b.Fatal(err)
 		}
 	}

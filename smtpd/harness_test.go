@@ -23,7 +23,7 @@ import (
 var (
 	background = context.Background()
 	clientTLS  = &tls.Config{InsecureSkipVerify: true}
-	noLimit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+	noLimit    quota.Limit
 )
 
 const maxMessage = 100_000
@@ -53,15 +53,15 @@ func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
 	must(t, err)
 	w := &world{t: t, store: store}
 	for _, name := range []string{"me.com", "catch.example", "xn--bcher-kva.example"} {
-		must(t, store.AddDomain(background, directory.Domain{Name: name, Limit: noLimit}))
+		must(t, store.AddDomain(background, directory.Domain{Name: name}))
 	}
 	w.mailbox("look@me.com", noLimit)
 	w.mailbox("jörg@me.com", noLimit)
-	w.mailbox("small@me.com", quota.Limit{Octets: 600, Messages: quota.Inherit})
-	w.mailbox("full@me.com", quota.Limit{Octets: quota.Inherit, Messages: 1})
+	w.mailbox("small@me.com", quota.Limit{Octets: 600})
+	w.mailbox("full@me.com", quota.Limit{Messages: 1})
 	w.mailbox("look@xn--bcher-kva.example", noLimit)
 	w.mailbox("off@me.com", noLimit)
-	must(t, store.ChangeMailbox(background, address("off@me.com"), func(m *directory.Mailbox) { m.Enabled = false }))
+	must(t, store.ChangeMailbox(background, address("off@me.com"), func(m *directory.Mailbox) { m.Switches = 0 }))
 	w.alias("all@me.com", "look@me.com", "small@me.com")
 	w.alias("tofull@me.com", "look@me.com", "full@me.com")
 	must(t, store.AddAlias(background, directory.Alias{Address: mail.Address{Domain: "catch.example"}, Targets: []mail.Address{address("look@me.com")}}))
@@ -116,7 +116,7 @@ func (w *world) recount() {
 
 func (w *world) mailbox(name string, limit quota.Limit) {
 	w.t.Helper()
-	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name).Fold(), Enabled: true, Limit: limit})
+	_, err := w.store.AddMailbox(background, directory.Mailbox{Address: address(name).Fold(), Switches: directory.AllOn, Policy: directory.Policy{Limit: limit}})
 	must(w.t, err)
 }
 

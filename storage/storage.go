@@ -2,7 +2,10 @@
 // what POP3 reads and expunges. It holds no driver and no SQL; storage/sqlite
 // implements it, and storage/storagetest is the suite every backend passes.
 //
-// What always holds: a nil error from Deliver or Expunge means that the change
+// A mailbox has folders. INBOX is its maildrop, which POP3 shows; usage is that of
+// all its folders. What is known of one message in one folder is an Entry.
+//
+// What always holds: a nil error from Deliver or Update means that the change
 // is durable; before that nothing of it is visible. Usage changes in the same
 // transaction as the rows it counts. The octets of a message are exact: what
 // Entry.Octets says is what Message yields.
@@ -35,6 +38,13 @@ var (
 	ErrGone = errors.New("message is gone")
 	// ErrDamaged: the stored octets do not match their checksum.
 	ErrDamaged = errors.New("the stored message is damaged; mailsrv check names all that are, a backup has it")
+	// ErrNoFolder: the mailbox has no folder of that id.
+	ErrNoFolder = errors.New("no such folder")
+	// ErrFolderEnded: the folder has given its last uid, MaxUID. Temporary to a peer:
+	// an administrator has to move the mail to a new mailbox.
+	ErrFolderEnded = errors.New("the folder has given all its uids")
+	// ErrUID: the uid asked for is not above those that the folder has given.
+	ErrUID = errors.New("the uid is not above those given before")
 	// ErrStagedFull: the total of content staged by unfinished transfers is
 	// used up.
 	ErrStagedFull = errors.New("too much unfinished mail is being received")
@@ -54,24 +64,44 @@ type Body interface {
 	Discard()
 }
 
-// Delivery is one message on its way into maildrops. A message reads as
-// Prefix, then the recipient's Own, then Body.
+// Delivery is one message on its way into folders. In a folder it reads as
+// ReturnPath, Trace, the recipient's Own, then Body. None of that changes later.
 type Delivery struct {
-	ID     string // becomes the UIDL; 1 to 70 characters 0x21-0x7E
-	Prefix string // trace field that all recipients share
-	Body   Body
-	To     []Recipient // each mailbox once
+	ID string // 1 to 70 characters 0x21-0x7E; the UIDL where a recipient has none
+	// ReturnPath is the field that stands in folders alone, with its CRLF: a copy that
+	// goes elsewhere has none (RFC 5321 section 4.4). "": no field.
+	ReturnPath string
+	Trace      string    // fields that all copies share, with their CRLFs
+	Arrived    time.Time // in seconds; zero: at the commit
+	Body       Body
+	To         []Recipient // each pair of mailbox and folder once
+	Limit      quota.Limit // the server's, which fills what mailbox and domain inherit
 }
 
-// Octets is the exact size of the message in r's maildrop.
+// Octets is the exact size of the message in r's folder.
 func (d *Delivery) Octets(r Recipient) int64 {
-	return int64(len(d.Prefix)) + int64(len(r.Own)) + d.Body.Octets()
+	return int64(len(d.ReturnPath)) + int64(len(d.Trace)) + int64(len(r.Own)) + d.Body.Octets()
 }
 
-// Recipient is one maildrop of a delivery.
+// Recipient is one folder of a delivery.
 type Recipient struct {
 	Mailbox mail.MailboxID
-	Own     string // trace field that only this recipient sees
+	Folder  FolderID  // zero: INBOX
+	Own     string    // fields that only this recipient sees, with their CRLFs
+	UIDL    string    // "": the delivery's ID
+	UID     UID       // zero: the next; otherwise above all that the folder has given
+	Arrived time.Time // zero: the delivery's
+	Flags   Flags
+}
+
+// Receipt says where a delivery went: in the order of Delivery.To.
+type Receipt struct{ Placed []Placed }
+
+// Placed is one message in one folder.
+type Placed struct {
+	Mailbox mail.MailboxID
+	Folder  FolderID
+	UID     UID
 }
 
 // Misfit says why one recipient of a delivery could not be served.
@@ -112,18 +142,18 @@ type Store interface {
 	NewBody(ctx context.Context, size int64) (Body, error)
 
 	// Deliver commits one message to every recipient or to none, and returns
-	// after the commit. limit is the server's, which fills what mailbox and
-	// domain inherit. A context that ends takes the delivery back only while
-	// it is still waiting. Errors: *MisfitError, ErrNoSpace, ErrReadOnly, the
-	// context's, or an unexpected one.
-	Deliver(ctx context.Context, d *Delivery, limit quota.Limit) error
+	// after the commit. A context that ends takes the delivery back only while
+	// it is still waiting. Errors: *MisfitError, ErrNoFolder, ErrFolderEnded, ErrUID,
+	// ErrNoSpace, ErrReadOnly, the context's, or an unexpected one.
+	Deliver(ctx context.Context, d *Delivery) (Receipt, error)
 
 	// Space returns ErrNoSpace or ErrReadOnly when no mail should be accepted.
 	Space() error
 
-	// Undelete appends what was deleted from a maildrop since that time as new
-	// mail, each under a fresh id from newID, in the order of deletion and as far
-	// as the quota allows. It returns what came back and what is still aside.
+	// Undelete appends what was deleted from a mailbox since that time as new
+	// mail, each under a fresh UIDL from newID, in the order of deletion and as far
+	// as the quota allows: into its folder, else into INBOX, with the time of arrival
+	// and the flags it had. It returns what came back and what is still aside.
 	Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error)
 
 	// Expire removes what each mailbox's Retention says is due at now: messages
@@ -131,7 +161,7 @@ type Store interface {
 	// longer be brought back.
 	Expire(ctx context.Context, now time.Time, report func(id mail.MailboxID, e Entry)) error
 
-	// OpenMaildrop takes the snapshot that a session works on: what had been
+	// OpenMaildrop takes the snapshot of INBOX that a session works on: what had been
 	// committed by then. It locks nothing. ErrNoMaildrop.
 	OpenMaildrop(ctx context.Context, id mail.MailboxID) (Maildrop, error)
 }
@@ -143,7 +173,7 @@ type Maildrop interface {
 	Usage() quota.Usage
 
 	// Entries returns the messages of the snapshot in the order of their
-	// commits, reading them at the first call. The caller must not change them.
+	// uids, reading them at the first call. The caller must not change them.
 	// Messages removed by others between the snapshot and the first call may be
 	// missing; Usage is then adjusted to what is returned.
 	Entries(ctx context.Context) ([]Entry, error)
@@ -159,11 +189,15 @@ type Maildrop interface {
 	Update(ctx context.Context, expunged, retrieved []Entry) (quota.Usage, error)
 }
 
-// Entry is one message in one maildrop.
+// Entry is one message in one folder. A session holds one for each message that it
+// shows, so it is kept small.
 type Entry struct {
-	Sequence int64 // order of commits in the maildrop; never given twice
-	Octets   int64
-	UIDL     string
+	UID     UID
+	Octets  int64
+	UIDL    string // of one folder's messages each has another
+	Arrived int64  // Unix seconds
+	Flags   Flags
+	ModSeq  ModSeq // when it was added or flagged
 }
 
 // Message yields the octets of a message piece by piece. No transaction is

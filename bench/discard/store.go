@@ -5,7 +5,6 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
-	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -13,9 +12,11 @@ import (
 // contract.
 type store struct{ storage.Store }
 
-func (store) NewBody(context.Context, int64) (storage.Body, error)          { return new(body), nil }
-func (store) Deliver(context.Context, *storage.Delivery, quota.Limit) error { return nil }
-func (store) Space() error                                                  { return nil }
+func (store) NewBody(context.Context, int64) (storage.Body, error) { return new(body), nil }
+func (store) Deliver(context.Context, *storage.Delivery) (storage.Receipt, error) {
+	return storage.Receipt{}, nil
+}
+func (store) Space() error { return nil }
 
 // body is how many octets came.
 type body int64
@@ -37,8 +38,7 @@ func (everybody) Lookup(_ context.Context, a mail.Address) (directory.Match, err
 	for i := range len(a.Local) {
 		id = (id ^ uint64(a.Local[i])) * 1099511628211
 	}
-	inherit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 	return directory.Match{Hosted: true, Mailbox: &directory.Mailbox{
-		ID: mail.MailboxID(id >> 1), Address: a, Enabled: true, Limit: inherit, Effective: inherit,
+		ID: mail.MailboxID(id >> 1), Address: a, Switches: directory.AllOn,
 	}}, nil
 }

@@ -10,7 +10,6 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
-	"mailsrv/quota"
 	"mailsrv/storage/sqlite"
 )
 
@@ -53,8 +52,7 @@ func provision(ctx context.Context, dir string, p Plan) (err error) {
 			err = closed
 		}
 	}()
-	inherit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
-	if err := store.AddDomain(ctx, directory.Domain{Name: Domain, Limit: inherit}); err != nil {
+	if err := store.AddDomain(ctx, directory.Domain{Name: Domain}); err != nil {
 		return err
 	}
 	const workers = 32 // share commits
@@ -66,7 +64,7 @@ func provision(ctx context.Context, dir string, p Plan) (err error) {
 				address, err := mail.ParseAddress(p.Mailboxes[i].Address)
 				if err == nil {
 					_, err = store.AddMailbox(ctx, directory.Mailbox{
-						Address: address, Enabled: true, Hash: p.Hashes[i], Limit: inherit,
+						Address: address, Switches: directory.AllOn, Hash: p.Hashes[i],
 					})
 				}
 				failures[w] = err

@@ -141,10 +141,10 @@ func (p *program) showDomain(d admin.Domain) {
 	p.printf("  mailboxes      %d\n  aliases        %d\n", d.Mailboxes, d.Aliases)
 	p.printf("  holds          %s\n", amount(d.Usage))
 	p.printf("  mailbox limit  %s, %s\n",
-		limitText(sizeText(d.Effective.Octets), d.Limit.Octets, "the server's"),
-		limitText(messagesText(d.Effective.Messages), d.Limit.Messages, "the server's"))
+		limitText(sizeText(d.Effective.Limit.Octets), d.Limit.Octets, "the server's"),
+		limitText(messagesText(d.Effective.Limit.Messages), d.Limit.Messages, "the server's"))
 	p.printf("  retrieved      %s\n  deleted        %s\n",
-		retrievedText(d.EffectiveRetention), deletedText(d.EffectiveRetention))
+		retrievedText(d.Effective.Retention), deletedText(d.Effective.Retention))
 }
 
 // limitText says where a limit comes from when it is not the own one.
@@ -187,7 +187,7 @@ func (p *program) domainList() *cobra.Command {
 			for _, d := range all {
 				t.row(d.Name, strconv.Itoa(d.Mailboxes), strconv.Itoa(d.Aliases),
 					strconv.FormatInt(d.Usage.Messages, 10), quota.FormatSize(d.Usage.Octets),
-					sizeText(d.Effective.Octets), d.Serving.String())
+					sizeText(d.Effective.Limit.Octets), d.Serving.String())
 			}
 			t.write(p.out)
 			return nil

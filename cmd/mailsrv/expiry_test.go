@@ -46,7 +46,7 @@ func (h *house) retrieve(address string, ago time.Duration) {
 		h.t.Fatal(err)
 	}
 	defer db.Close()
-	if _, err := db.Exec("UPDATE entry SET retrieved = retrieved - ? WHERE maildrop = ?", int64(ago/time.Second), int64(m.ID)); err != nil {
+	if _, err := db.Exec("UPDATE entry SET retrieved = retrieved - ? WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(ago/time.Second), int64(m.ID)); err != nil {
 		h.t.Fatal(err)
 	}
 }

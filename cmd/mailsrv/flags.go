@@ -95,7 +95,8 @@ func parseSize(text string) (int64, error) {
 	if strings.EqualFold(text, inherit) {
 		return quota.Inherit, nil
 	}
-	return quota.ParseSize(text)
+	octets, err := quota.ParseSize(text)
+	return quota.OrUnlimited(octets), err
 }
 
 func parseCount(text string) (int64, error) {
@@ -106,7 +107,7 @@ func parseCount(text string) (int64, error) {
 	if err != nil || n < 0 {
 		return 0, errors.New("write a whole number, 0 for no limit, or inherit")
 	}
-	return n, nil
+	return quota.OrUnlimited(n), nil
 }
 
 // jsonFlag adds --json.

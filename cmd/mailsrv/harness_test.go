@@ -12,7 +12,6 @@ import (
 
 	"mailsrv/internal/admin"
 	"mailsrv/internal/logs"
-	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 	"mailsrv/test/kit"
@@ -111,9 +110,9 @@ func (h *house) deliverTexts(address string, texts ...string) {
 			h.t.Fatal(err)
 		}
 		io.WriteString(body, text)
-		err = store.Deliver(ctx, &storage.Delivery{
+		_, err = store.Deliver(ctx, &storage.Delivery{
 			ID: fmt.Sprintf("uidl%d", i+1), Body: body, To: []storage.Recipient{{Mailbox: m.ID}},
-		}, quota.Limit{})
+		})
 		body.Discard()
 		if err != nil {
 			h.t.Fatal(err)

@@ -108,10 +108,10 @@ func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string
 		return err
 	}
 	p.showMailbox(m)
-	if percent, limited := m.Effective.Percent(m.Usage); limited && percent > 100 {
+	if percent, limited := m.Effective.Limit.Percent(m.Usage); limited && percent > 100 {
 		p.printf("It holds more than its limit: the mail stays, and more is refused until enough\nis deleted.\n")
 	}
-	limited := m.Effective.Octets > 0 || m.Effective.Messages > 0
+	limited := m.Effective.Limit.Octets > 0 || m.Effective.Limit.Messages > 0
 	if changed := change.Limit != (admin.LimitChange{}); !changed || !limited {
 		return nil
 	}
@@ -145,18 +145,18 @@ func (p *program) mailboxShow() *cobra.Command {
 func (p *program) showMailbox(m directory.Mailbox) {
 	p.printf("%s\n  state      %s\n", m.Address, stateText(m))
 	p.printf("  octets     %s%s\n", quota.FormatSize(m.Usage.Octets),
-		limitText(ofLimit(m.Effective.Octets, sizeText), m.Limit.Octets, "inherited"))
+		limitText(ofLimit(m.Effective.Limit.Octets, sizeText), m.Limit.Octets, "inherited"))
 	p.printf("  messages   %d%s\n", m.Usage.Messages,
-		limitText(ofLimit(m.Effective.Messages, countText), m.Limit.Messages, "inherited"))
-	p.printf("  full       %s\n", fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+		limitText(ofLimit(m.Effective.Limit.Messages, countText), m.Limit.Messages, "inherited"))
+	p.printf("  full       %s\n", fullText(m.Effective.Limit, m.Usage, isTerminal(p.stdout)))
 	p.printf("  retrieved  %s%s\n  deleted    %s%s\n",
-		retrievedText(m.EffectiveRetention), inheritedText(m.Retention.Retrieved),
-		deletedText(m.EffectiveRetention), inheritedText(m.Retention.Deleted))
+		retrievedText(m.Effective.Retention), inheritedText(m.Retention.Retrieved),
+		deletedText(m.Effective.Retention), inheritedText(m.Retention.Deleted))
 }
 
 // retrievedText says what becomes of a message that was retrieved.
 func retrievedText(effective directory.Retention) string {
-	if effective.Retrieved == 0 {
+	if effective.Retrieved <= 0 {
 		return "stays until it is deleted"
 	}
 	return "goes after " + formatDuration(effective.Retrieved)
@@ -164,7 +164,7 @@ func retrievedText(effective directory.Retention) string {
 
 // deletedText says what becomes of a message that was deleted.
 func deletedText(effective directory.Retention) string {
-	if effective.Deleted == 0 {
+	if effective.Deleted <= 0 {
 		return "is gone"
 	}
 	return "can be undeleted for " + formatDuration(effective.Deleted)
@@ -187,10 +187,10 @@ func ofLimit(limit int64, text func(int64) string) string {
 }
 
 func stateText(m directory.Mailbox) string {
-	if m.Enabled {
-		return "enabled"
+	if m.Switches.Disabled() {
+		return "disabled"
 	}
-	return "disabled"
+	return "enabled"
 }
 
 func (p *program) mailboxList() *cobra.Command {
@@ -217,8 +217,8 @@ func (p *program) mailboxList() *cobra.Command {
 			t := newTable("ADDRESS", "STATE", ">MESSAGES", ">USED", ">LIMIT", "FULL")
 			for _, m := range all {
 				t.row(m.Address.String(), stateText(m), strconv.FormatInt(m.Usage.Messages, 10),
-					quota.FormatSize(m.Usage.Octets), sizeText(m.Effective.Octets),
-					fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+					quota.FormatSize(m.Usage.Octets), sizeText(m.Effective.Limit.Octets),
+					fullText(m.Effective.Limit, m.Usage, isTerminal(p.stdout)))
 			}
 			t.write(p.out)
 			return nil

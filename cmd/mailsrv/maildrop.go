@@ -117,7 +117,7 @@ POP3 session that is open finds the messages gone.`,
 			if err != nil {
 				return err
 			}
-			undo := m.EffectiveRetention.Deleted
+			undo := m.Effective.Retention.Deleted
 			if len(uidls) == 0 {
 				question := "This deletes all mail of " + m.Address.String()
 				if undo > 0 {
@@ -178,7 +178,7 @@ again; oldest deletion first, and as far as the quota allows. What expired by
 			case left.Messages > 0:
 				return &admin.Advice{Text: fmt.Sprintf("%s, did not fit and can still be brought back: raise the limit with: mailsrv mailbox set %s --quota SIZE --messages N, then undelete again",
 					amount(left), m.Address)}
-			case restored.Messages == 0 && m.EffectiveRetention.Deleted == 0:
+			case restored.Messages == 0 && m.Effective.Retention.Deleted <= 0:
 				p.printf("Nothing was kept: what %s deletes is gone unless --undelete-for is set.\n", m.Address)
 			case restored.Messages == 0:
 				p.printf("Nothing that was deleted waits to be brought back.\n")

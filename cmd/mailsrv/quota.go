@@ -48,7 +48,7 @@ all. FULL is the fuller of octets and messages.`,
 			}
 			if *asJSON {
 				return p.printJSON(views(all, func(m directory.Mailbox) mailboxQuota {
-					return mailboxQuota{m.Address.String(), viewQuota(m.Usage, m.Limit, m.Effective)}
+					return mailboxQuota{m.Address.String(), viewQuota(m.Usage, m.Limit, m.Effective.Limit)}
 				}))
 			}
 			if len(all) == 0 {
@@ -57,9 +57,9 @@ all. FULL is the fuller of octets and messages.`,
 			}
 			t := newTable("ADDRESS", ">USED", ">LIMIT", ">MESSAGES", ">LIMIT", "FULL")
 			for _, m := range all {
-				t.row(m.Address.String(), quota.FormatSize(m.Usage.Octets), sizeText(m.Effective.Octets),
-					strconv.FormatInt(m.Usage.Messages, 10), countText(m.Effective.Messages),
-					fullText(m.Effective, m.Usage, isTerminal(p.stdout)))
+				t.row(m.Address.String(), quota.FormatSize(m.Usage.Octets), sizeText(m.Effective.Limit.Octets),
+					strconv.FormatInt(m.Usage.Messages, 10), countText(m.Effective.Limit.Messages),
+					fullText(m.Effective.Limit, m.Usage, isTerminal(p.stdout)))
 			}
 			t.write(p.out)
 			return nil

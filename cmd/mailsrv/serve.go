@@ -39,14 +39,12 @@ Ports below 1024 are for root or for a program with CAP_NET_BIND_SERVICE.
 Started by root, the server opens its ports and then takes the identity of the
 data directory's owner. Only one server runs on a data directory.
 
-A store that an older version wrote is upgraded at the start, which keeps a copy
-from before beside it. One of 1 GiB or more is not copied: make a backup, then
-start once with --no-backup.`,
+A store that an older version wrote is upgraded at the start: take a backup
+first.`,
 		Example: `  mailsrv serve
   MAILSRV_SMTP_LISTEN=127.0.0.1:2525 mailsrv serve --config test.yaml`,
 	}
-	noBackup := c.Flags().Bool("no-backup", false, "upgrade an older store without a copy from before")
-	return p.command(c, exactly(), func(ctx context.Context, _ []string) error { return p.serve(ctx, *noBackup) })
+	return p.command(c, exactly(), func(ctx context.Context, _ []string) error { return p.serve(ctx) })
 }
 
 // bufferWait is how long a transfer waits for memory before it is told to come
@@ -57,7 +55,7 @@ const bufferWait = 30 * time.Second
 const handshakeTimeout = 30 * time.Second
 
 // serve assembles the server and runs it.
-func (p *program) serve(ctx context.Context, noBackup bool) error {
+func (p *program) serve(ctx context.Context) error {
 	cfg, err := p.read(p.configFile)
 	if err != nil {
 		return err
@@ -88,10 +86,9 @@ func (p *program) serve(ctx context.Context, noBackup bool) error {
 	defer closeSockets(sockets)
 
 	store, err := p.open(ctx, cfg, sqlite.Options{
-		Server:   true,
-		NoBackup: noBackup,
-		Buffers:  buffers.NewPool(cfg.Memory.Buffers, bufferWait),
-		Logger:   logger,
+		Server:  true,
+		Buffers: buffers.NewPool(cfg.Memory.Buffers, bufferWait),
+		Logger:  logger,
 	}, mayCreate)
 	if err != nil {
 		return err

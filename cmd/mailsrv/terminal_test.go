@@ -174,7 +174,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	h.do("", "mailbox", "add", "look@me.com", "--generate")
 	h.deliverTexts("look@me.com", strings.Repeat("text\r\n", 1_000_000))
 	file := filepath.Join(t.TempDir(), "b")
-	bar := regexp.MustCompile(`^Copied \[(#*)(-*)\] +(\d+)% of 5\.9MiB $`)
+	bar := regexp.MustCompile(`^Copied \[(#*)(-*)\] +(\d+)% of 6MiB $`)
 	expect := func(seen, last string) {
 		t.Helper()
 		shown, rest, _ := strings.Cut(strings.TrimPrefix(seen, "\r"), " \n")

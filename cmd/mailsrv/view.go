@@ -22,14 +22,8 @@ type quotaView struct {
 
 func viewQuota(usage quota.Usage, own, effective quota.Limit) quotaView {
 	v := quotaView{
-		Octets: usage.Octets, LimitOctets: effective.Octets,
-		Messages: usage.Messages, LimitMessages: effective.Messages,
-	}
-	if own.Octets != quota.Inherit {
-		v.OwnLimitOctets = &own.Octets
-	}
-	if own.Messages != quota.Inherit {
-		v.OwnLimitMessages = &own.Messages
+		Octets: usage.Octets, LimitOctets: max(effective.Octets, 0), OwnLimitOctets: ownAmount(own.Octets),
+		Messages: usage.Messages, LimitMessages: max(effective.Messages, 0), OwnLimitMessages: ownAmount(own.Messages),
 	}
 	if percent, limited := effective.Percent(usage); limited {
 		v.Percent = &percent
@@ -37,12 +31,24 @@ func viewQuota(usage quota.Usage, own, effective quota.Limit) quotaView {
 	return v
 }
 
+// ownAmount writes a part of a limit: null where nothing is set, 0 for no limit.
+func ownAmount(limit int64) *int64 {
+	if limit == quota.Inherit {
+		return nil
+	}
+	n := max(limit, 0)
+	return &n
+}
+
 // mailboxView is a mailbox as JSON, without its hash.
 type mailboxView struct {
-	Address string    `json:"address"`
-	Enabled bool      `json:"enabled"`
-	Created time.Time `json:"created"`
-	Quota   quotaView `json:"quota"`
+	Address  string    `json:"address"`
+	Enabled  bool      `json:"enabled"` // false: all of the next three are off
+	Receives bool      `json:"receives"`
+	LogsIn   bool      `json:"logs_in"`
+	Sends    bool      `json:"sends"`
+	Created  time.Time `json:"created"`
+	Quota    quotaView `json:"quota"`
 	// Seconds; 0 is off, and the own ones are null where the domain's count.
 	KeepRetrieved    int64  `json:"keep_retrieved_seconds"`
 	OwnKeepRetrieved *int64 `json:"own_keep_retrieved_seconds"`
@@ -52,10 +58,11 @@ type mailboxView struct {
 
 func viewMailbox(m directory.Mailbox) mailboxView {
 	return mailboxView{
-		Address: m.Address.String(), Enabled: m.Enabled, Created: m.Created.UTC(),
-		Quota:         viewQuota(m.Usage, m.Limit, m.Effective),
-		KeepRetrieved: seconds(m.EffectiveRetention.Retrieved), OwnKeepRetrieved: ownSeconds(m.Retention.Retrieved),
-		UndeleteFor: seconds(m.EffectiveRetention.Deleted), OwnUndeleteFor: ownSeconds(m.Retention.Deleted),
+		Address: m.Address.String(), Enabled: !m.Switches.Disabled(), Created: m.Created.UTC(),
+		Receives: m.Switches.Has(directory.Receives), LogsIn: m.Switches.Has(directory.LogsIn), Sends: m.Switches.Has(directory.Sends),
+		Quota:         viewQuota(m.Usage, m.Limit, m.Effective.Limit),
+		KeepRetrieved: seconds(m.Effective.Retention.Retrieved), OwnKeepRetrieved: ownSeconds(m.Retention.Retrieved),
+		UndeleteFor: seconds(m.Effective.Retention.Deleted), OwnUndeleteFor: ownSeconds(m.Retention.Deleted),
 	}
 }
 
@@ -91,13 +98,13 @@ type domainView struct {
 }
 
 func viewDomain(d admin.Domain) domainView {
-	q := viewQuota(d.Usage, d.Limit, d.Effective)
+	q := viewQuota(d.Usage, d.Limit, d.Effective.Limit)
 	v := domainView{
 		Name: d.Name, PostmasterChosen: !d.Postmaster.IsZero(),
 		Mailboxes: d.Mailboxes, Aliases: d.Aliases, Octets: q.Octets, Messages: q.Messages,
 		LimitOctets: q.LimitOctets, OwnLimitOctets: q.OwnLimitOctets,
 		LimitMessages: q.LimitMessages, OwnLimitMessages: q.OwnLimitMessages,
-		KeepRetrieved: seconds(d.EffectiveRetention.Retrieved), UndeleteFor: seconds(d.EffectiveRetention.Deleted),
+		KeepRetrieved: seconds(d.Effective.Retention.Retrieved), UndeleteFor: seconds(d.Effective.Retention.Deleted),
 		Created: d.Created.UTC(),
 	}
 	if !d.Serving.IsZero() {

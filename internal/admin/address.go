@@ -119,7 +119,7 @@ func (a *Admin) mailbox(ctx context.Context, text string) (directory.Mailbox, er
 
 // complete fills what a mailbox inherits from the server.
 func (a *Admin) complete(m directory.Mailbox) directory.Mailbox {
-	m.Effective = m.Effective.Or(a.Limit)
+	m.Effective.Limit = m.Effective.Limit.Or(a.Limit)
 	return m
 }
 

@@ -99,10 +99,11 @@ func (f *fixture) deliver(address string, n int) (uidls []string) {
 		_, err = fmt.Fprintf(body, "Subject: %d\r\n\r\ntext\r\n", i)
 		f.must(err)
 		id := fmt.Sprintf("uidl%d", i)
-		f.must(f.store.Deliver(f.ctx, &storage.Delivery{
-			ID: id, Prefix: "Received: x\r\n", Body: body,
+		_, err = f.store.Deliver(f.ctx, &storage.Delivery{
+			ID: id, Trace: "Received: x\r\n", Body: body,
 			To: []storage.Recipient{{Mailbox: m.ID, Own: "Delivered-To: " + address + "\r\n"}},
-		}, quota.Limit{}))
+		})
+		f.must(err)
 		body.Discard()
 		uidls = append(uidls, id)
 	}
@@ -113,7 +114,7 @@ func TestDomains(t *testing.T) {
 	f := setUp(t)
 	d, err := f.AddDomain(f.ctx, "ME.com.", admin.DomainChange{})
 	f.must(err)
-	if d.Name != "me.com" || !d.Serving.IsZero() || d.Effective != server {
+	if d.Name != "me.com" || !d.Serving.IsZero() || d.Effective.Limit != server {
 		t.Errorf("got %+v", d)
 	}
 	_, err = f.AddDomain(f.ctx, "me.com", admin.DomainChange{})
@@ -127,13 +128,13 @@ func TestDomains(t *testing.T) {
 	octets, postmaster := int64(500), "second@me.com"
 	d, err = f.SetDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &postmaster, Limit: admin.LimitChange{Octets: &octets}})
 	f.must(err)
-	if d.Serving.String() != postmaster || d.Mailboxes != 2 || d.Effective.Octets != 500 {
+	if d.Serving.String() != postmaster || d.Mailboxes != 2 || d.Effective.Limit.Octets != 500 {
 		t.Errorf("got %+v", d)
 	}
 	none := ""
 	d, err = f.SetDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &none})
 	f.must(err)
-	if d.Serving.String() != "look@me.com" || !d.Postmaster.IsZero() || d.Effective.Octets != 500 {
+	if d.Serving.String() != "look@me.com" || !d.Postmaster.IsZero() || d.Effective.Limit.Octets != 500 {
 		t.Errorf("got %+v", d)
 	}
 	_, err = f.SetDomain(f.ctx, "other.example", admin.DomainChange{})
@@ -197,7 +198,7 @@ func TestMailboxes(t *testing.T) {
 	messages := int64(10)
 	m, err := f.AddMailbox(f.ctx, "Look@ME.com", admin.Secret{Password: "geheim"}, admin.MailboxChange{Limit: admin.LimitChange{Messages: &messages}})
 	f.must(err)
-	if m.Address.String() != "look@me.com" || !m.Enabled || m.Effective != (quota.Limit{Octets: server.Octets, Messages: 10}) {
+	if m.Address.String() != "look@me.com" || m.Switches != directory.AllOn || m.Effective.Limit != (quota.Limit{Octets: server.Octets, Messages: 10}) {
 		t.Errorf("got %+v", m)
 	}
 	if !strings.HasPrefix(m.Hash, "$argon2id$") {
@@ -221,12 +222,12 @@ func TestMailboxes(t *testing.T) {
 	f.refused(err, directory.ErrInUse, "look@me.com receives the mail for postmaster@me.com: choose another mailbox first with: mailsrv domain set me.com --postmaster ADDRESS")
 	m, err = f.Disable(f.ctx, "second@me.com")
 	f.must(err)
-	if m.Enabled {
+	if !m.Switches.Disabled() {
 		t.Error("still enabled")
 	}
 	m, err = f.SetSecret(f.ctx, "second@me.com", admin.Secret{Password: "neu"})
 	f.must(err)
-	if m.Enabled || m.Hash == foreignHash {
+	if !m.Switches.Disabled() || m.Hash == foreignHash {
 		t.Error("a new password enabled the mailbox, or is not there")
 	}
 	_, err = f.Enable(f.ctx, "second@me.com")
@@ -235,12 +236,12 @@ func TestMailboxes(t *testing.T) {
 	inherit := quota.Inherit
 	m, err = f.SetMailbox(f.ctx, "look@me.com", admin.MailboxChange{Limit: admin.LimitChange{Messages: &inherit}})
 	f.must(err)
-	if m.Effective != server || m.Limit != (quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}) {
+	if m.Effective.Limit != server || m.Limit != (quota.Limit{}) {
 		t.Errorf("got %+v", m)
 	}
 	all, err := f.Mailboxes(f.ctx, "me.com")
 	f.must(err)
-	if len(all) != 2 || all[0].Effective != server {
+	if len(all) != 2 || all[0].Effective.Limit != server {
 		t.Errorf("got %+v", all)
 	}
 	_, err = f.Mailboxes(f.ctx, "you.example")

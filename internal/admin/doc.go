@@ -69,4 +69,3 @@ func (c RetentionChange) apply(r directory.Retention) directory.Retention {
 }
 
 // inherited is the limit of a new domain or mailbox.
-var inherited = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}

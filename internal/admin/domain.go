@@ -15,12 +15,9 @@ import (
 type Domain struct {
 	directory.Domain
 	Serving   mail.Address // the mailbox that postmaster and abuse reach; zero: none yet
-	Effective quota.Limit  // of a mailbox that sets none
-	// EffectiveRetention is that of a mailbox that sets none; 0 means off.
-	EffectiveRetention directory.Retention
-	Mailboxes          int
-	Aliases            int
-	Usage              quota.Usage // of all its mailboxes
+	Mailboxes int
+	Aliases   int
+	Usage     quota.Usage // of all its mailboxes
 }
 
 // DomainChange is what to change of a domain; nil keeps a part.
@@ -45,9 +42,9 @@ func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange)
 	if err != nil {
 		return Domain{}, err
 	}
-	d := directory.Domain{
-		Name: name, Limit: change.Limit.apply(inherited), Retention: change.Retention.apply(directory.Retention{}),
-	}
+	d := directory.Domain{Name: name, Policy: directory.Policy{
+		Limit: change.Limit.apply(quota.Limit{}), Retention: change.Retention.apply(directory.Retention{}),
+	}}
 	if change.Postmaster != nil {
 		if d.Postmaster, err = a.postmaster(ctx, name, *change.Postmaster); err != nil {
 			return Domain{}, err
@@ -82,7 +79,7 @@ func (a *Admin) postmaster(ctx context.Context, domain, text string) (mail.Addre
 	case match.Mailbox == nil:
 		return mail.Address{}, advise(directory.ErrNotFound,
 			"the postmaster %s must be a mailbox here: add it first with: mailsrv mailbox add %s", address, address)
-	case !match.Mailbox.Enabled:
+	case !match.Mailbox.Switches.Has(directory.Receives):
 		return mail.Address{}, advise(directory.ErrDisabled,
 			"the postmaster %s is disabled: enable it first with: mailsrv mailbox enable %s", address, address)
 	}
@@ -150,10 +147,8 @@ func (a *Admin) fill(ctx context.Context, domains []directory.Domain, only strin
 	filled := make([]Domain, len(domains))
 	byName := make(map[string]*Domain, len(domains))
 	for i, d := range domains {
-		filled[i] = Domain{
-			Domain: d, Effective: d.Limit.Or(a.Limit),
-			EffectiveRetention: d.Retention.Effective(directory.Retention{}),
-		}
+		d.Effective.Limit = d.Effective.Limit.Or(a.Limit)
+		filled[i] = Domain{Domain: d}
 		byName[d.Name] = &filled[i]
 	}
 	mailboxes, err := a.Directory.Mailboxes(ctx, only)

@@ -83,8 +83,8 @@ func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, chan
 		return directory.Mailbox{}, err
 	}
 	m := directory.Mailbox{
-		Address: address, Enabled: true, Hash: hash,
-		Limit: change.Limit.apply(inherited), Retention: change.Retention.apply(directory.Retention{}),
+		Address: address, Switches: directory.AllOn, Hash: hash,
+		Policy: directory.Policy{Limit: change.Limit.apply(quota.Limit{}), Retention: change.Retention.apply(directory.Retention{})},
 	}
 	if _, err := a.Directory.AddMailbox(ctx, m); err != nil {
 		return directory.Mailbox{}, fmt.Errorf("add mailbox %s: %w", address, err)
@@ -140,7 +140,7 @@ func (a *Admin) SetSecret(ctx context.Context, text string, secret Secret) (dire
 
 // Enable lets a mailbox receive mail and log in.
 func (a *Admin) Enable(ctx context.Context, text string) (directory.Mailbox, error) {
-	return a.change(ctx, text, "mailbox enable", MailboxChange{}, func(m *directory.Mailbox) { m.Enabled = true })
+	return a.change(ctx, text, "mailbox enable", MailboxChange{}, func(m *directory.Mailbox) { m.Switches = directory.AllOn })
 }
 
 // Disable refuses logins and new mail, and keeps the mail that is there. The
@@ -159,7 +159,7 @@ func (a *Admin) Disable(ctx context.Context, text string) (directory.Mailbox, er
 		return directory.Mailbox{}, advise(directory.ErrInUse, "%s receives the mail for postmaster@%s: choose another mailbox first with: mailsrv domain set %s --postmaster ADDRESS",
 			m.Address, domain, domain)
 	}
-	return a.change(ctx, text, "mailbox disable", MailboxChange{}, func(m *directory.Mailbox) { m.Enabled = false })
+	return a.change(ctx, text, "mailbox disable", MailboxChange{}, func(m *directory.Mailbox) { m.Switches = 0 })
 }
 
 // servedBy returns a domain whose postmaster address is, or "".

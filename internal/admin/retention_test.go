@@ -23,36 +23,36 @@ func TestRetentionOfDomainAndMailbox(t *testing.T) {
 	f.hosts("me.com", "look@me.com")
 	d, err := f.SetDomain(f.ctx, "me.com", admin.DomainChange{Retention: keep(14*day, 7*day)})
 	f.must(err)
-	if d.EffectiveRetention != (directory.Retention{Retrieved: 14 * day, Deleted: 7 * day}) {
-		t.Errorf("the domain: %+v", d.EffectiveRetention)
+	if d.Effective.Retention != (directory.Retention{Retrieved: 14 * day, Deleted: 7 * day}) {
+		t.Errorf("the domain: %+v", d.Effective.Retention)
 	}
 	m, err := f.AddMailbox(f.ctx, "b@me.com", admin.Secret{Hash: foreignHash}, admin.MailboxChange{Retention: keep(directory.RetentionOff, 0)})
 	f.must(err)
-	if m.EffectiveRetention != (directory.Retention{Deleted: 7 * day}) {
-		t.Errorf("off beside inherited: %+v", m.EffectiveRetention)
+	if m.Effective.Retention != (directory.Retention{Retrieved: directory.RetentionOff, Deleted: 7 * day}) {
+		t.Errorf("off beside inherited: %+v", m.Effective.Retention)
 	}
 	two := 2 * day
 	m, err = f.SetMailbox(f.ctx, "b@me.com", admin.MailboxChange{Retention: admin.RetentionChange{Retrieved: &two}})
 	f.must(err)
-	if m.EffectiveRetention != (directory.Retention{Retrieved: two, Deleted: 7 * day}) {
-		t.Errorf("a change of one part: %+v", m.EffectiveRetention)
+	if m.Effective.Retention != (directory.Retention{Retrieved: two, Deleted: 7 * day}) {
+		t.Errorf("a change of one part: %+v", m.Effective.Retention)
 	}
 	m, err = f.SetMailbox(f.ctx, "b@me.com", admin.MailboxChange{Retention: keep(0, 0)})
 	f.must(err)
-	if m.EffectiveRetention != d.EffectiveRetention {
-		t.Errorf("inherited again: %+v", m.EffectiveRetention)
+	if m.Effective.Retention != d.Effective.Retention {
+		t.Errorf("inherited again: %+v", m.Effective.Retention)
 	}
 	d, err = f.SetDomain(f.ctx, "me.com", admin.DomainChange{Retention: keep(directory.RetentionOff, 0)})
 	f.must(err)
-	if d.EffectiveRetention != (directory.Retention{}) {
-		t.Errorf("off again: %+v", d.EffectiveRetention)
+	if d.Effective.Retention != (directory.Retention{Retrieved: directory.RetentionOff}) {
+		t.Errorf("off again: %+v", d.Effective.Retention)
 	}
 }
 
 func TestUndelete(t *testing.T) {
 	f := setUp(t)
 	f.hosts("me.com", "look@me.com")
-	week, none := 7*day, int64(0)
+	week, none := 7*day, quota.Unlimited
 	_, err := f.SetMailbox(f.ctx, "look@me.com", admin.MailboxChange{Retention: admin.RetentionChange{Deleted: &week}})
 	f.must(err)
 	uidls := f.deliver("look@me.com", 3)

@@ -164,12 +164,12 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 	var known digest
 	if mailbox != nil {
 		found = Login{
-			Mailbox: mailbox.ID, Address: mailbox.Address, Retrieved: mailbox.EffectiveRetention.Retrieved,
+			Mailbox: mailbox.ID, Address: mailbox.Address, Retrieved: mailbox.Effective.Retention.Retrieved,
 			hash: a.keyed.digest(mailbox.Hash),
 		}
 		if possible(password) {
 			known = a.keyed.digest(mailbox.Hash, password)
-			if mailbox.Enabled && a.memory.holds(a.now(), known) {
+			if mailbox.Switches.Has(directory.LogsIn) && a.memory.holds(a.now(), known) {
 				return proof{login: found}, nil
 			}
 			hash = a.stored(mailbox)
@@ -188,7 +188,7 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 		if hash.foreign {
 			a.floor.raise(a.now().Sub(begun))
 		}
-		if matched && hash.outdated && mailbox.Enabled && len(password) <= hash.significant {
+		if matched && hash.outdated && mailbox.Switches.Has(directory.LogsIn) && len(password) <= hash.significant {
 			replacement = newHash(password)
 		}
 	})
@@ -198,9 +198,9 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 		return proof{}, err
 	case mailbox == nil:
 		refused = missing
-	case !mailbox.Enabled && matched:
+	case !mailbox.Switches.Has(directory.LogsIn) && matched:
 		refused = "mailbox is disabled, right password"
-	case !mailbox.Enabled:
+	case !mailbox.Switches.Has(directory.LogsIn):
 		refused = "mailbox is disabled, wrong password"
 	case !matched:
 		refused = "wrong password"

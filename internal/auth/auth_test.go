@@ -66,8 +66,8 @@ func TestRefusalsAreAlike(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFixture()
 			f.people.add(t, "look@me.com", hash)
-			f.people.add(t, "off@me.com", hash).Enabled = false
-			f.people.add(t, "old@me.com", foreign[0].hash).Enabled = false
+			f.people.add(t, "off@me.com", hash).Switches = 0
+			f.people.add(t, "old@me.com", foreign[0].hash).Switches = 0
 			f.memory.add(f.now(), f.keyed.digest(hash, "secret")) // as before it was disabled
 			f.people.add(t, "bare@me.com", "")
 			f.people.add(t, "broken@me.com", "secret")
@@ -218,11 +218,11 @@ func TestChangeCountsAtOnce(t *testing.T) {
 		t.Errorf("the new password: %v", err)
 	}
 	m.Hash = old
-	m.Enabled = false
+	m.Switches = 0
 	if _, err := f.login(t, home, "look@me.com", "secret"); !errors.Is(err, ErrRefused) {
 		t.Errorf("a disabled mailbox with a remembered password: %v", err)
 	}
-	m.Enabled = true
+	m.Switches = directory.AllOn
 	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
 		t.Errorf("enabled again: %v", err)
 	}

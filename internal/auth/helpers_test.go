@@ -38,7 +38,7 @@ func (p *people) add(t testing.TB, address, hash string) *directory.Mailbox {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &directory.Mailbox{ID: mail.MailboxID(len(p.matches) + 1), Address: a.Fold(), Enabled: true, Hash: hash}
+	m := &directory.Mailbox{ID: mail.MailboxID(len(p.matches) + 1), Address: a.Fold(), Switches: directory.AllOn, Hash: hash}
 	p.matches[m.Address] = directory.Match{Hosted: true, Mailbox: m}
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"mailsrv/internal/directory"
 	"sync"
 )
 
@@ -23,7 +24,7 @@ func (a *Authenticator) Stands(ctx context.Context, l Login) error {
 		return fmt.Errorf("look a login up again: %w", err)
 	case m == nil || m.ID != l.Mailbox:
 		return ErrRemoved
-	case !m.Enabled:
+	case !m.Switches.Has(directory.LogsIn):
 		return ErrDisabled
 	default:
 		if now := a.keyed.digest(m.Hash); now != l.hash && !a.heirs.came(now, l.hash) {

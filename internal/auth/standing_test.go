@@ -25,7 +25,7 @@ func TestLoginStandsUntilItsMailboxChanges(t *testing.T) {
 	}{
 		{"nothing", func() {}, nil},
 		{"other settings", func() { m.Limit.Octets = 5 }, nil},
-		{"disabled", func() { m.Enabled = false }, ErrDisabled},
+		{"disabled", func() { m.Switches = 0 }, ErrDisabled},
 		{"another password", func() { m.Hash = mustHash(t, "changed") }, ErrChanged},
 		{"the same password, set again", func() { m.Hash = mustHash(t, "secret") }, ErrChanged},
 		{"no password", func() { m.Hash = "" }, ErrChanged},

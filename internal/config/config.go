@@ -112,7 +112,7 @@ func (c *Config) Database() string {
 
 // Limit is the server's limit for one mailbox.
 func (c *Config) Limit() quota.Limit {
-	return quota.Limit{Octets: c.Quota.DefaultSize, Messages: c.Quota.DefaultMessages}
+	return quota.Limit{Octets: quota.OrUnlimited(c.Quota.DefaultSize), Messages: quota.OrUnlimited(c.Quota.DefaultMessages)}
 }
 
 // Source names where the configuration came from, for an error that it may be

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"mailsrv/internal/config"
+	"mailsrv/quota"
 	"mailsrv/test/asroot"
 )
 
@@ -321,5 +322,13 @@ func TestChanges(t *testing.T) {
 	}
 	if got := config.Changes(before, load(t, write(t, ""))); got != nil {
 		t.Errorf("equal ones differ in %v", got)
+	}
+}
+
+// In the file 0 is no limit; what is not set anywhere would inherit.
+func TestLimit(t *testing.T) {
+	c := config.Config{Quota: config.Quota{DefaultSize: 5}}
+	if got, want := c.Limit(), (quota.Limit{Octets: 5, Messages: quota.Unlimited}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

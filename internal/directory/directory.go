@@ -21,27 +21,23 @@ import (
 type Domain struct {
 	Name       string
 	Postmaster mail.Address // zero: the domain's first mailbox serves
-	Limit      quota.Limit  // may inherit the server's
-	Retention  Retention    // what its mailboxes inherit
+	Policy                  // its own, which its mailboxes inherit
+	Effective  Policy       // Policy, with what the server sets filled in where the reader knows it
 	Created    time.Time
 }
 
 // Mailbox is an address that has a login, a limit and a maildrop.
 type Mailbox struct {
-	ID      mail.MailboxID
-	Address mail.Address
-	Enabled bool
-	Hash    string      // of the password, in modular crypt format
-	Limit   quota.Limit // its own; may inherit the domain's
-	// Effective is Limit with the domain's filled in; what is left to inherit
-	// comes from the server's configuration.
-	Effective quota.Limit
+	ID       mail.MailboxID
+	Address  mail.Address
+	Switches Switches
+	Hash     string // of the password, in modular crypt format
+	Policy          // its own
+	// Effective is Policy with the domain's filled in; a limit that is left to
+	// inherit comes from the server's configuration.
+	Effective Policy
 	Usage     quota.Usage
-	// Retention is its own; in EffectiveRetention the domain's is filled in, and
-	// 0 means off.
-	Retention          Retention
-	EffectiveRetention Retention
-	Created            time.Time
+	Created   time.Time
 }
 
 // Alias is an address that stands for others. Local "" is the domain's
@@ -98,18 +94,18 @@ type Directory interface {
 
 	// AddDomain: ErrExists; ErrNotFound for a postmaster that is no mailbox here.
 	AddDomain(ctx context.Context, d Domain) error
-	// ChangeDomain lets change edit the postmaster, the limit and the retention
-	// of a domain as they stand at that moment; it may be called twice. ErrNotFound for the
+	// ChangeDomain lets change edit the postmaster and the policy of a
+	// domain as they stand at that moment; it may be called twice. ErrNotFound for the
 	// domain, or for a postmaster that is no mailbox here.
 	ChangeDomain(ctx context.Context, name string, change func(*Domain)) error
 	// RemoveDomain: ErrNotFound; ErrInUse while it has mailboxes or aliases, or
 	// aliases of other domains name it.
 	RemoveDomain(ctx context.Context, name string) error
 
-	// AddMailbox takes Address, Enabled, Hash, Limit and Retention: ErrNotFound for its
+	// AddMailbox takes Address, Switches, Hash and Policy: ErrNotFound for its
 	// domain, ErrExists for a mailbox or alias of the address.
 	AddMailbox(ctx context.Context, m Mailbox) (mail.MailboxID, error)
-	// ChangeMailbox lets change edit Enabled, Hash, Limit and Retention of a
+	// ChangeMailbox lets change edit Switches, Hash and Policy of a
 	// mailbox as they stand at that moment; it may be called twice. The maildrop stays.
 	// ErrNotFound.
 	ChangeMailbox(ctx context.Context, a mail.Address, change func(*Mailbox)) error

@@ -24,15 +24,15 @@ var (
 
 // Route is where a forward-path leads.
 type Route struct {
-	Mailboxes []Mailbox // each once, all enabled; at least one
+	Mailboxes []Mailbox // each once, all of which receive; at least one
 	LeftOut   []Mailbox // disabled targets of an alias, each once
 	Alias     bool      // an alias or catch-all stood between
 }
 
 // Resolve follows a forward-path to the mailboxes that receive its mail. In
 // order: the full address; without its +tag; postmaster and abuse of a hosted
-// domain; the catch-all. Disabled targets of an alias are left out as long as
-// another is enabled. The errors are those above, or the reader's.
+// domain; the catch-all. Targets of an alias that do not receive are left
+// out as long as another does. The errors are those above, or the reader's.
 func Resolve(ctx context.Context, r Reader, forwardPath mail.Address) (Route, error) {
 	x := expansion{reader: r, seen: map[mail.MailboxID]bool{}}
 	if err := x.follow(ctx, forwardPath.Fold(), 0); err != nil {
@@ -114,7 +114,7 @@ func (x *expansion) add(m Mailbox) error {
 		return ErrBadAlias
 	}
 	x.seen[m.ID] = true
-	if m.Enabled {
+	if m.Switches.Has(Receives) {
 		x.route.Mailboxes = append(x.route.Mailboxes, m)
 	} else {
 		x.route.LeftOut = append(x.route.LeftOut, m)

@@ -31,12 +31,16 @@ func newBook(t *testing.T, lines string) *book {
 		if len(words) == 0 {
 			continue
 		}
+		switches := directory.AllOn
 		switch words[0] {
 		case "domain":
 			b.hosted[words[1]] = strings.Join(words[2:], "")
 		case "mailbox", "disabled":
+			if words[0] == "disabled" {
+				switches = 0
+			}
 			b.matches[words[1]] = directory.Match{Hosted: true, Mailbox: &directory.Mailbox{
-				ID: mail.MailboxID(len(b.matches) + 1), Address: address(t, words[1]), Enabled: words[0] == "mailbox",
+				ID: mail.MailboxID(len(b.matches) + 1), Address: address(t, words[1]), Switches: switches,
 			}}
 		case "alias":
 			alias := &directory.Alias{}

@@ -10,24 +10,19 @@ const RetentionOff time.Duration = -1
 const MinRetention = 24 * time.Hour
 
 // Retention says for how long mail is kept, in whole seconds. A part that is 0
-// is not set: a mailbox inherits the domain's, and what nobody sets is off.
+// is not set: the next wider one counts, and what nobody sets is off.
 type Retention struct {
 	Retrieved time.Duration // a message goes so long after it was retrieved
 	Deleted   time.Duration // what was deleted can be brought back so long
 }
 
-// Effective fills what a mailbox does not set from its domain's retention. In
-// the result 0 means off.
-func (r Retention) Effective(domain Retention) Retention {
-	return Retention{
-		Retrieved: effective(r.Retrieved, domain.Retrieved),
-		Deleted:   effective(r.Deleted, domain.Deleted),
+// Or fills what r does not set from a wider retention.
+func (r Retention) Or(wider Retention) Retention {
+	if r.Retrieved == 0 {
+		r.Retrieved = wider.Retrieved
 	}
-}
-
-func effective(own, wider time.Duration) time.Duration {
-	if own == 0 {
-		own = wider
+	if r.Deleted == 0 {
+		r.Deleted = wider.Deleted
 	}
-	return max(own, 0)
+	return r
 }

@@ -19,8 +19,8 @@ func (h *house) uidls() (all []string) {
 	h.t.Helper()
 	_, entries := h.entries()
 	for i, e := range entries {
-		if i > 0 && e.Sequence <= entries[i-1].Sequence {
-			h.t.Errorf("sequence %d after %d", e.Sequence, entries[i-1].Sequence)
+		if i > 0 && e.UID <= entries[i-1].UID {
+			h.t.Errorf("uid %d after %d", e.UID, entries[i-1].UID)
 		}
 		all = append(all, e.UIDL)
 	}
@@ -31,7 +31,7 @@ func (h *house) arrivals() int64 { return h.count("SELECT count(*) FROM arrival"
 
 func TestArrivals(t *testing.T) {
 	h := newHouse(t, Options{}) // nothing is settled at a rest
-	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "other", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "other", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	look := h.look
 	deliver := func(to mail.MailboxID, id string) {
@@ -100,7 +100,7 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	boxes := []mail.MailboxID{h.look}
 	for i := range 199 {
-		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
 		h.must(err)
 		boxes = append(boxes, id)
 	}
@@ -134,8 +134,8 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 				t.Fatalf("%d entries of %d", len(entries), want)
 			}
 			for i, e := range entries {
-				if e.Sequence != int64(i+1) {
-					t.Fatalf("message %d has sequence %d", i+1, e.Sequence)
+				if e.UID != storage.UID(i+1) {
+					t.Fatalf("message %d has uid %d", i+1, e.UID)
 				}
 			}
 		}
@@ -171,7 +171,7 @@ func TestArrivalsAreCounted(t *testing.T) {
 	h.writer.look.Reset(time.Hour)
 	boxes := []mail.MailboxID{h.look}
 	for i := range 99 {
-		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
 		h.must(err)
 		boxes = append(boxes, id)
 	}
@@ -270,18 +270,18 @@ func TestRolledBackSettling(t *testing.T) {
 	}
 }
 
-// Where a damaged counter made a maildrop give its sequences once more, what came
+// Where a damaged counter made a folder give its uids once more, what came
 // since is mail: a repair gives it others.
-func TestSequenceGivenTwice(t *testing.T) {
+func TestUIDGivenTwice(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	for i := range 3 {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
-	h.tamper("UPDATE maildrop SET last = last - 2")
+	h.tamper("UPDATE tally SET last = last - 2")
 	for i := range 2 {
 		h.must(h.deliver(fmt.Sprint("n", i), "text"))
 	}
-	if found, n := h.findings(false); n != 2 || !strings.Contains(found[0], "maildrop look@me.com gave sequence 2 twice") {
+	if found, n := h.findings(false); n != 2 || !strings.Contains(found[0], "maildrop look@me.com gave uid 2 twice") {
 		t.Errorf("check finds %q", found)
 	}
 	drop, entries := h.entries()
@@ -301,10 +301,10 @@ func TestSequenceGivenTwice(t *testing.T) {
 	}
 }
 
-// A mailbox whose maildrop was lost with a page does not send mail back.
-func TestLostMaildropDefers(t *testing.T) {
+// A mailbox whose counters were lost with a page does not send mail back.
+func TestLostCountersDefer(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	h.tamper("DELETE FROM maildrop")
+	h.tamper("DELETE FROM tally")
 	var misfit *storage.MisfitError
 	if err := h.deliver("m", "text"); err == nil || errors.As(err, &misfit) || !strings.Contains(err.Error(), "check --repair") {
 		t.Errorf("got %v", err)
@@ -327,7 +327,7 @@ func TestRepairWithoutRoomToSettle(t *testing.T) {
 	if _, err := h.Check(background, true, func(string) {}); err == nil {
 		t.Error("the repair settled without room")
 	}
-	if n := h.count("SELECT messages FROM maildrop WHERE id = ?", int64(h.look)); n != messages {
+	if n := h.count("SELECT messages FROM tally"); n != messages {
 		t.Errorf("%d messages are counted", n)
 	}
 }

@@ -159,11 +159,15 @@ func verify(ctx context.Context, path string, report func(string)) error {
 	if err := isOurs(path); err != nil {
 		return err
 	}
-	s, err := Open(ctx, filepath.Dir(path), Options{Path: path, NoBackup: true, held: true})
+	s, err := Open(ctx, filepath.Dir(path), Options{Path: path, held: true})
 	if err != nil {
 		return err
 	}
 	remaining, err := s.Check(ctx, false, report)
+	if err == nil && remaining == 0 {
+		// What came after the backup is lost, and its uids are given again.
+		err = s.writer.change(ctx, func(c *conn, _ func(error)) error { return renewValidity(c, "true") })
+	}
 	if closed := s.Close(); err == nil {
 		err = closed
 	}
@@ -181,14 +185,12 @@ func verify(ctx context.Context, path string, report func(string)) error {
 // isOurs refuses a file that is no store of ours before anything is made of it.
 func isOurs(path string) error {
 	c, err := openConn(path, readerCacheKiB)
+	var o origin
 	if err == nil {
 		defer c.Close()
-		var id int64
-		if id, err = c.number("PRAGMA application_id"); err == nil && id == applicationID {
-			return nil
-		}
+		o, err = originOf(c, current.newest())
 	}
-	if err == nil || is(err, sqlite3.ErrNotADB) {
+	if err == nil && o.empty || errors.Is(err, errForeign) || is(err, sqlite3.ErrNotADB) {
 		return errors.New("this is no backup of mailsrv")
 	}
 	return err

@@ -73,7 +73,7 @@ func TestBackupAndRestore(t *testing.T) {
 		t.Fatalf("restored\n%v\nwant\n%v", after, before)
 	}
 	// An old UIDL is never given to a new message: ids are random, and the
-	// sequences that the lost mail had are no part of them.
+	// uids that the lost mail had are no part of them.
 	restored.must(restored.deliver("fresh", "z"))
 	if found, n := restored.findings(false); n > 0 {
 		t.Errorf("%q", found)
@@ -212,7 +212,10 @@ func TestRestoreAfterAKilledOne(t *testing.T) {
 // A copy whose log stays beside it, as while another program reads it, is not the
 // whole backup.
 func TestRestoreRefusesHalfOfACopy(t *testing.T) {
-	file := filepath.Join(firstStore(t), "mailsrv.db")
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "xxx"))
+	file := filepath.Join(t.TempDir(), "backup.db")
+	h.must(h.Backup(background, file, quiet))
 	dir := t.TempDir()
 	part := filepath.Join(dir, "mailsrv.db.restore")
 	err := restoreWith(t, dir, file, func() {

@@ -20,7 +20,7 @@ func benchStore(b *testing.B, mailboxes int) (*Store, []mail.MailboxID) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { s.Close() })
-	if err := s.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}); err != nil {
+	if err := s.AddDomain(background, directory.Domain{Name: "me.com"}); err != nil {
 		b.Fatal(err)
 	}
 	ids := make([]mail.MailboxID, mailboxes)
@@ -28,7 +28,7 @@ func benchStore(b *testing.B, mailboxes int) (*Store, []mail.MailboxID) {
 	for w := range 50 {
 		group.Go(func() {
 			for i := w; i < mailboxes; i += 50 {
-				id, err := s.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+				id, err := s.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}, Switches: directory.AllOn})
 				if err != nil {
 					b.Error(err)
 				}
@@ -49,11 +49,12 @@ func (s *Store) benchDeliver(id string, content []byte, to ...mail.MailboxID) er
 	if _, err := body.Write(content); err != nil {
 		return err
 	}
-	d := &storage.Delivery{ID: id, Prefix: "Return-Path: <alice@example.org>\r\n", Body: body}
+	d := &storage.Delivery{ID: id, ReturnPath: "Return-Path: <alice@example.org>\r\n", Body: body, Limit: quota.Limit{Octets: 1 << 30}}
 	for _, id := range to {
 		d.To = append(d.To, storage.Recipient{Mailbox: id, Own: "Delivered-To: u1234@me.com\r\n"})
 	}
-	return s.Deliver(background, d, quota.Limit{Octets: 1 << 30})
+	_, err = s.Deliver(background, d)
+	return err
 }
 
 // BenchmarkDeliver commits messages from so many senders into 1,000 maildrops.

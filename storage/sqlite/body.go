@@ -83,7 +83,7 @@ func (b *body) stage() error {
 	j.apply = func(c *conn) (err error) {
 		id = b.id
 		if id == 0 {
-			if _, id, err = c.exec("INSERT INTO body (octets, chunks, crc, prefix) VALUES (0, 0, 0, '')"); err != nil {
+			if _, id, err = c.exec("INSERT INTO body (octets, chunks, crc, prefix, trace) VALUES (0, 0, 0, '', 0)"); err != nil {
 				return err
 			}
 			if _, _, err = c.exec("INSERT INTO transfer (body) VALUES (?)", id); err != nil {
@@ -110,12 +110,13 @@ func insertChunk(c *conn, body, number int64, data []byte) error {
 
 // insert writes the body row with what is not staged yet, inside the commit of
 // its delivery, and returns its id.
-func (b *body) insert(c *conn, prefix string) (int64, error) {
+func (b *body) insert(c *conn, d *storage.Delivery) (int64, error) {
+	prefix, trace := d.ReturnPath+d.Trace, int64(len(d.ReturnPath))
 	crc := crc32.Update(0, castagnoli, []byte(prefix))
 	if b.id == 0 {
 		crc = crc32.Update(crc, castagnoli, b.buffer)
-		_, id, err := c.exec("INSERT INTO body (octets, chunks, crc, prefix, data) VALUES (?, 0, ?, ?, ?)",
-			b.octets, int64(crc), prefix, b.buffer)
+		_, id, err := c.exec("INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (?, 0, ?, ?, ?, ?)",
+			b.octets, int64(crc), prefix, trace, b.buffer)
 		return id, err
 	}
 	chunks := b.chunks
@@ -131,8 +132,8 @@ func (b *body) insert(c *conn, prefix string) (int64, error) {
 	case owned == 0: // never deliver what may be freed, or another's by now
 		return 0, errors.New("the transfer was given up")
 	}
-	_, _, err := c.exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ? WHERE id = ?",
-		b.octets, chunks, int64(crc), prefix, b.id)
+	_, _, err := c.exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ?, trace = ? WHERE id = ?",
+		b.octets, chunks, int64(crc), prefix, trace, b.id)
 	return b.id, err
 }
 

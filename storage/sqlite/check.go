@@ -4,24 +4,27 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mattn/go-sqlite3"
 )
 
 // rule is one thing that always holds. query yields the rows that break it,
-// each with the finding's text in its first column. mend makes it hold again;
-// where it is empty only a person can decide, and advice says what.
+// each with the finding's text in its first column. mend makes it hold again, or
+// repair where that takes more than statements; where both are missing only a person
+// can decide, and advice says what.
 type rule struct {
 	query  string
 	mend   string
+	repair func(c *conn) error
 	advice string
 }
 
-// needed are the bodies that some row needs, shared those counted in share, own
-// the entries of a row of maildrop.
+// needed are the bodies that some row needs, shared those counted in share, within
+// the entries of a row of tally.
 const (
-	own    = "entry WHERE id BETWEEN maildrop.id << 40 AND (maildrop.id + 1 << 40) - 1"
+	within = "entry WHERE id BETWEEN tally.folder << 32 AND (tally.folder + 1 << 32) - 1"
 	needed = "(SELECT body FROM message UNION ALL SELECT body FROM removed)"
 	shared = "(SELECT body FROM message WHERE shared = 1 UNION ALL SELECT body FROM removed WHERE shared = 1)"
 )
@@ -31,47 +34,130 @@ func address(id string) string {
 	return "coalesce((SELECT m.local || '@' || d.name FROM mailbox m JOIN domain d ON d.id = m.domain WHERE m.id = " + id + "), " + id + ")"
 }
 
-// twice are the arrivals that cannot be settled, since their maildrop has given
-// their sequence before.
-const twice = "arrival WHERE id IN (SELECT id FROM entry) OR id IN (SELECT id FROM arrival GROUP BY id HAVING count(*) > 1)"
+// ownerOf names a folder by the address whose it is, and by its name where that is not
+// INBOX.
+func ownerOf(folder string) string {
+	return "coalesce((SELECT " + address("f.mailbox") + " || iif(f.name = 'INBOX', '', ', folder ' || f.name) FROM folder f WHERE f.id = " + folder + "), 'folder ' || " + folder + ")"
+}
 
-// rules are checked in this order, so that an earlier mend can feed a later.
+func maildropOf(folder string) string { return "'maildrop ' || " + ownerOf(folder) }
+
+// Conditions of rules that need a repair.
+const (
+	// twice are the arrivals that cannot be settled, since their folder has given their
+	// uid before.
+	twice = "arrival WHERE id IN (SELECT id FROM entry) OR id IN (SELECT id FROM arrival GROUP BY id HAVING count(*) > 1)"
+	// noInbox are the mailboxes m whose INBOX is not what they say.
+	noInbox = "mailbox m WHERE NOT EXISTS (SELECT 1 FROM folder f WHERE f.id = m.inbox AND f.mailbox = m.id AND f.name = 'INBOX')"
+	// noTally are the folders without counters.
+	noTally = "id NOT IN (SELECT folder FROM tally)"
+	// uidLost are the folders that hold higher uids than they say to have given.
+	uidLost = "id IN (SELECT p.folder FROM tally p JOIN message e ON e.folder = p.folder GROUP BY p.folder HAVING max(e.uid) > p.last)"
+	// noBody are the entries without a body.
+	noBody = "e JOIN folder f ON f.id = e.folder WHERE e.body NOT IN (SELECT id FROM body)"
+	// wrong are the entries e, with their bodies b, whose size or uid is not possible.
+	wrong     = "e JOIN folder f ON f.id = e.folder JOIN body b ON b.id = e.body WHERE (e.uid = 0 OR e.octets <> " + rightSize + ")"
+	rightSize = "length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets"
+)
+
+// firstRules are mended before all is settled: what they find is in the way of that,
+// or of other repairs.
+var firstRules = []rule{
+	{
+		query:  `SELECT 'the numbers of the store are lost' WHERE NOT EXISTS (SELECT 1 FROM store)`,
+		repair: func(c *conn) error { return addNumbers(c) },
+	},
+	{
+		query: `SELECT 'folders have the validity ' || max(f.validity) || ', the last one given is ' || s.validity FROM folder f, store s HAVING max(f.validity) > s.validity`,
+		mend:  `UPDATE store SET validity = max(validity, (SELECT max(validity) FROM folder))`,
+	},
+	{
+		query: `SELECT ` + maildropOf("(arrival.id >> 32)") + ` || ' gave uid ' || (id & (1 << 32) - 1) || ' twice' FROM ` + twice,
+		repair: func(c *conn) error {
+			if err := renewValidity(c, "id IN (SELECT id >> 32 FROM "+twice+")"); err != nil {
+				return err
+			}
+			return c.script(`UPDATE arrival SET id = number - (SELECT min(number) FROM arrival) + 1 +
+    (SELECT max(id) FROM message m WHERE m.id BETWEEN arrival.id >> 32 << 32 AND ((arrival.id >> 32) + 1 << 32) - 1) FROM (SELECT number AS wrong FROM ` + twice + `) WHERE number = wrong`)
+		},
+	},
+}
+
+// rules are checked in this order, so that an earlier repair can feed a later.
 var rules = []rule{
-	{ // before all is settled
-		query: `SELECT 'maildrop ' || ` + address("arrival.id >> 40") + ` || ' gave sequence ' || (id & (1 << 40) - 1) || ' twice' FROM ` + twice,
-		mend: `UPDATE arrival SET id = number - (SELECT min(number) FROM arrival) + 1 +
-    (SELECT max(id) FROM message m WHERE m.id BETWEEN arrival.id >> 40 << 40 AND ((arrival.id >> 40) + 1 << 40) - 1) FROM (SELECT number AS wrong FROM ` + twice + `) WHERE number = wrong`,
+	{
+		query:  `SELECT 'mailbox ' || ` + address("m.id") + ` || ' has no INBOX' FROM ` + noInbox,
+		repair: mendInboxes,
 	},
 	{ // doomed, transfer and orphan are waiting, not drift
-		query: `SELECT 'entry of maildrop ' || maildrop || ', sequence ' || sequence || ': the mailbox does not exist' FROM message WHERE maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)`,
-		mend:  `INSERT OR IGNORE INTO orphan (maildrop) SELECT DISTINCT maildrop FROM entry WHERE maildrop NOT IN (SELECT id FROM mailbox)`,
+		query: `SELECT ` + maildropOf("g.id") + ` || ' has no mailbox' FROM folder g WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
+		mend: `INSERT OR IGNORE INTO orphan (folder, mailbox) SELECT id, mailbox FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox);
+DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 	},
 	{
-		query: `SELECT 'mailbox ' || id || ' has no maildrop' FROM mailbox WHERE id NOT IN (SELECT id FROM maildrop)`,
-		mend:  `INSERT INTO maildrop (id) SELECT id FROM mailbox WHERE id NOT IN (SELECT id FROM maildrop)`,
+		query: `SELECT 'entry of folder ' || folder || ', uid ' || uid || ': the folder does not exist' FROM message WHERE folder NOT IN (SELECT id FROM folder) AND folder NOT IN (SELECT folder FROM orphan)`,
+		mend:  `INSERT OR IGNORE INTO orphan (folder, mailbox) SELECT DISTINCT folder, 0 FROM entry WHERE folder NOT IN (SELECT id FROM folder)`,
 	},
 	{
-		query: `SELECT 'maildrop ' || id || ' has no mailbox' FROM maildrop WHERE id NOT IN (SELECT id FROM mailbox)`,
-		mend:  `DELETE FROM maildrop WHERE id NOT IN (SELECT id FROM mailbox)`,
+		query: `SELECT ` + maildropOf("g.id") + ` || ' waits to be emptied but is needed' FROM orphan o JOIN folder g ON g.id = o.folder`,
+		mend:  `DELETE FROM orphan WHERE folder IN (SELECT id FROM folder)`,
 	},
 	{
-		query: `SELECT 'message ' || e.uidl || ' in ' || m.local || '@' || d.name || ': its body is missing' FROM message e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body NOT IN (SELECT id FROM body)`,
-		mend:  `DELETE FROM entry WHERE body NOT IN (SELECT id FROM body)`,
+		query: `SELECT ` + maildropOf("g.id") + ` || ' has no counters' FROM folder g WHERE ` + noTally,
+		repair: func(c *conn) error {
+			if err := renewValidity(c, noTally); err != nil { // its highest uid may be lost
+				return err
+			}
+			return c.script("INSERT INTO tally (folder, last) SELECT id, (SELECT coalesce(max(e.uid), 0) FROM entry e WHERE e.id BETWEEN folder.id << 32 AND (folder.id + 1 << 32) - 1) FROM folder WHERE " + noTally)
+		},
 	},
 	{
-		query: `SELECT 'message ' || e.uidl || ' in maildrop ' || ` + address("e.maildrop") + ` || ': its size is ' || e.octets || ', its parts have ' || (length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets) FROM message e JOIN body b ON b.id = e.body WHERE e.octets <> length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets`,
-		mend:  `UPDATE entry SET octets = (SELECT length(CAST(b.prefix AS BLOB)) + length(CAST(entry.own AS BLOB)) + b.octets FROM body b WHERE b.id = entry.body) WHERE body IN (SELECT id FROM body)`,
+		query: `SELECT ` + maildropOf("tally.folder") + ` || ' has counters but does not exist' FROM tally WHERE folder NOT IN (SELECT id FROM folder)`,
+		mend:  `DELETE FROM tally WHERE folder NOT IN (SELECT id FROM folder)`,
 	},
 	{
-		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM maildrop p LEFT JOIN (SELECT maildrop, sum(octets) AS octets, count(*) AS messages FROM message GROUP BY maildrop) e ON e.maildrop = p.id WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
-		mend:  `UPDATE maildrop SET octets = (SELECT coalesce(sum(octets), 0) FROM ` + own + `), messages = (SELECT count(*) FROM ` + own + `)`,
+		query: `SELECT ` + maildropOf("p.folder") + ` || ' gave uid ' || p.last || ', holds ' || max(e.uid) FROM tally p JOIN message e ON e.folder = p.folder GROUP BY p.folder HAVING max(e.uid) > p.last`,
+		repair: func(c *conn) error {
+			if err := renewValidity(c, uidLost); err != nil {
+				return err
+			}
+			return c.script("UPDATE tally SET last = max(last, (SELECT coalesce(max(uid), 0) FROM " + within + "))")
+		},
 	},
 	{
-		query: `SELECT 'maildrop ' || ` + address("p.id") + ` || ' gave sequence ' || p.last || ', holds ' || max(e.sequence) FROM maildrop p JOIN message e ON e.maildrop = p.id GROUP BY p.id HAVING max(e.sequence) > p.last`,
-		mend:  `UPDATE maildrop SET last = max(last, (SELECT coalesce(max(sequence), 0) FROM ` + own + `))`,
+		query:  `SELECT ` + maildropOf("folder") + ` || ' has given its last uid and takes no mail' FROM tally WHERE last >= 4294967295`,
+		advice: "move its mail to a new mailbox, and give that the address",
 	},
 	{
-		query:  `SELECT 'maildrop ' || ` + address("maildrop") + ` || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM message GROUP BY maildrop, uidl HAVING count(*) > 1`,
+		query: `SELECT ` + maildropOf("p.folder") + ` || ' counts modseq ' || p.modseq || ', has ' || max(p.expunged, coalesce(e.modseq, 0), 1) FROM tally p LEFT JOIN (SELECT folder, max(modseq) AS modseq FROM message GROUP BY folder) e ON e.folder = p.folder WHERE p.modseq < max(p.expunged, coalesce(e.modseq, 0), 1)`,
+		mend:  `UPDATE tally SET modseq = max(modseq, expunged, 1, (SELECT coalesce(max(modseq), 0) FROM ` + within + `))`,
+	},
+	{
+		query: `SELECT 'message ' || uidl || ' in ' || ` + maildropOf("e.folder") + ` || ' has modseq ' || modseq FROM message e WHERE modseq < 1`,
+		mend:  `UPDATE entry SET modseq = 1 WHERE modseq < 1`,
+	},
+	{
+		query:  `SELECT ` + maildropOf("g.id") + ` || ' has no validity' FROM folder g WHERE validity = 0`,
+		repair: func(c *conn) error { return renewValidity(c, "validity = 0") },
+	},
+	{
+		query:  `SELECT 'message ' || e.uidl || ' in ' || ` + ownerOf("e.folder") + ` || ': its body is missing' FROM message ` + noBody,
+		repair: func(c *conn) error { return eachWrong(c, noBody, remove) },
+	},
+	{
+		query:  `SELECT 'message ' || e.uidl || ' in ' || ` + maildropOf("e.folder") + ` || ', uid ' || e.uid || ': its size is ' || e.octets || ', its parts have ' || (` + rightSize + `) FROM message ` + wrong,
+		repair: func(c *conn) error { return eachWrong(c, wrong, addAnew) },
+	},
+	{
+		query: `SELECT ` + maildropOf("p.folder") + ` || ' counts ' || p.octets || ' octets in ' || p.messages || ' messages, holds ' || coalesce(e.octets, 0) || ' in ' || coalesce(e.messages, 0) FROM tally p LEFT JOIN (SELECT folder, sum(octets) AS octets, count(*) AS messages FROM message GROUP BY folder) e ON e.folder = p.folder WHERE p.octets <> coalesce(e.octets, 0) OR p.messages <> coalesce(e.messages, 0)`,
+		mend:  `UPDATE tally SET octets = (SELECT coalesce(sum(octets), 0) FROM ` + within + `), messages = (SELECT count(*) FROM ` + within + `)`,
+	},
+	{
+		query: `SELECT ` + maildropOf("p.folder") + ` || ' counts ' || p.all_octets || ' octets in ' || p.all_messages || ' messages of all folders, which count ' || t.octets || ' in ' || t.messages FROM tally p JOIN ` + totals + ` t ON t.folder = p.folder WHERE p.all_octets <> t.octets OR p.all_messages <> t.messages`,
+		mend:  `UPDATE tally SET all_octets = t.octets, all_messages = t.messages FROM ` + totals + ` t WHERE t.folder = tally.folder`,
+	},
+	{
+		query:  `SELECT ` + maildropOf("folder") + ` || ' holds UIDL ' || uidl || ' ' || count(*) || ' times' FROM message GROUP BY folder, uidl HAVING count(*) > 1`,
 		advice: "remove all but one with mailsrv maildrop purge",
 	},
 	{
@@ -91,6 +177,10 @@ var rules = []rule{
 		mend:  `INSERT INTO doomed (body) SELECT id FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
 	},
 	{
+		query: `SELECT 'body ' || id || ' says that its trace fields begin at ' || trace || ' of ' || length(CAST(prefix AS BLOB)) FROM body WHERE trace NOT BETWEEN 0 AND length(CAST(prefix AS BLOB))`,
+		mend:  `UPDATE body SET trace = 0 WHERE trace NOT BETWEEN 0 AND length(CAST(prefix AS BLOB))`,
+	},
+	{
 		query: `SELECT 'chunk ' || id || ' belongs to no body' FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body)`,
 		mend:  `DELETE FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body)`,
 	},
@@ -104,9 +194,19 @@ var rules = []rule{
 	},
 }
 
+// totals are what the all_octets and all_messages of each folder must be: of INBOX the
+// sums of the mailbox's folders, 0 of others.
+const totals = `(SELECT f.id AS folder, iif(m.inbox = f.id, (SELECT sum(octets) FROM folder o JOIN tally q ON q.folder = o.id WHERE o.mailbox = m.id), 0) AS octets,
+    iif(m.inbox = f.id, (SELECT sum(messages) FROM folder o JOIN tally q ON q.folder = o.id WHERE o.mailbox = m.id), 0) AS messages
+FROM folder f JOIN mailbox m ON m.id = f.mailbox)`
+
 // Check implements storage.Checker. With repair the store must have been
-// opened with Exclusive; without, a server may be at work meanwhile.
+// opened with Exclusive; without, a server may be at work meanwhile. ErrNewer: only the
+// program that knows all of a schema can say what disagrees.
 func (s *Store) Check(ctx context.Context, repair bool, report func(finding string)) (remaining int, err error) {
+	if s.schema > current.newest() {
+		return 0, newerError(s.schema, current.newest())
+	}
 	if repair {
 		if !s.options.Exclusive {
 			return 0, fmt.Errorf("a repair needs the store to itself")
@@ -123,7 +223,7 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 		if err := s.pragmaCheck(ctx, c, count); err != nil {
 			return err
 		}
-		for _, r := range rules {
+		for _, r := range slices.Concat(firstRules, rules) {
 			err := c.eachUntil(ctx, r.query, func(row []driver.Value) error {
 				count(findingText(row[0], r))
 				return ctx.Err()
@@ -139,7 +239,7 @@ func (s *Store) Check(ctx context.Context, repair bool, report func(finding stri
 
 func findingText(text driver.Value, r rule) string {
 	finding, _ := text.(string)
-	if r.mend != "" {
+	if r.advice == "" {
 		return finding + ": mailsrv check --repair mends it"
 	}
 	return finding + ": " + r.advice
@@ -147,13 +247,15 @@ func findingText(text driver.Value, r rule) string {
 
 // mendAll applies the remedies of all rules.
 func (s *Store) mendAll(ctx context.Context, report func(string)) error {
-	if err := s.mend(ctx, rules[0], report); err != nil {
-		return err
+	for _, r := range firstRules {
+		if err := s.mend(ctx, r, report); err != nil {
+			return err
+		}
 	}
 	if err := s.settleAll(ctx); err != nil {
 		return err
 	}
-	for _, r := range rules[1:] {
+	for _, r := range rules {
 		if err := s.mend(ctx, r, report); err != nil {
 			return err
 		}
@@ -164,7 +266,7 @@ func (s *Store) mendAll(ctx context.Context, report func(string)) error {
 // mend applies one rule's remedy where it is broken. What cannot be asked for,
 // because a page is damaged, is left to Check to tell of.
 func (s *Store) mend(ctx context.Context, r rule, report func(string)) error {
-	if r.mend == "" {
+	if r.advice != "" {
 		return nil
 	}
 	var broken []string
@@ -181,7 +283,12 @@ func (s *Store) mend(ctx context.Context, r rule, report func(string)) error {
 	if err != nil || len(broken) == 0 {
 		return err
 	}
-	err = s.writer.change(ctx, func(c *conn, _ func(error)) error { return c.script(r.mend) })
+	err = s.writer.change(ctx, func(c *conn, _ func(error)) error {
+		if r.repair != nil {
+			return r.repair(c)
+		}
+		return c.script(r.mend)
+	})
 	if err != nil {
 		return err
 	}

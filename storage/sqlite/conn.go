@@ -271,7 +271,7 @@ var errNoSchema = errors.New("the page is damaged that says where all others are
 // What damage leaves of rows where SQLite finds its pages sound.
 var (
 	errRow   = errors.New("a row is not as the schema has it") // such as a page holds that was overwritten with zeros
-	errTwice = errors.New("a maildrop gave a sequence twice")
+	errTwice = errors.New("a folder gave a uid twice")
 )
 
 // isDamage reports whether err says that the database is damaged.

@@ -116,7 +116,7 @@ func TestDamagedPage(t *testing.T) {
 			// A repair mends what it can reach, and goes on saying what it cannot.
 			h.must(h.Close())
 			h.open(Options{Exclusive: true})
-			h.tamper("UPDATE maildrop SET octets = octets + 1")
+			h.tamper("UPDATE tally SET octets = octets + 1")
 			found, n = h.findings(true)
 			if text := strings.Join(found, "\n"); !strings.Contains(text, "mended: maildrop") || (n > 0) != wholePage {
 				t.Errorf("repair: %d remain of %q", n, found)

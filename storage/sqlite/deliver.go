@@ -5,143 +5,234 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"time"
 
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
 // Deliver implements storage.Store.
-func (s *Store) Deliver(ctx context.Context, d *storage.Delivery, limit quota.Limit) error {
+func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Receipt, error) {
 	b, ok := d.Body.(*body)
 	if !ok || b.store != s {
-		return errors.New("sqlite: the body is of another store")
+		return storage.Receipt{}, errors.New("sqlite: the body is of another store")
 	}
 	if b.err != nil {
-		return b.err
+		return storage.Receipt{}, b.err
 	}
 	if err := s.space.take(int64(len(b.buffer))); err != nil {
-		return err
+		return storage.Receipt{}, err
 	}
+	var taken []room
 	j := &job{octets: int64(len(b.buffer)), narrow: true, arrivals: int64(len(d.To))}
-	j.apply = func(c *conn) error {
-		counted, misfits, err := takeRoom(c, d, limit)
-		if err != nil {
+	j.apply = func(c *conn) (err error) {
+		j.counted = nil
+		taken, j.outcome, err = takeRoom(c, d)
+		if err != nil || j.outcome != nil {
 			return err
 		}
-		j.counted = counted
-		if len(misfits) > 0 {
-			j.outcome = &storage.MisfitError{Misfits: misfits}
-			return nil
+		for _, t := range taken {
+			j.counted = append(j.counted, t.counters)
 		}
-		return insertMessage(c, d, b, counted)
+		return insertMessage(c, d, b, taken)
 	}
 	if err := s.writer.do(ctx, j); err != nil {
-		return err
+		return storage.Receipt{}, err
 	}
 	b.delivered()
-	return nil
+	receipt := storage.Receipt{Placed: make([]storage.Placed, len(taken))}
+	for i, t := range taken {
+		receipt.Placed[i] = storage.Placed{Mailbox: d.To[i].Mailbox, Folder: storage.FolderID(t.folder), UID: storage.UID(t.uid)}
+	}
+	return receipt, nil
 }
 
-// roomQuery counts a message into a maildrop if its mailbox takes mail and has
-// room, and yields the counters; otherwise it changes nothing. The limits are read
-// here, in the commit, so that one just lowered counts. Subqueries, since a build
-// without SQLITE_ENABLE_QPSG compiles a join anew at each bind.
-const roomQuery = `
-UPDATE maildrop SET octets = octets + ?2, messages = messages + 1, last = last + 1
-WHERE id = ?1 AND EXISTS (
-    SELECT 1 FROM mailbox m WHERE m.id = ?1 AND m.enabled
-    AND maildrop.octets + ?2 <= coalesce(nullif(coalesce(m.limit_octets,
+// room is where a message was counted in.
+type room struct {
+	counters    // the mailbox's, after it
+	folder      int64
+	uid, modseq int64 // given to the message
+	before      int64 // highest uid given before it
+}
+
+// roomFor holds if a mailbox takes mail and has room. The limits are read here, in the
+// commit, so that one just lowered counts. Subqueries, since a build without
+// SQLITE_ENABLE_QPSG compiles a join anew at each bind.
+const roomFor = `
+WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?1) AND EXISTS (
+    SELECT 1 FROM mailbox m WHERE m.id = ?1 AND m.receives
+    AND tally.all_octets + ?2 <= coalesce(nullif(coalesce(m.limit_octets,
         (SELECT limit_octets FROM domain WHERE id = m.domain), max(?3, 0)), 0), 9223372036854775807)
-    AND maildrop.messages < coalesce(nullif(coalesce(m.limit_messages,
-        (SELECT limit_messages FROM domain WHERE id = m.domain), max(?4, 0)), 0), 9223372036854775807))
-RETURNING ` + counterColumns
+    AND tally.all_messages < coalesce(nullif(coalesce(m.limit_messages,
+        (SELECT limit_messages FROM domain WHERE id = m.domain), max(?4, 0)), 0), 9223372036854775807))`
+
+// The queries that count a message in, or change nothing. ?5 is the uid to give, 0 the
+// next. Into INBOX one row changes.
+const (
+	addOne = "octets = octets + ?2, messages = messages + 1, last = iif(?5 = 0, last + 1, ?5), modseq = modseq + 1"
+	addAll = "all_octets = all_octets + ?2, all_messages = all_messages + 1"
+	hasUID = "iif(?5 = 0, last < 4294967295, ?5 > last)"
+
+	countInbox  = "UPDATE tally SET " + addOne + ", " + addAll + roomFor + " AND " + hasUID + " RETURNING " + counterColumns + ", modseq"
+	countTotals = "UPDATE tally SET " + addAll + roomFor + " RETURNING " + counterColumns
+	countFolder = "UPDATE tally SET " + addOne + " WHERE folder = ?1 AND " + hasUID + " RETURNING last, modseq"
+)
 
 // counterColumns are what scanCounters reads.
-const counterColumns = "octets, messages, last"
+const counterColumns = "folder, octets, messages, all_octets, all_messages, last"
 
-func scanCounters(id int64, row []driver.Value) counters {
-	return counters{id: id, usage: quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}, last: row[2].(int64)}
-}
-
-// countIn counts a message into a maildrop that has room for it, and reports
-// whether it has.
-func countIn(c *conn, id, octets int64, limit quota.Limit) (counted counters, ok bool, err error) {
-	row, err := c.first(roomQuery, id, octets, limit.Octets, limit.Messages)
-	if err != nil || row == nil {
-		return counters{}, false, err
+func scanCounters(mailbox int64, row []driver.Value) counters {
+	folder := row[0].(int64)
+	return counters{
+		place: place{mailbox, folder, folder},
+		held:  quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)},
+		usage: quota.Usage{Octets: row[3].(int64), Messages: row[4].(int64)},
+		last:  row[5].(int64),
 	}
-	return scanCounters(id, row), true, nil
 }
 
-// takeRoom counts the message into every maildrop and returns the counters in
-// their order, or counts it into none when some cannot take it, which it returns.
-// No savepoint: errors that roll back a transaction would not stop at one, and they
-// cost more than undoing by hand.
-func takeRoom(c *conn, d *storage.Delivery, limit quota.Limit) (counted []counters, misfits []storage.Misfit, err error) {
-	counted = make([]counters, 0, len(d.To))
-	for _, r := range d.To {
-		now, ok, err := countIn(c, int64(r.Mailbox), d.Octets(r), limit)
-		if err != nil {
-			return nil, nil, err
+// countIn counts a message into a recipient's folder, if there is room for it.
+func countIn(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (t room, ok bool, err error) {
+	mailbox, uid := int64(r.Mailbox), int64(r.UID)
+	given := int64(0) // in the folder
+	if r.UID != 0 || r.Folder != 0 {
+		p, err := placeOf(c, mailbox, int64(r.Folder))
+		if errors.Is(err, storage.ErrNoMaildrop) {
+			return t, false, nil // whyNot says so
 		}
-		if !ok {
-			reason, err := whyNot(c, r, d.Octets(r), limit)
+		if err == nil {
+			given, err = c.number("SELECT last FROM tally WHERE folder = ?", p.folder)
+		}
+		if err != nil {
+			return t, false, err
+		}
+		if p.folder != p.inbox {
+			return countElsewhere(c, p, octets, uid, given, limit)
+		}
+	}
+	row, err := c.first(countInbox, mailbox, octets, limit.Octets, limit.Messages, uid)
+	if err != nil || row == nil {
+		return t, false, err
+	}
+	t = room{counters: scanCounters(mailbox, row), modseq: row[6].(int64), before: given}
+	t.folder, t.uid = t.inbox, t.last
+	if uid == 0 {
+		t.before = t.uid - 1
+	}
+	return t, true, nil
+}
+
+// countElsewhere is countIn for a folder that is not INBOX and has given a uid last.
+func countElsewhere(c *conn, p place, octets, uid, last int64, limit quota.Limit) (t room, ok bool, err error) {
+	if uid == 0 && last >= int64(storage.MaxUID) || uid != 0 && uid <= last {
+		return t, false, nil
+	}
+	row, err := c.first(countTotals, p.mailbox, octets, limit.Octets, limit.Messages)
+	if err != nil || row == nil {
+		return t, false, err
+	}
+	t = room{counters: scanCounters(p.mailbox, row), folder: p.folder, before: last}
+	row, err = c.first(countFolder, p.folder, octets, nil, nil, uid)
+	if err == nil && row == nil {
+		err = fmt.Errorf("folder %d has no counters: stop the server and run mailsrv check --repair", p.folder)
+	}
+	if err != nil {
+		return t, false, err
+	}
+	t.uid, t.modseq = row[0].(int64), row[1].(int64)
+	return t, true, nil
+}
+
+// countOut takes back what countIn did.
+func countOut(c *conn, t room, octets int64) error {
+	_, _, err := c.exec("UPDATE tally SET octets = octets - ?2, messages = messages - 1, last = ?3, modseq = modseq - 1 WHERE folder = ?1",
+		t.folder, octets, t.before)
+	if err == nil {
+		_, _, err = c.exec("UPDATE tally SET all_octets = all_octets - ?2, all_messages = all_messages - 1 WHERE folder = ?1", t.inbox, octets)
+	}
+	return err
+}
+
+// takeRoom counts the message into every folder, or into none when some cannot take
+// it, which refusal says. No savepoint: errors that roll back a transaction would not
+// stop at one, and they cost more than undoing by hand.
+func takeRoom(c *conn, d *storage.Delivery) (taken []room, refusal, err error) {
+	taken = make([]room, 0, len(d.To))
+	var misfits []storage.Misfit
+	for _, r := range d.To {
+		t, ok, err := countIn(c, r, d.Octets(r), d.Limit)
+		switch {
+		case errors.Is(err, storage.ErrNoFolder):
+			refusal = err
+		case err != nil:
+			return nil, nil, err
+		case !ok:
+			reason, why, err := whyNot(c, r, d.Octets(r), d.Limit)
 			if err != nil {
 				return nil, nil, err
 			}
-			misfits = append(misfits, storage.Misfit{Mailbox: r.Mailbox, Reason: reason})
+			if why != nil {
+				refusal = why
+			} else {
+				misfits = append(misfits, storage.Misfit{Mailbox: r.Mailbox, Reason: reason})
+			}
 		}
-		counted = append(counted, now)
+		taken = append(taken, t)
 	}
-	if len(misfits) == 0 {
-		return counted, nil, nil
+	if refusal == nil && len(misfits) > 0 {
+		refusal = &storage.MisfitError{Misfits: misfits}
 	}
-	refused := map[int64]bool{}
-	for _, m := range misfits {
-		refused[int64(m.Mailbox)] = true
+	if refusal == nil {
+		return taken, nil, nil
 	}
-	for _, r := range d.To {
-		if refused[int64(r.Mailbox)] {
+	for i, t := range taken {
+		if t.uid == 0 { // not counted
 			continue
 		}
-		_, _, err := c.exec("UPDATE maildrop SET octets = octets - ?2, messages = messages - 1, last = last - 1 WHERE id = ?1",
-			int64(r.Mailbox), d.Octets(r))
-		if err != nil {
+		if err := countOut(c, t, d.Octets(d.To[i])); err != nil {
 			return nil, nil, err
 		}
 	}
-	return nil, misfits, nil
+	return nil, refusal, nil
 }
 
-// whyNot names the reason for which roomQuery changed nothing.
-func whyNot(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (storage.MisfitReason, error) {
+// whyNot names the reason for which countIn changed nothing: one that the sender hears
+// of, or a refusal.
+func whyNot(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (reason storage.MisfitReason, refusal, err error) {
 	row, err := c.first(`
-SELECT m.enabled, p.octets, p.messages,
-       coalesce(m.limit_octets, d.limit_octets, ?2), coalesce(m.limit_messages, d.limit_messages, ?3)
-FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN maildrop p ON p.id = m.id WHERE m.id = ?1`,
-		int64(r.Mailbox), limit.Octets, limit.Messages)
+SELECT m.receives, p.all_octets, p.all_messages,
+    coalesce(m.limit_octets, d.limit_octets, max(?2, 0)), coalesce(m.limit_messages, d.limit_messages, max(?3, 0)),
+    (SELECT last FROM tally WHERE folder = iif(?4 = 0, m.inbox, ?4))
+FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN tally p ON p.folder = m.inbox WHERE m.id = ?1`,
+		int64(r.Mailbox), limit.Octets, limit.Messages, int64(r.Folder))
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, nil, err
 	case row == nil:
-		return storage.MisfitGone, nil
+		return storage.MisfitGone, nil, nil
 	case row[0].(int64) == 0:
-		return storage.MisfitDisabled, nil
-	case row[1] == nil: // a page of it was lost: that is no reason to send mail back
-		return 0, fmt.Errorf("mailbox %d has no maildrop: stop the server and run mailsrv check --repair", r.Mailbox)
+		return storage.MisfitDisabled, nil, nil
+	case row[1] == nil || row[5] == nil: // a page of it was lost: that is no reason to send mail back
+		return 0, nil, fmt.Errorf("mailbox %d has no counters: stop the server and run mailsrv check --repair", r.Mailbox)
 	}
 	held := quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
-	allowed := quota.Limit{Octets: row[3].(int64), Messages: row[4].(int64)}
-	if allowed.Judge(held, quota.Usage{Octets: octets, Messages: 1}) == quota.TooLarge {
-		return storage.MisfitTooLarge, nil
+	allowed := quota.Limit{Octets: amountOf(row[3]), Messages: amountOf(row[4])}
+	switch allowed.Judge(held, quota.Usage{Octets: octets, Messages: 1}) {
+	case quota.TooLarge:
+		return storage.MisfitTooLarge, nil, nil
+	case quota.Full:
+		return storage.MisfitFull, nil, nil
 	}
-	return storage.MisfitFull, nil
+	if r.UID == 0 {
+		return 0, fmt.Errorf("mailbox %d: %w", r.Mailbox, storage.ErrFolderEnded), nil
+	}
+	return 0, fmt.Errorf("mailbox %d, uid %d after %d: %w", r.Mailbox, r.UID, row[5], storage.ErrUID), nil
 }
 
-// insertMessage writes the body once and an entry for each recipient, under the
-// sequence that was counted for it.
-func insertMessage(c *conn, d *storage.Delivery, b *body, counted []counters) error {
-	id, err := b.insert(c, d.Prefix)
+// insertMessage writes the body once and an entry for each recipient, where it was
+// counted in.
+func insertMessage(c *conn, d *storage.Delivery, b *body, taken []room) error {
+	id, err := b.insert(c, d)
 	if err != nil {
 		return err
 	}
@@ -152,9 +243,20 @@ func insertMessage(c *conn, d *storage.Delivery, b *body, counted []counters) er
 			return err
 		}
 	}
+	now := time.Now()
 	for i, r := range d.To {
-		_, _, err := c.exec("INSERT INTO arrival ("+entryColumns+") VALUES (?, ?, ?, ?, ?, ?)",
-			entryID(int64(r.Mailbox), counted[i].last), d.Octets(r), id, shared, d.ID, r.Own)
+		uidl, arrived := r.UIDL, r.Arrived
+		if uidl == "" {
+			uidl = d.ID
+		}
+		if arrived.IsZero() {
+			arrived = d.Arrived
+		}
+		if arrived.IsZero() {
+			arrived = now
+		}
+		_, _, err := c.exec("INSERT INTO arrival ("+entryColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			entryID(taken[i].folder, taken[i].uid), d.Octets(r), id, shared, uidl, r.Own, arrived.Unix(), int64(r.Flags), taken[i].modseq)
 		if err != nil {
 			return err
 		}

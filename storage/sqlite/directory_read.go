@@ -11,28 +11,45 @@ import (
 )
 
 // mailboxColumns are what scanMailbox reads; m is the mailbox, d its domain, p
-// its maildrop.
-const mailboxColumns = `m.id, m.local, d.name, m.enabled, m.hash, m.created,
-    m.limit_octets, m.limit_messages, d.limit_octets, d.limit_messages, p.octets, p.messages,
-    m.keep_retrieved, m.keep_deleted, d.keep_retrieved, d.keep_deleted`
+// its INBOX's counters.
+const mailboxColumns = `m.id, m.local, d.name, m.receives, m.logs_in, m.sends, m.hash, m.created, p.all_octets, p.all_messages,
+    m.limit_octets, m.limit_messages, m.keep_retrieved, m.keep_deleted,
+    d.limit_octets, d.limit_messages, d.keep_retrieved, d.keep_deleted`
 
-// limitOf reads two columns of which NULL inherits.
-func limitOf(octets, messages driver.Value) quota.Limit {
-	l := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
-	if n, ok := octets.(int64); ok {
-		l.Octets = n
+// policyColumns are what policyOf reads, in its order.
+const policyColumns = "limit_octets, limit_messages, keep_retrieved, keep_deleted"
+
+// policyOf reads a policy. A column that is NULL is not set.
+func policyOf(row []driver.Value) directory.Policy {
+	return directory.Policy{
+		Limit:     quota.Limit{Octets: amountOf(row[0]), Messages: amountOf(row[1])},
+		Retention: directory.Retention{Retrieved: keepOf(row[2]), Deleted: keepOf(row[3])},
 	}
-	if n, ok := messages.(int64); ok {
-		l.Messages = n
-	}
-	return l
 }
 
-// retentionOf reads two columns of seconds: NULL is not set, 0 is off.
-func retentionOf(retrieved, deleted driver.Value) directory.Retention {
-	return directory.Retention{Retrieved: keepOf(retrieved), Deleted: keepOf(deleted)}
+// policyValues is the reverse of policyOf.
+func policyValues(p directory.Policy) (limitOctets, limitMessages, keepRetrieved, keepDeleted driver.Value) {
+	return amountValue(p.Limit.Octets), amountValue(p.Limit.Messages), keepValue(p.Retention.Retrieved), keepValue(p.Retention.Deleted)
 }
 
+// amountOf reads one part of a limit: 0 is no limit.
+func amountOf(column driver.Value) int64 {
+	amount, set := column.(int64)
+	if !set {
+		return quota.Inherit
+	}
+	return quota.OrUnlimited(amount)
+}
+
+// amountValue is the reverse of amountOf.
+func amountValue(amount int64) driver.Value {
+	if amount == quota.Inherit {
+		return nil
+	}
+	return max(amount, 0)
+}
+
+// keepOf reads one part of a retention, in seconds: 0 is off.
 func keepOf(column driver.Value) time.Duration {
 	switch seconds, set := column.(int64); {
 	case !set:
@@ -52,28 +69,36 @@ func keepValue(d time.Duration) driver.Value {
 	return int64(max(d, 0) / time.Second)
 }
 
-// limitValue is the reverse of limitOf, for one column.
-func limitValue(n int64) driver.Value {
-	if n < 0 {
-		return nil
+// switchColumns are what switchesOf reads, in its order.
+const switchColumns = "receives, logs_in, sends"
+
+// switchesOf reads a mailbox's switches.
+func switchesOf(row []driver.Value) (on directory.Switches) {
+	for i, one := range [...]directory.Switches{directory.Receives, directory.LogsIn, directory.Sends} {
+		if row[i].(int64) != 0 {
+			on |= one
+		}
 	}
-	return n
+	return on
+}
+
+// switchValues is the reverse of switchesOf.
+func switchValues(on directory.Switches) (receives, logsIn, sends driver.Value) {
+	return boolValue(on.Has(directory.Receives)), boolValue(on.Has(directory.LogsIn)), boolValue(on.Has(directory.Sends))
 }
 
 func scanMailbox(row []driver.Value) directory.Mailbox {
 	m := directory.Mailbox{
-		ID:      mail.MailboxID(row[0].(int64)),
-		Address: mail.Address{Local: row[1].(string), Domain: row[2].(string)},
-		Enabled: row[3].(int64) != 0,
-		Hash:    row[4].(string),
-		Created: time.Unix(row[5].(int64), 0),
-		Limit:   limitOf(row[6], row[7]),
+		ID:       mail.MailboxID(row[0].(int64)),
+		Address:  mail.Address{Local: row[1].(string), Domain: row[2].(string)},
+		Switches: switchesOf(row[3:]),
+		Hash:     row[6].(string),
+		Created:  time.Unix(row[7].(int64), 0),
+		Policy:   policyOf(row[10:]),
 	}
-	m.Effective = m.Limit.Or(limitOf(row[8], row[9]))
-	m.Usage.Octets, _ = row[10].(int64)
-	m.Usage.Messages, _ = row[11].(int64)
-	m.Retention = retentionOf(row[12], row[13])
-	m.EffectiveRetention = m.Retention.Effective(retentionOf(row[14], row[15]))
+	m.Usage.Octets, _ = row[8].(int64)
+	m.Usage.Messages, _ = row[9].(int64)
+	m.Effective = m.Policy.Or(policyOf(row[14:]))
 	return m
 }
 
@@ -85,12 +110,14 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 	var match directory.Match
 	err := s.readers.use(ctx, func(c *conn) error {
 		moment := s.writer.remembered.now()
-		m, last, err := lookupMailbox(c, a)
+		m, now, err := lookupMailbox(c, a)
 		if err != nil {
 			return err
 		}
 		if m != nil {
-			s.writer.remembered.put(m, last, moment)
+			if now.folder != 0 {
+				s.writer.remembered.put(m, now, moment)
+			}
 			match = directory.Match{Hosted: true, Mailbox: m}
 			return nil
 		}
@@ -114,34 +141,33 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 
 // lookupMailbox asks all in one statement: two would be two read transactions, each
 // of which reads again what a commit has changed meanwhile. Subqueries cost a tenth
-// of joins. last is the highest sequence in the maildrop.
-func lookupMailbox(c *conn, a mail.Address) (m *directory.Mailbox, last int64, err error) {
-	row, err := c.first(`SELECT m.id, m.enabled, m.hash, m.created, m.limit_octets, m.limit_messages,
-    (SELECT octets FROM maildrop WHERE id = m.id), (SELECT messages FROM maildrop WHERE id = m.id),
-    m.keep_retrieved, m.keep_deleted,
+// of joins.
+func lookupMailbox(c *conn, a mail.Address) (m *directory.Mailbox, now counters, err error) {
+	row, err := c.first(`SELECT m.id, m.receives, m.logs_in, m.sends, m.hash, m.created,
+    m.inbox, (SELECT octets FROM tally WHERE folder = m.inbox), (SELECT messages FROM tally WHERE folder = m.inbox),
+    (SELECT all_octets FROM tally WHERE folder = m.inbox), (SELECT all_messages FROM tally WHERE folder = m.inbox),
+    (SELECT last FROM tally WHERE folder = m.inbox),
+    m.limit_octets, m.limit_messages, m.keep_retrieved, m.keep_deleted,
     (SELECT limit_octets FROM domain WHERE id = m.domain), (SELECT limit_messages FROM domain WHERE id = m.domain),
-    (SELECT keep_retrieved FROM domain WHERE id = m.domain), (SELECT keep_deleted FROM domain WHERE id = m.domain),
-    (SELECT last FROM maildrop WHERE id = m.id)
+    (SELECT keep_retrieved FROM domain WHERE id = m.domain), (SELECT keep_deleted FROM domain WHERE id = m.domain)
 FROM mailbox m WHERE m.domain = (SELECT id FROM domain WHERE name = ?) AND m.local = ?`, a.Domain, a.Local)
 	if err != nil || row == nil {
-		return nil, 0, err
+		return nil, now, err
 	}
 	m = &directory.Mailbox{
-		ID:      mail.MailboxID(row[0].(int64)),
-		Address: a,
-		Enabled: row[1].(int64) != 0,
-		Hash:    row[2].(string),
-		Created: time.Unix(row[3].(int64), 0),
-		Limit:   limitOf(row[4], row[5]),
-
-		Retention: retentionOf(row[8], row[9]),
+		ID:       mail.MailboxID(row[0].(int64)),
+		Address:  a,
+		Switches: switchesOf(row[1:]),
+		Hash:     row[4].(string),
+		Created:  time.Unix(row[5].(int64), 0),
+		Policy:   policyOf(row[12:]),
 	}
-	m.Usage.Octets, _ = row[6].(int64)
-	m.Usage.Messages, _ = row[7].(int64)
-	m.Effective = m.Limit.Or(limitOf(row[10], row[11]))
-	m.EffectiveRetention = m.Retention.Effective(retentionOf(row[12], row[13]))
-	last, _ = row[14].(int64)
-	return m, last, nil
+	m.Effective = m.Policy.Or(policyOf(row[16:]))
+	if row[7] != nil { // a page of it was lost otherwise
+		now = scanCounters(int64(m.ID), row[6:])
+	}
+	m.Usage = now.usage
+	return m, now, nil
 }
 
 func targetsOf(c *conn, alias int64) ([]mail.Address, error) {
@@ -160,7 +186,7 @@ func (s *Store) Postmaster(ctx context.Context, domain string) (directory.Mailbo
 		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain asked
 JOIN mailbox m ON m.id = coalesce(asked.postmaster, (SELECT min(id) FROM mailbox WHERE domain = asked.id))
 JOIN domain d ON d.id = m.domain
-JOIN maildrop p ON p.id = m.id
+JOIN tally p ON p.folder = m.inbox
 WHERE asked.name = ?`, domain)
 		if err != nil {
 			return err
@@ -174,18 +200,17 @@ WHERE asked.name = ?`, domain)
 	return m, err
 }
 
-const domainQuery = `SELECT d.name, m.local, h.name, d.limit_octets, d.limit_messages, d.created,
-    d.keep_retrieved, d.keep_deleted
+const domainQuery = `SELECT d.name, m.local, h.name, d.created,
+    d.limit_octets, d.limit_messages, d.keep_retrieved, d.keep_deleted
 FROM domain d LEFT JOIN mailbox m ON m.id = d.postmaster LEFT JOIN domain h ON h.id = m.domain`
 
 func scanDomain(row []driver.Value) directory.Domain {
 	d := directory.Domain{
 		Name:    row[0].(string),
-		Limit:   limitOf(row[3], row[4]),
-		Created: time.Unix(row[5].(int64), 0),
-
-		Retention: retentionOf(row[6], row[7]),
+		Created: time.Unix(row[3].(int64), 0),
+		Policy:  policyOf(row[4:]),
 	}
+	d.Effective = d.Policy
 	d.Postmaster.Local, _ = row[1].(string)
 	d.Postmaster.Domain, _ = row[2].(string)
 	return d
@@ -221,7 +246,7 @@ func (s *Store) Domains(ctx context.Context) ([]directory.Domain, error) {
 // Mailboxes implements directory.Reader.
 func (s *Store) Mailboxes(ctx context.Context, domain string) ([]directory.Mailbox, error) {
 	return collect(ctx, &s.readers, scanMailbox, `SELECT `+mailboxColumns+`
-FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id
+FROM mailbox m JOIN domain d ON d.id = m.domain JOIN tally p ON p.folder = m.inbox
 WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, m.local`, domain)
 }
 

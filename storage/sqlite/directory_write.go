@@ -29,9 +29,9 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 		if err != nil || !ok {
 			return err
 		}
-		_, _, err = c.exec(`INSERT INTO domain (name, postmaster, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
-VALUES (?, ?, ?, ?, ?, ?, ?)`, d.Name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages),
-			keepValue(d.Retention.Retrieved), keepValue(d.Retention.Deleted), time.Now().Unix())
+		octets, messages, retrieved, deleted := policyValues(d.Policy)
+		_, _, err = c.exec("INSERT INTO domain (name, postmaster, created, "+policyColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
+			d.Name, postmaster, time.Now().Unix(), octets, messages, retrieved, deleted)
 		return err
 	})
 }
@@ -53,10 +53,9 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		if err != nil || !ok {
 			return err
 		}
-		_, _, err = c.exec(`UPDATE domain SET postmaster = ?2, limit_octets = ?3, limit_messages = ?4,
-    keep_retrieved = ?5, keep_deleted = ?6 WHERE name = ?1`,
-			name, postmaster, limitValue(d.Limit.Octets), limitValue(d.Limit.Messages),
-			keepValue(d.Retention.Retrieved), keepValue(d.Retention.Deleted))
+		octets, messages, retrieved, deleted := policyValues(d.Policy)
+		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, ("+policyColumns+") = (?3, ?4, ?5, ?6) WHERE name = ?1",
+			name, postmaster, octets, messages, retrieved, deleted)
 		return err
 	})
 }
@@ -102,9 +101,6 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 	})
 }
 
-// mailboxIDs bounds the ids of mailboxes: an entry's has room for so many.
-const mailboxIDs = 1 << (63 - sequenceBits)
-
 // AddMailbox implements directory.Directory.
 func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.MailboxID, error) {
 	var id int64
@@ -113,22 +109,21 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.Mailb
 		if err != nil || domain == 0 {
 			return err
 		}
-		switch given, err := c.number("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'"); {
+		switch given, err := c.number("SELECT seq FROM sqlite_sequence WHERE name = 'folder'"); {
 		case err != nil:
 			return err
-		case given >= mailboxIDs-1:
-			refuse(fmt.Errorf("the store has given each of its %d mailbox ids, and gives none again: begin another store", given))
+		case given >= maxFolder:
+			refuse(fmt.Errorf("the store has given each of its %d folder ids, and gives none again: begin another store", given))
 			return nil
 		}
-		_, id, err = c.exec(`INSERT INTO mailbox (domain, local, enabled, hash, limit_octets, limit_messages, keep_retrieved, keep_deleted, created)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`, domain, m.Address.Local, boolValue(m.Enabled), m.Hash,
-			limitValue(m.Limit.Octets), limitValue(m.Limit.Messages),
-			keepValue(m.Retention.Retrieved), keepValue(m.Retention.Deleted), time.Now().Unix())
+		octets, messages, retrieved, deleted := policyValues(m.Policy)
+		receives, logsIn, sends := switchValues(m.Switches)
+		_, id, err = c.exec("INSERT INTO mailbox (domain, local, inbox, hash, created, "+switchColumns+", "+policyColumns+") VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			domain, m.Address.Local, m.Hash, time.Now().Unix(), receives, logsIn, sends, octets, messages, retrieved, deleted)
 		if err != nil {
 			return err
 		}
-		_, _, err = c.exec("INSERT INTO maildrop (id) VALUES (?)", id)
-		return err
+		return newInbox(c, id)
 	})
 	return mail.MailboxID(id), err
 }
@@ -166,7 +161,7 @@ func freeAddress(c *conn, a mail.Address, refuse func(error)) (int64, error) {
 func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
 	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
 		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
-JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
+JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
 		if err != nil {
 			return err
 		}
@@ -177,10 +172,10 @@ JOIN maildrop p ON p.id = m.id WHERE d.name = ? AND m.local = ?`, a.Domain, a.Lo
 		m := scanMailbox(row)
 		id := int64(m.ID)
 		change(&m)
-		_, _, err = c.exec(`UPDATE mailbox SET enabled = ?2, hash = ?3, limit_octets = ?4, limit_messages = ?5,
-    keep_retrieved = ?6, keep_deleted = ?7 WHERE id = ?1`,
-			id, boolValue(m.Enabled), m.Hash, limitValue(m.Limit.Octets), limitValue(m.Limit.Messages),
-			keepValue(m.Retention.Retrieved), keepValue(m.Retention.Deleted))
+		octets, messages, retrieved, deleted := policyValues(m.Policy)
+		receives, logsIn, sends := switchValues(m.Switches)
+		_, _, err = c.exec("UPDATE mailbox SET hash = ?2, ("+switchColumns+") = (?3, ?4, ?5), ("+policyColumns+") = (?6, ?7, ?8, ?9) WHERE id = ?1",
+			id, m.Hash, receives, logsIn, sends, octets, messages, retrieved, deleted)
 		return err
 	})
 }
@@ -218,7 +213,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 			refuse(fmt.Errorf("mailbox %s is %w as target of %d aliases", a, directory.ErrInUse, row[1].(int64)))
 			return nil
 		}
-		if row, err = c.first("SELECT octets, messages FROM maildrop WHERE id = ?", id); err != nil {
+		if row, err = c.first("SELECT all_octets, all_messages FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", id); err != nil {
 			return err
 		}
 		if row != nil {
@@ -227,9 +222,10 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		// The mail goes in slices afterwards, by the server or the next one:
 		// a large maildrop must not hold up deliveries to others.
 		for _, query := range []string{
+			"INSERT INTO orphan (folder, mailbox) SELECT id, mailbox FROM folder WHERE mailbox = ?",
+			"DELETE FROM tally WHERE folder IN (SELECT id FROM folder WHERE mailbox = ?)",
+			"DELETE FROM folder WHERE mailbox = ?",
 			"DELETE FROM mailbox WHERE id = ?",
-			"DELETE FROM maildrop WHERE id = ?",
-			"INSERT INTO orphan (maildrop) VALUES (?)",
 		} {
 			if _, _, err := c.exec(query, id); err != nil {
 				return err

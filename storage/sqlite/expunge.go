@@ -28,14 +28,14 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 	j.apply = func(c *conn) error {
 		now := time.Now()
 		removed, doomed, j.counted = quota.Usage{}, 0, nil
-		settled, err := settleMaildrop(c, m.id)
+		settled, err := settleFolder(c, m.folder)
 		if err != nil {
 			return err
 		}
 		j.arrivals = -settled
 		for _, r := range seen {
 			_, _, err := c.exec("UPDATE entry SET retrieved = ?3 WHERE id BETWEEN ?1 AND ?2 AND retrieved IS NULL",
-				entryID(m.id, r[0]), entryID(m.id, r[1]), now.Unix())
+				entryID(m.folder, r[0]), entryID(m.folder, r[1]), now.Unix())
 			if err != nil {
 				return err
 			}
@@ -43,26 +43,14 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 		if len(gone) == 0 {
 			return nil
 		}
-		keep, err := keepDeleted(c, m.id)
+		keep, err := keepDeleted(c, m.mailbox)
 		if err != nil {
 			return err
 		}
-		for _, r := range gone {
-			if keep > 0 {
-				if err := putAside(c, m.id, r, now, keep); err != nil {
-					return err
-				}
-			}
-			u, err := expungeRange(c, m.id, r[0], r[1], keep > 0)
-			if err != nil {
-				return err
-			}
-			removed = removed.Add(u)
-		}
+		removed, j.counted, err = expunge(c, m.place, gone, keepAside{now, keep})
 		if keep == 0 {
 			doomed = removed.Messages
 		}
-		j.counted, err = uncount(c, m.id, removed)
 		return err
 	}
 	if err := m.store.writer.do(ctx, j); err != nil {
@@ -72,34 +60,14 @@ func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Ent
 	return removed, nil
 }
 
-// keepDeleted is how long what is deleted from a maildrop is kept aside.
-func keepDeleted(c *conn, maildrop int64) (time.Duration, error) {
+// keepDeleted is how long what is deleted from a mailbox is kept aside.
+func keepDeleted(c *conn, mailbox int64) (time.Duration, error) {
 	seconds, err := c.number(`SELECT coalesce(keep_deleted, (SELECT keep_deleted FROM domain WHERE id = m.domain), 0)
-FROM mailbox m WHERE id = ?`, maildrop)
+FROM mailbox m WHERE id = ?`, mailbox)
 	return time.Duration(seconds) * time.Second, err
 }
 
-// putAside copies the entries of a run of sequences to where Undelete finds
-// them; they take their bodies along.
-func putAside(c *conn, maildrop int64, r [2]int64, now time.Time, keep time.Duration) error {
-	_, _, err := c.exec(`INSERT INTO removed (maildrop, octets, body, shared, own, at, until)
-SELECT maildrop, octets, body, shared, own, ?3, ?4 FROM entry WHERE id BETWEEN ?1 AND ?2 ORDER BY id`,
-		entryID(maildrop, r[0]), entryID(maildrop, r[1]), now.Unix(), now.Add(keep).Unix())
-	return err
-}
-
-// uncount takes what was removed out of a maildrop's counters, and returns them
-// unless the maildrop is gone.
-func uncount(c *conn, maildrop int64, removed quota.Usage) ([]counters, error) {
-	row, err := c.first("UPDATE maildrop SET octets = octets - ?2, messages = messages - ?3 WHERE id = ?1 RETURNING "+counterColumns,
-		maildrop, removed.Octets, removed.Messages)
-	if err != nil || row == nil {
-		return nil, err
-	}
-	return []counters{scanCounters(maildrop, row)}, nil
-}
-
-// ranges turns messages into runs of sequences that hold nothing else: between
+// ranges turns messages into runs of uids that hold nothing else: between
 // two neighbours of the snapshot no other message can be. Deleting all that
 // was fetched is then one range.
 func (m *maildrop) ranges(ctx context.Context, marked []storage.Entry) ([][2]int64, error) {
@@ -110,31 +78,85 @@ func (m *maildrop) ranges(ctx context.Context, marked []storage.Entry) ([][2]int
 	if err != nil {
 		return nil, err
 	}
-	wanted := make(map[int64]bool, len(marked))
+	wanted := make(map[storage.UID]bool, len(marked))
 	for _, e := range marked {
-		wanted[e.Sequence] = true
+		wanted[e.UID] = true
 	}
 	var ranges [][2]int64
 	adjacent := false
 	for _, e := range all {
+		uid := int64(e.UID)
 		switch {
-		case !wanted[e.Sequence]:
+		case !wanted[e.UID]:
 			adjacent = false
 		case adjacent:
-			ranges[len(ranges)-1][1] = e.Sequence
+			ranges[len(ranges)-1][1] = uid
 		default:
-			ranges = append(ranges, [2]int64{e.Sequence, e.Sequence})
+			ranges = append(ranges, [2]int64{uid, uid})
 			adjacent = true
 		}
 	}
 	return ranges, nil
 }
 
-// expungeRange removes the settled entries of a run of sequences and dooms the bodies
-// that nobody else needs, unless they are kept. The caller adjusts the counters.
-func expungeRange(c *conn, maildrop, from, to int64, keepBodies bool) (quota.Usage, error) {
+// keepAside says for how long what is removed from at on can be brought back; 0: it
+// cannot.
+type keepAside struct {
+	at   time.Time
+	keep time.Duration
+}
+
+// expunge removes runs of settled messages from a folder. It is the one way out:
+// whatever removes a message goes through here. It counts the folder's modseq and
+// notes it as that of the last removal, so that who knows the folder from before can
+// learn of it, and takes what goes out of the counters, which it returns. The bodies
+// go along where it is put aside; otherwise those are doomed that nobody else needs.
+func expunge(c *conn, from place, runs [][2]int64, aside keepAside) (removed quota.Usage, counted []counters, err error) {
+	for _, run := range runs {
+		if aside.keep > 0 {
+			if err := putAside(c, from, run, aside); err != nil {
+				return removed, nil, err
+			}
+		}
+		u, err := expungeRun(c, from.folder, run, aside.keep > 0)
+		if err != nil {
+			return removed, nil, err
+		}
+		removed = removed.Add(u)
+	}
+	if removed.Messages == 0 {
+		return removed, nil, nil
+	}
+	const less = "octets = octets - ?2, messages = messages - ?3, modseq = modseq + 1, expunged = modseq + 1"
+	const allLess = "all_octets = all_octets - ?2, all_messages = all_messages - ?3"
+	query := "UPDATE tally SET " + less + ", " + allLess + " WHERE folder = ?1 RETURNING " + counterColumns
+	if from.folder != from.inbox {
+		_, _, err := c.exec("UPDATE tally SET "+less+" WHERE folder = ?1", from.folder, removed.Octets, removed.Messages)
+		if err != nil {
+			return removed, nil, err
+		}
+		query = "UPDATE tally SET " + allLess + " WHERE folder = ?1 RETURNING " + counterColumns
+	}
+	row, err := c.first(query, from.inbox, removed.Octets, removed.Messages)
+	if err != nil || row == nil { // a removed mailbox has no counters
+		return removed, nil, err
+	}
+	return removed, []counters{scanCounters(from.mailbox, row)}, nil
+}
+
+// putAside copies the entries of a run to where Undelete finds them; they take their
+// bodies along.
+func putAside(c *conn, from place, run [2]int64, aside keepAside) error {
+	_, _, err := c.exec(`INSERT INTO removed (mailbox, folder, octets, body, shared, own, arrived, flags, at, until)
+SELECT ?3, folder, octets, body, shared, own, arrived, flags, ?4, ?5 FROM entry WHERE id BETWEEN ?1 AND ?2 ORDER BY id`,
+		entryID(from.folder, run[0]), entryID(from.folder, run[1]), from.mailbox, aside.at.Unix(), aside.at.Add(aside.keep).Unix())
+	return err
+}
+
+// expungeRun removes the entries of a run for expunge.
+func expungeRun(c *conn, folder int64, run [2]int64, keepBodies bool) (quota.Usage, error) {
 	const where = " FROM entry WHERE id BETWEEN ? AND ?"
-	first, last := entryID(maildrop, from), entryID(maildrop, to)
+	first, last := entryID(folder, run[0]), entryID(folder, run[1])
 	row, err := c.first("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, first, last)
 	if err != nil {
 		return quota.Usage{}, err

@@ -14,13 +14,11 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
-	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
 var (
 	background = context.Background()
-	inherit    = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
 )
 
 // house is a store with the mailbox look@me.com.
@@ -35,13 +33,14 @@ func newHouse(t *testing.T, o Options) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir()}
 	h.open(o)
+	h.must(h.SkipFolders())
 	t.Cleanup(func() {
 		if h.Store != nil {
 			h.Close()
 		}
 	})
-	h.must(h.AddDomain(background, directory.Domain{Name: "me.com", Limit: inherit}))
-	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "look", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	h.must(h.AddDomain(background, directory.Domain{Name: "me.com"}))
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "look", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	h.look = id
 	return h
@@ -70,7 +69,8 @@ func (h *house) deliver(id, content string) error {
 	if _, err := b.Write([]byte(content)); err != nil {
 		return err
 	}
-	return h.Deliver(background, &storage.Delivery{ID: id, Body: b, To: []storage.Recipient{{Mailbox: h.look}}}, quota.Limit{})
+	_, err = h.Deliver(background, &storage.Delivery{ID: id, Body: b, To: []storage.Recipient{{Mailbox: h.look}}})
+	return err
 }
 
 func (h *house) entries() (storage.Maildrop, []storage.Entry) {
@@ -108,21 +108,38 @@ func TestCheckFindsAndMends(t *testing.T) {
 		find   string
 		stays  bool
 	}{
-		"octets":          {"UPDATE maildrop SET octets = octets + 1", "counts", false},
-		"messages":        {"UPDATE maildrop SET messages = 0", "counts", false},
-		"sequence":        {"UPDATE maildrop SET last = 1", "gave sequence 1", false},
-		"size":            {"UPDATE entry SET octets = octets + 5 WHERE sequence = 1", "its size is", false},
+		"octets":          {"UPDATE tally SET octets = octets + 1", "counts", false},
+		"messages":        {"UPDATE tally SET messages = 0", "counts", false},
+		"total octets":    {"UPDATE tally SET all_octets = all_octets + 1", "of all folders", false},
+		"total messages":  {"UPDATE tally SET all_messages = 0", "of all folders", false},
+		"total elsewhere": {"INSERT INTO folder VALUES (77, 1, 'x', 1, 0); INSERT INTO tally (folder, all_octets) VALUES (77, 5)", "maildrop look@me.com, folder x counts 5 octets", false},
+		"other folder":    {"INSERT INTO folder VALUES (77, 1, 'x', 1, 0); INSERT INTO tally (folder) VALUES (77); UPDATE entry SET id = 77 << 32 | 1 WHERE uid = 1", "maildrop look@me.com, folder x counts 0", false},
+		"uid":             {"UPDATE tally SET last = 1", "gave uid 1, holds 3", false},
+		"uid 0":           {"UPDATE entry SET id = folder << 32 WHERE uid = 1", "uid 0", false},
+		"last uid":        {"UPDATE tally SET last = (1 << 32) - 1", "has given its last uid", true},
+		"modseq":          {"UPDATE tally SET modseq = 2", "counts modseq 2, has 4", false},
+		"entry's modseq":  {"UPDATE entry SET modseq = 0 WHERE uid = 1", "has modseq 0", false},
+		"expunged":        {"UPDATE tally SET expunged = 9", "counts modseq 4, has 9", false},
+		"validity":        {"UPDATE folder SET validity = 0", "no validity", false},
+		"late validity":   {"UPDATE store SET validity = 1", "the last one given is 1", false},
+		"no numbers":      {"DELETE FROM store", "numbers of the store", false},
+		"size":            {"UPDATE entry SET octets = octets + 5 WHERE uid = 1", "its size is", false},
 		"body removed":    {"DELETE FROM body WHERE id = 1", "its body is missing", false},
-		"no maildrop":     {"DELETE FROM maildrop", "has no maildrop", false},
-		"stray maildrop":  {"INSERT INTO maildrop (id) VALUES (77)", "has no mailbox", false},
-		"stray entry":     {"UPDATE entry SET id = 99 << 40 | sequence WHERE sequence = 1", "the mailbox does not exist", false},
-		"stray body":      {"INSERT INTO body (octets, chunks, crc, prefix, data) VALUES (0, 0, 0, '', x'')", "belongs to no message", false},
+		"no counters":     {"DELETE FROM tally", "has no counters", false},
+		"stray counters":  {"INSERT INTO tally (folder) VALUES (77)", "does not exist", false},
+		"no INBOX":        {"DELETE FROM folder", "mailbox look@me.com has no INBOX", false},
+		"wrong INBOX":     {"UPDATE mailbox SET inbox = 77", "mailbox look@me.com has no INBOX", false},
+		"stray folder":    {"INSERT INTO folder VALUES (77, 99, 'INBOX', 1, 0)", "has no mailbox", false},
+		"stray entry":     {"UPDATE entry SET id = 99 << 32 | uid WHERE uid = 1", "the folder does not exist", false},
+		"needed orphan":   {"INSERT INTO orphan SELECT id, 1 FROM folder", "waits to be emptied but is needed", false},
+		"stray body":      {"INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (0, 0, 0, '', 0, x'')", "belongs to no message", false},
+		"trace":           {"UPDATE body SET trace = 99", "trace fields begin at 99", false},
 		"stray chunk":     {"INSERT INTO chunk (id, crc, data) VALUES (99 << 16, 0, x'')", "belongs to no body", false},
 		"needed doomed":   {"INSERT INTO doomed (body) VALUES (1)", "is needed", false},
 		"share count":     {"INSERT INTO share (body, refs) VALUES (1, 5)", "counts 5 entries", false},
-		"share missing":   {"UPDATE entry SET shared = 1 WHERE sequence = 1", "is not counted", false},
+		"share missing":   {"UPDATE entry SET shared = 1 WHERE uid = 1", "is not counted", false},
 		"content":         {"UPDATE body SET data = CAST('y' || substr(data, 2) AS BLOB) WHERE id = 1", "is damaged (look@me.com m0)", true},
-		"content length":  {"UPDATE body SET octets = octets + 1 WHERE id = 1; UPDATE entry SET octets = octets + 1 WHERE body = 1; UPDATE maildrop SET octets = octets + 1", "is damaged", true},
+		"content length":  {"UPDATE body SET octets = octets + 1 WHERE id = 1; UPDATE entry SET octets = octets + 1 WHERE body = 1; UPDATE tally SET octets = octets + 1, all_octets = all_octets + 1", "is damaged", true},
 		"chunk content":   {"UPDATE chunk SET data = CAST('y' || substr(data, 2) AS BLOB)", "is damaged (look@me.com long)", true},
 		"chunk missing":   {"DELETE FROM chunk WHERE id & 65535 = 1", "is damaged (look@me.com long)", true},
 		"same UIDL":       {"UPDATE entry SET uidl = 'm0'", "3 times", true},
@@ -466,15 +483,15 @@ func (h *house) wait(what string, until func() bool) {
 	}
 }
 
-func TestMailboxIDsAreUsedUp(t *testing.T) {
+func TestFolderIDsAreUsedUp(t *testing.T) {
 	h := newHouse(t, Options{})
-	h.tamper("UPDATE sqlite_sequence SET seq = (1 << 23) - 2")
+	h.tamper("UPDATE sqlite_sequence SET seq = (1 << 31) - 2 WHERE name = 'folder'")
 	add := func(local string) error {
-		_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: local, Domain: "me.com"}, Limit: inherit})
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: local, Domain: "me.com"}})
 		return err
 	}
 	h.must(add("last"))
-	if err := add("none"); err == nil || !strings.HasPrefix(err.Error(), "the store has given each of its 8388607 mailbox ids") {
+	if err := add("none"); err == nil || !strings.HasPrefix(err.Error(), "the store has given each of its 2147483647 folder ids") {
 		t.Error(err)
 	}
 }

@@ -15,9 +15,9 @@ import (
 
 // maildrop is one session's snapshot.
 type maildrop struct {
-	store   *Store
-	id      int64
-	last    int64 // highest sequence of the snapshot
+	store *Store
+	place
+	last    int64 // highest uid of the snapshot
 	usage   quota.Usage
 	entries []storage.Entry
 	read    bool
@@ -28,7 +28,7 @@ func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Ma
 	now, ok := s.writer.remembered.maildrop(int64(id))
 	if !ok {
 		err := s.readers.use(ctx, func(c *conn) error {
-			row, err := c.first("SELECT "+counterColumns+" FROM maildrop WHERE id = ?", int64(id))
+			row, err := c.first("SELECT "+counterColumns+" FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(id))
 			if err != nil {
 				return err
 			}
@@ -42,7 +42,7 @@ func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Ma
 			return nil, err
 		}
 	}
-	return &maildrop{store: s, id: now.id, usage: now.usage, last: now.last}, nil
+	return &maildrop{store: s, place: now.place, usage: now.held, last: now.last}, nil
 }
 
 // Usage implements storage.Maildrop.
@@ -56,7 +56,7 @@ func (m *maildrop) Entries(ctx context.Context) ([]storage.Entry, error) {
 	entries := make([]storage.Entry, 0, m.usage.Messages)
 	var usage quota.Usage
 	err := m.store.readers.use(ctx, func(c *conn) error {
-		return eachEntry(c, m.id, m.last, func(e storage.Entry) {
+		return eachEntry(c, m.folder, m.last, func(e storage.Entry) {
 			entries = append(entries, e)
 			usage = usage.Add(quota.Usage{Octets: e.Octets, Messages: 1})
 		})
@@ -70,7 +70,7 @@ func (m *maildrop) Entries(ctx context.Context) ([]storage.Entry, error) {
 
 // Message implements storage.Maildrop.
 func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Message, error) {
-	msg := &message{store: m.store, entry: entryID(m.id, e.Sequence)}
+	msg := &message{store: m.store, entry: entryID(m.folder, int64(e.UID))}
 	// The driver copies a row's content out of SQLite's memory; that copy is
 	// what is counted here.
 	msg.reserved = min(e.Octets, buffers.Max)
@@ -85,7 +85,7 @@ func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Messag
 }
 
 // message reads one message, a row's content at a time. Every read asks for
-// the entry again: once it is gone, so may be its body, and the id be another's.
+// the entry again: once it is gone, so may be its body.
 // Subqueries rather than joins: see roomQuery.
 type message struct {
 	store    *Store

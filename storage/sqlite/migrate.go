@@ -4,123 +4,160 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+
+	"github.com/mattn/go-sqlite3"
 )
 
 //go:embed schema.sql
 var schema string
 
-// applicationID marks the file as ours ("mail" in ASCII), so that another
-// program's database given by mistake is not written to.
-const applicationID = 0x6d61696c
+// applicationID marks the file as ours ("msrv" in ASCII), so that another program's
+// database given by mistake is not written to. Builds before the first release had
+// another model and another id.
+const (
+	applicationID      = 0x6d737276
+	earlyApplicationID = 0x6d61696c
+)
 
-// migrations bring an older database up to date: migrations[i] leads from
-// version i+1 to i+2. schema.sql is always the newest.
-var migrations = []string{sortEntries}
-
-// sortEntries puts the entries of a maildrop side by side; they stood in the order
-// of their commits.
-const sortEntries = `
-CREATE TABLE new_maildrop (
-    id       INTEGER PRIMARY KEY CHECK (id < 1 << 23),
-    octets   INTEGER NOT NULL DEFAULT 0,
-    messages INTEGER NOT NULL DEFAULT 0,
-    last     INTEGER NOT NULL DEFAULT 0 CHECK (last < 1 << 40)
-) STRICT;
-INSERT INTO new_maildrop SELECT id, octets, messages, last FROM maildrop ORDER BY id;
-DROP TABLE maildrop;
-ALTER TABLE new_maildrop RENAME TO maildrop;
-CREATE TABLE new_entry (
-    id        INTEGER PRIMARY KEY,
-    octets    INTEGER NOT NULL,
-    body      INTEGER NOT NULL,
-    shared    INTEGER NOT NULL,
-    uidl      TEXT    NOT NULL,
-    own       TEXT    NOT NULL,
-    retrieved INTEGER,
-    maildrop  INTEGER AS (id >> 40) VIRTUAL,
-    sequence  INTEGER AS (id & (1 << 40) - 1) VIRTUAL
-) STRICT;
-INSERT INTO new_entry (id, octets, body, shared, uidl, own, retrieved)
-SELECT maildrop << 40 | sequence, octets, body, shared, uidl, own, retrieved FROM entry ORDER BY maildrop, sequence;
-DROP TABLE entry;
-ALTER TABLE new_entry RENAME TO entry;
-CREATE INDEX entry_retrieved ON entry (maildrop, retrieved) WHERE retrieved IS NOT NULL;
-CREATE TABLE arrival (
-    number INTEGER PRIMARY KEY,
-    id     INTEGER NOT NULL,
-    octets INTEGER NOT NULL,
-    body   INTEGER NOT NULL,
-    shared INTEGER NOT NULL,
-    uidl   TEXT    NOT NULL,
-    own    TEXT    NOT NULL
-) STRICT;
-CREATE VIEW message AS
-SELECT id, octets, body, shared, uidl, own, maildrop, sequence FROM entry
-UNION ALL
-SELECT id, octets, body, shared, uidl, own, id >> 40, id & (1 << 40) - 1 FROM arrival;
-`
-
-// ErrNewer says that a later release wrote the database.
-var ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
-
-func newerError(version, newest int64) error {
-	return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, version, newest)
+// edition is a schema and the ways to it.
+//
+// A store holds two numbers: that of its schema (user_version), and the least schema
+// whose program may still write (store.least). A column or table that nobody else
+// needs to know leaves the second as it is: an older program then works beside a newer
+// one. What every writer must keep, such as a counter or a log, raises it.
+type edition struct {
+	schema     string      // of a new database; always the newest
+	migrations []migration // migrations[i] leads from schema i+1 to i+2
 }
 
-// errForeign says that the file is not ours.
-var errForeign = errors.New("the file holds another program's database: choose another data_dir or storage.dsn")
+// migration leads from one schema to the next.
+type migration struct {
+	script string
+	least  int64 // the least schema that may write afterwards; 0: as before
+}
+
+// current is the edition of this program.
+var current = edition{schema: schema}
+
+// newest is the number of the edition's schema.
+func (e edition) newest() int64 { return int64(len(e.migrations) + 1) }
+
+// least is the least schema that may write to a store of this edition.
+func (e edition) least() int64 {
+	least := int64(1)
+	for _, m := range e.migrations {
+		least = max(least, m.least)
+	}
+	return least
+}
+
+// Errors of a database that this program does not write to.
+var (
+	// ErrNewer says that a later release wrote the database.
+	ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
+
+	errEarly   = errors.New("the database was written by a build before the first release, which nothing upgrades: move it elsewhere, or choose another data_dir")
+	errForeign = errors.New("the file holds another program's database: choose another data_dir or storage.dsn")
+)
+
+// origin is what a database says of itself.
+type origin struct {
+	empty         bool // nothing is in it yet
+	schema, least int64
+}
+
+// originOf reads where a database comes from. ErrNewer if a program of schema newest
+// may not write to it, errEarly, errForeign.
+func originOf(c *conn, newest int64) (o origin, err error) {
+	row, err := c.first("SELECT * FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)")
+	if err != nil {
+		return o, err
+	}
+	application, tables := row[0].(int64), row[2].(int64)
+	o.schema = row[1].(int64)
+	switch {
+	case application == 0 && o.schema == 0 && tables == 0:
+		return origin{empty: true}, nil
+	case application == earlyApplicationID:
+		return o, errEarly
+	case application != applicationID || o.schema <= 0:
+		return o, errForeign
+	case o.schema <= newest:
+		return o, nil
+	}
+	if o.least, err = c.number("SELECT least FROM store"); err != nil && !is(err, sqlite3.ErrError) {
+		return o, err
+	}
+	if o.least < 1 || o.least > newest {
+		return o, newerError(o.schema, newest)
+	}
+	return o, nil
+}
+
+func newerError(schema, newest int64) error {
+	return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, schema, newest)
+}
 
 // migrate creates the schema in an empty database or upgrades an older one, in
-// one transaction; before an upgrade it calls before. Two processes may call it
-// at once.
-func migrate(c *conn, schema string, migrations []string, before func(version int64) error) error {
-	newest := int64(len(migrations) + 1)
-	version, err := c.number("PRAGMA user_version")
-	if err != nil || version == newest {
-		return err
+// one transaction; before an upgrade it calls before. It returns the number of the
+// schema then, which is higher than the edition's where that may write all the same.
+// Two processes may call it at once.
+func (e edition) migrate(c *conn, before func(schema int64) error) (schema int64, err error) {
+	o, err := originOf(c, e.newest())
+	if err != nil || o.schema >= e.newest() {
+		return o.schema, err
 	}
-	if 0 < version && version < newest {
-		if err := before(version); err != nil {
-			return err
+	if !o.empty {
+		if err := before(o.schema); err != nil {
+			return o.schema, err
 		}
 	}
 	if err := c.script("BEGIN IMMEDIATE"); err != nil {
-		return err
+		return o.schema, err
 	}
-	if err := migrateLocked(c, schema, migrations, newest); err != nil {
-		return errors.Join(err, c.script("ROLLBACK"))
+	if schema, err = e.migrateLocked(c); err != nil {
+		return schema, errors.Join(err, c.script("ROLLBACK"))
 	}
-	return c.script("COMMIT")
+	return schema, c.script("COMMIT")
 }
 
-func migrateLocked(c *conn, schema string, migrations []string, newest int64) error {
-	version, err := c.number("PRAGMA user_version") // again, now that nobody else writes
-	if err != nil {
-		return err
+func (e edition) migrateLocked(c *conn) (schema int64, err error) {
+	o, err := originOf(c, e.newest()) // again, now that nobody else writes
+	if err != nil || o.schema >= e.newest() {
+		return o.schema, err
 	}
-	switch {
-	case version > newest:
-		return newerError(version, newest)
-	case version == 0:
-		tables, err := c.number("SELECT count(*) FROM sqlite_schema")
+	if o.empty {
+		err := c.script(fmt.Sprintf("%s; PRAGMA application_id = %d", e.schema, applicationID))
 		if err != nil {
-			return err
+			return 0, fmt.Errorf("create the schema: %w", err)
 		}
-		if tables > 0 {
-			return errForeign
-		}
-		if err := c.script(schema); err != nil {
-			return fmt.Errorf("create the schema: %w", err)
-		}
-		if err := c.script(fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-			return err
-		}
-	default:
-		for v := version; v < newest; v++ {
-			if err := c.script(migrations[v-1]); err != nil {
-				return fmt.Errorf("upgrade from schema %d to %d: %w", v, v+1, err)
+	} else {
+		for v := o.schema; v < e.newest(); v++ {
+			if err := c.script(e.migrations[v-1].script); err != nil {
+				return o.schema, fmt.Errorf("upgrade from schema %d to %d: %w", v, v+1, err)
 			}
 		}
 	}
-	return c.script(fmt.Sprintf("PRAGMA user_version = %d", newest))
+	return e.newest(), c.script(fmt.Sprintf("UPDATE store SET least = %d; PRAGMA user_version = %d", e.least(), e.newest()))
+}
+
+// errOlder says that the schema is older and stays so.
+var errOlder = errors.New("the schema is an older one")
+
+// beforeUpgrade makes sure that no server of an older version is running, nor begins
+// before the store is closed.
+func (s *Store) beforeUpgrade(schema int64) error {
+	if s.options.AsItIs {
+		return errOlder
+	}
+	if s.options.held {
+		return nil
+	}
+	held, err := lockStore(s.dir, s.path)
+	if err != nil {
+		return fmt.Errorf("the store has schema %d and must be upgraded, which waits until its server is stopped: %w", schema, err)
+	}
+	s.locks = append(s.locks, held...)
+	s.options.held = true
+	return nil
 }

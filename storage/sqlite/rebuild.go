@@ -107,8 +107,7 @@ type rebuild struct {
 	from, to *conn
 	pages    *os.File // of from
 	pageSize int64
-	version  int64  // of from, when the copy began
-	messages string // the table or view of all entries
+	version  int64 // of from, when the copy began
 	report   func(loss string)
 }
 
@@ -131,23 +130,13 @@ func (r *rebuild) open() error {
 	return err
 }
 
-// ours refuses what Open refuses.
+// ours refuses what Open refuses, and any newer schema.
 func (r *rebuild) ours() error {
-	row, err := r.from.first("SELECT * FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)")
-	if err != nil {
-		return err
+	o, err := originOf(r.from, current.newest())
+	if err == nil && o.schema > current.newest() { // whose rows nobody here knows
+		err = newerError(o.schema, current.newest())
 	}
-	id, version, tables := row[0].(int64), row[1].(int64), row[2].(int64)
-	newest := int64(len(migrations) + 1)
-	switch {
-	case id == 0 && tables == 0: // Open makes the schema
-		return nil
-	case id != applicationID || version == 0:
-		return errForeign
-	case version > newest:
-		return newerError(version, newest)
-	}
-	return nil
+	return err
 }
 
 // sound reports whether SQLite finds nothing wrong with its pages.
@@ -187,7 +176,7 @@ func (r *rebuild) fill(part string) error {
 // see it: a lost maildrop would be a mailbox that is not there, and a lost body's id,
 // given again, would put one's mail into another's maildrop.
 func (r *rebuild) mend(part string) error {
-	s := &Store{options: Options{NoBackup: true, held: true}, path: part, logger: logs.Discard()}
+	s := &Store{options: Options{held: true}, path: part, logger: logs.Discard()}
 	err := s.open()
 	if err == nil {
 		err = errors.Join(s.mendAll(r.ctx, r.report), s.Close())
@@ -325,10 +314,6 @@ func (r *rebuild) copySchema() (tables []table, others []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	r.messages = "message"
-	if version == 1 {
-		r.messages = "entry"
-	}
 	// The file is of no use until it is whole: it needs no journal.
 	err = r.to.script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
 		r.pageSize, applicationID, version))
@@ -348,10 +333,12 @@ func (r *rebuild) copySchema() (tables []table, others []string, err error) {
 
 // rescue makes the most of what is left where tables have lost rows.
 func (r *rebuild) rescue(lost map[string]bool) error {
-	if err := r.copyHighest(); err != nil {
-		return err
+	for _, t := range neverTwice {
+		if err := r.copyHighest(t); err != nil {
+			return err
+		}
 	}
-	if lost["mailbox"] {
+	if lost["mailbox"] || lost["folder"] {
 		if err := r.holdMailboxes(); err != nil {
 			return err
 		}

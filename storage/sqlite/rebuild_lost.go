@@ -19,9 +19,13 @@ var indexed = map[string]struct{ read, insert, loss string }{
 		"SELECT 'domain ' || name || ': its limits, times and postmaster are lost: set them with mailsrv domain set' FROM domain WHERE id = ?",
 	},
 	"mailbox": {
-		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 WHERE id < 1 << 23 ORDER BY domain, local",
-		"INSERT OR IGNORE INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 1, '', unixepoch())",
+		"SELECT id, domain, local FROM mailbox INDEXED BY sqlite_autoindex_mailbox_1 WHERE id < 1 << 31 ORDER BY domain, local",
+		"INSERT OR IGNORE INTO mailbox (id, domain, local, inbox, receives, logs_in, sends, hash, created) VALUES (?, ?, ?, 0, 1, 1, 1, '', unixepoch())",
 		"SELECT 'mailbox ' || local || '@' || coalesce((SELECT name FROM domain d WHERE d.id = m.domain), '?') || ': its password, limits and times are lost: set them with mailsrv mailbox passwd and mailsrv mailbox set; it receives mail, even if it was disabled before' FROM mailbox m WHERE id = ?",
+	},
+	"folder": {
+		"SELECT id, mailbox, name FROM folder INDEXED BY sqlite_autoindex_folder_1 ORDER BY mailbox, name",
+		"INSERT OR IGNORE INTO folder (id, mailbox, name, validity, created) VALUES (?, ?, ?, 0, unixepoch())", "",
 	},
 	"alias": {
 		"SELECT id, domain, local FROM alias INDEXED BY sqlite_autoindex_alias_1 ORDER BY domain, local",
@@ -62,38 +66,55 @@ func (r *rebuild) fromIndex(table string) error {
 	return err
 }
 
-// copyHighest keeps the ids of removed mailboxes from being given again. What no
-// mailbox can have is damage of an id.
-func (r *rebuild) copyHighest() error {
+// neverTwice are the tables whose ids are never given twice, with where such ids stand
+// besides, as far as they are of that table.
+var neverTwice = []struct{ table, ids string }{
+	{"mailbox", "SELECT mailbox AS id FROM folder UNION ALL SELECT mailbox FROM orphan UNION ALL SELECT mailbox FROM removed"},
+	{"folder", "SELECT folder AS id FROM tally UNION ALL SELECT folder FROM orphan UNION ALL SELECT folder FROM removed UNION ALL SELECT folder FROM message UNION ALL SELECT inbox FROM mailbox"},
+	{"body", "SELECT body AS id FROM message UNION ALL SELECT body FROM removed UNION ALL SELECT body FROM share UNION ALL SELECT body FROM transfer UNION ALL SELECT body FROM doomed UNION ALL SELECT id >> 16 FROM chunk"},
+}
+
+// idBound is what no id reaches that was ever given: one beyond is damage. Each mailbox
+// has a folder, so there are no more of those.
+var idBound = map[string]int64{"mailbox": maxFolder + 1, "folder": maxFolder + 1, "body": 1 << 46}
+
+// copyHighest keeps the ids of rows that are gone from being given again.
+func (r *rebuild) copyHighest(of struct{ table, ids string }) error {
 	given := int64(0)
-	_, err := r.read("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'", func(row []driver.Value) error {
+	_, err := r.read("SELECT seq FROM sqlite_sequence WHERE name = ?", func(row []driver.Value) error {
 		given, _ = row[0].(int64)
 		return nil
-	})
+	}, of.table)
 	if err != nil {
 		return err
 	}
-	highest, err := r.to.number(`SELECT max(id) FROM (SELECT ?1 AS id UNION ALL SELECT id FROM mailbox UNION ALL SELECT id FROM maildrop
-UNION ALL SELECT maildrop FROM orphan UNION ALL SELECT maildrop FROM removed UNION ALL SELECT maildrop FROM `+r.messages+`) WHERE id < ?2`, given, int64(mailboxIDs))
+	highest, err := r.to.number("SELECT max(id) FROM (SELECT ?1 AS id UNION ALL SELECT id FROM "+of.table+" UNION ALL "+of.ids+") WHERE id < ?2", given, idBound[of.table])
 	if err != nil {
 		return err
 	}
-	if _, _, err := r.to.exec("DELETE FROM sqlite_sequence WHERE name = 'mailbox'"); err != nil {
+	if _, _, err := r.to.exec("DELETE FROM sqlite_sequence WHERE name = ?", of.table); err != nil {
 		return err
 	}
-	_, _, err = r.to.exec("INSERT INTO sqlite_sequence (name, seq) VALUES ('mailbox', ?)", highest)
+	_, _, err = r.to.exec("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", of.table, highest)
 	return err
 }
 
-// holdMailboxes makes a mailbox for each maildrop with mail whose own is lost, so
-// that the mail stays until somebody has seen whose it is.
+// holdMailboxes makes a mailbox for each folder with mail whose own is lost, so that
+// the mail stays until somebody has seen whose it is. Where the folder is lost too it is
+// taken for an INBOX.
 func (r *rebuild) holdMailboxes() error {
-	var ids []int64
-	err := r.to.each("SELECT DISTINCT maildrop FROM "+r.messages+" WHERE maildrop BETWEEN 1 AND ? AND maildrop NOT IN (SELECT id FROM mailbox) AND maildrop NOT IN (SELECT maildrop FROM orphan)", func(row []driver.Value) error {
-		ids = append(ids, row[0].(int64))
+	type lost struct {
+		mailbox driver.Value // nil: not known
+		folder  int64
+	}
+	var all []lost
+	err := r.to.each(`SELECT f.mailbox, e.folder FROM (SELECT DISTINCT folder FROM message) e LEFT JOIN folder f ON f.id = e.folder
+WHERE e.folder BETWEEN 1 AND ? AND e.folder NOT IN (SELECT folder FROM orphan) AND e.folder NOT IN (SELECT inbox FROM mailbox)
+    AND (f.mailbox IS NULL OR f.mailbox NOT IN (SELECT id FROM mailbox))`, func(row []driver.Value) error {
+		all = append(all, lost{row[0], row[1].(int64)})
 		return nil
-	}, int64(mailboxIDs-1))
-	if err != nil || len(ids) == 0 {
+	}, int64(maxFolder))
+	if err != nil || len(all) == 0 {
 		return err
 	}
 	if _, _, err := r.to.exec("INSERT INTO domain (name, created) SELECT 'lost.invalid', unixepoch() WHERE NOT EXISTS (SELECT 1 FROM domain)"); err != nil {
@@ -104,13 +125,16 @@ func (r *rebuild) holdMailboxes() error {
 		return err
 	}
 	domain, name := row[0], row[1]
-	for _, id := range ids {
-		local := fmt.Sprintf("lost-%d", id)
-		_, _, err := r.to.exec("INSERT INTO mailbox (id, domain, local, enabled, hash, created) VALUES (?, ?, ?, 0, '', unixepoch())", id, domain, local)
+	for _, l := range all {
+		local := fmt.Sprintf("lost-%d", l.folder)
+		made, _, err := r.to.exec("INSERT OR IGNORE INTO mailbox (id, domain, local, inbox, receives, logs_in, sends, hash, created) VALUES (?, ?, ?, ?, 0, 0, 0, '', unixepoch())",
+			l.mailbox, domain, local, l.folder)
 		if err != nil {
 			return err
 		}
-		r.report(fmt.Sprintf("mailbox %s@%s: it holds the mail of a mailbox whose address is lost: mailsrv maildrop read shows for whom it was", local, name))
+		if made > 0 { // or it has another folder of which that was made
+			r.report(fmt.Sprintf("mailbox %s@%s: it holds the mail of a mailbox whose address is lost: mailsrv maildrop read shows for whom it was", local, name))
+		}
 	}
 	return nil
 }
@@ -119,7 +143,7 @@ func (r *rebuild) holdMailboxes() error {
 func (r *rebuild) saveOwnerless() error {
 	const waiting = " NOT IN (SELECT body FROM doomed UNION ALL SELECT body FROM transfer)"
 	unknown := 0
-	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM "+r.messages+" UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
+	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM message UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
 		unknown++
 		id := row[0].(int64)
 		data, _ := row[2].([]byte)
@@ -130,8 +154,8 @@ func (r *rebuild) saveOwnerless() error {
 	}
 	// Chunks whose body is lost, with the fields before them. Entries may still name it.
 	last, name := int64(0), ""
-	err = r.to.each("SELECT c.body, e.uidl, "+address("e.maildrop")+" FROM (SELECT DISTINCT id >> 16 AS body FROM chunk) c LEFT JOIN "+r.messages+` e ON e.body = c.body
-WHERE c.body NOT IN (SELECT id FROM body) AND c.body`+waiting+" ORDER BY c.body, e.maildrop", func(row []driver.Value) error {
+	err = r.to.each("SELECT c.body, e.uidl, "+ownerOf("e.folder")+` FROM (SELECT DISTINCT id >> 16 AS body FROM chunk) c LEFT JOIN message e ON e.body = c.body
+WHERE c.body NOT IN (SELECT id FROM body) AND c.body`+waiting+" ORDER BY c.body, e.folder", func(row []driver.Value) error {
 		id := row[0].(int64)
 		uidl, known := row[1].(string)
 		owner := fmt.Sprint(row[2])

@@ -63,7 +63,7 @@ func (t *tableCopy) query(where string) string {
 func (t *tableCopy) take(row []driver.Value) error {
 	id, _ := row[0].(int64)
 	switch {
-	case id <= t.highest || t.name == "mailbox" && id >= mailboxIDs: // it pretends another id
+	case id <= t.highest || idBound[t.name] > 0 && id >= idBound[t.name]: // it pretends another id
 		t.lost = true
 		return nil
 	case t.held != nil && id <= t.held[0].(int64): // the one before pretended a higher

@@ -121,7 +121,7 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	const others = 100
 	for i := range others {
 		a := mail.Address{Local: fmt.Sprintf("box%d", i), Domain: "me.com"}
-		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Limit: inherit, Hash: strings.Repeat(fmt.Sprintf("hash-%d ", i), 20)})
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Switches: directory.AllOn, Hash: strings.Repeat(fmt.Sprintf("hash-%d ", i), 20)})
 		h.must(err)
 	}
 	_, err := h.RemoveMailbox(background, mail.Address{Local: fmt.Sprintf("box%d", others-1), Domain: "me.com"})
@@ -141,7 +141,7 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	if whole := h.whole(); len(whole) != 1 {
 		t.Errorf("left: %v", whole)
 	}
-	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}})
 	if h.must(err); int(id) != others+2 {
 		t.Errorf("the new mailbox has the id %d, a removed one's", id)
 	}
@@ -336,7 +336,7 @@ func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
 	h.must(h.deliver("last", "text"))
 	h.zeroRoots("mailbox", "sqlite_autoindex_mailbox_1")
 	losses := strings.Join(h.rebuild(), "\n")
-	if !strings.Contains(losses, fmt.Sprintf("mailbox lost-%d@me.com: it holds the mail of", h.look)) {
+	if !strings.Contains(losses, "mailbox lost-1001@me.com: it holds the mail of") {
 		t.Errorf("losses: %s", losses)
 	}
 	if left := len(h.whole()); left != 11 {
@@ -347,10 +347,76 @@ func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
 	}
 }
 
+// Mail stays with its mailbox where what says of folders is lost, and where that may
+// give uids again the validity is raised. The ids of what is gone are not given again.
+func TestRebuildWithoutFolders(t *testing.T) {
+	for name, lost := range map[string]struct {
+		tables []string
+		raised bool
+	}{
+		"folders":                 {[]string{"folder"}, true},
+		"folders and their index": {[]string{"folder", "sqlite_autoindex_folder_1"}, true},
+		"counters":                {[]string{"tally"}, true},
+		"numbers":                 {[]string{"store"}, false},
+		"numbers and folders":     {[]string{"store", "folder"}, true},
+		"counters of ids":         {[]string{"sqlite_sequence"}, false},
+		"mailboxes":               {[]string{"mailbox"}, false},
+		"mailboxes and folders":   {[]string{"mailbox", "folder"}, true},
+		"all that counts":         {[]string{"mailbox", "folder", "tally", "store", "sqlite_sequence"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Server: true})
+			h.settled(10)
+			h.must(h.deliver("last", "text"))
+			before := h.validity()
+			h.zeroRoots(lost.tables...)
+			h.rebuild()
+			if left := len(h.whole()); left != 11 {
+				t.Errorf("%d messages are left", left)
+			}
+			if now := h.validity(); now > before != lost.raised || now < before {
+				t.Errorf("validity %d after %d", now, before)
+			}
+			h.must(h.deliver("after", "text"))
+			if n := h.count("SELECT count(*) FROM orphan"); n > 0 {
+				t.Errorf("%d folders are to be emptied", n)
+			}
+			_, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}})
+			h.must(err)
+			if ids := [3]int64{h.count("SELECT max(id) FROM folder"), h.count("SELECT max(id) FROM mailbox"), h.count("SELECT max(id) FROM body")}; ids != [3]int64{1002, 2, 12} {
+				t.Errorf("the next ids are %v", ids)
+			}
+			h.sound("repaired")
+		})
+	}
+}
+
+// Where mailboxes and folders are lost with their indexes each folder's mail is held by
+// itself.
+func TestRebuildHoldsMailWithoutFolders(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	h.settled(10)
+	h.zeroRoots("mailbox", "sqlite_autoindex_mailbox_1", "folder", "sqlite_autoindex_folder_1")
+	losses := strings.Join(h.rebuild(), "\n")
+	if !strings.Contains(losses, "mailbox lost-1001@me.com: it holds the mail of") {
+		t.Errorf("losses: %s", losses)
+	}
+	all, err := h.Mailboxes(background, "")
+	h.must(err)
+	if len(all) != 1 || all[0].Usage.Messages != 10 || !all[0].Switches.Disabled() || all[0].ID == h.look {
+		t.Fatalf("mailboxes %+v", all)
+	}
+	h.look = all[0].ID
+	if left := len(h.whole()); left != 10 {
+		t.Errorf("%d messages are left", left)
+	}
+	h.sound("repaired")
+}
+
 // Chunks whose body is lost are saved, in their order, and named by whose they are.
 func TestRebuildSavesChunksWithoutBody(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "a/b", Domain: "me.com"}, Enabled: true, Limit: inherit})
+	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "a/b", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	long := strings.Repeat("0123456789", 60<<10)
 	h.must(h.benchDeliver("long", []byte(long), h.look, other))
@@ -419,7 +485,7 @@ func TestRebuildBetweenLeaves(t *testing.T) {
 		h := newHouse(t, Options{Server: true})
 		var boxes []mail.MailboxID
 		for i := range 120 {
-			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Enabled: true, Limit: inherit})
+			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
 			h.must(err)
 			boxes = append(boxes, id)
 		}
@@ -489,14 +555,14 @@ func TestRebuildRefusesBesideAReader(t *testing.T) {
 func TestRebuildGivesNoIDAgain(t *testing.T) {
 	h := newHouse(t, Options{})
 	old := mail.Address{Local: "old", Domain: "me.com"}
-	id, err := h.AddMailbox(background, directory.Mailbox{Address: old, Enabled: true, Limit: inherit})
+	id, err := h.AddMailbox(background, directory.Mailbox{Address: old, Switches: directory.AllOn})
 	h.must(err)
 	h.must(h.benchDeliver("old", []byte("text"), id))
 	_, err = h.RemoveMailbox(background, old)
 	h.must(err)
 	h.zeroRoots("sqlite_sequence")
 	h.rebuild()
-	again, err := h.AddMailbox(background, directory.Mailbox{Address: old, Enabled: true, Limit: inherit})
+	again, err := h.AddMailbox(background, directory.Mailbox{Address: old, Switches: directory.AllOn})
 	if h.must(err); again <= id {
 		t.Errorf("%d after %d", again, id)
 	}
@@ -505,17 +571,17 @@ func TestRebuildGivesNoIDAgain(t *testing.T) {
 // What damage makes of an id does not use up the ids of mailboxes.
 func TestRebuildTakesNoIDForGiven(t *testing.T) {
 	for name, statement := range map[string]string{
-		"sequence": "UPDATE sqlite_sequence SET seq = 1 << 23",
-		"mailbox":  "INSERT INTO mailbox (id, domain, local, enabled, hash, created) VALUES (1 << 23, 1, 'flipped', 1, '', 0)",
-		"orphan":   "INSERT INTO orphan (maildrop) VALUES (1 << 23)",
-		"removed":  "INSERT INTO removed (maildrop, octets, body, shared, own, at, until) VALUES (1 << 23, 0, 1, 0, '', 0, 0)",
+		"sequence": "UPDATE sqlite_sequence SET seq = 1 << 47",
+		"mailbox":  "INSERT INTO mailbox (id, domain, local, inbox, receives, logs_in, sends, hash, created) VALUES (1 << 31, 1, 'flipped', 0, 1, 1, 1, '', 0)",
+		"orphan":   "INSERT INTO orphan (folder, mailbox) VALUES (1 << 31, 1 << 31)",
+		"removed":  "INSERT INTO removed (mailbox, folder, octets, body, shared, own, arrived, flags, at, until) VALUES (1 << 31, 1 << 31, 0, 1 << 46, 0, '', 0, 0, 0, 0)",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, Options{})
 			h.tamper(statement)
 			h.zeroRoots("share")
 			h.rebuild()
-			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}, Limit: inherit})
+			id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "new", Domain: "me.com"}})
 			if err != nil || id != h.look+1 {
 				t.Errorf("%d, %v", id, err)
 			}
@@ -532,7 +598,7 @@ func TestRebuildLeavesNothingToMend(t *testing.T) {
 	}
 	h.damage("needle-9", true)
 	h.open(Options{})
-	h.zeroRoots("maildrop")
+	h.zeroRoots("tally")
 	_, err := Rebuild(background, h.dir, Options{}, func(string) {})
 	h.must(err)
 	h.open(Options{Server: true})
@@ -542,28 +608,6 @@ func TestRebuildLeavesNothingToMend(t *testing.T) {
 	}
 	if found, _ := h.findings(false); len(found) > 0 {
 		t.Errorf("findings: %q", found)
-	}
-}
-
-// A damaged store of the first release is repaired and upgraded.
-func TestRebuildOfTheFirstSchema(t *testing.T) {
-	h := &house{t: t, dir: firstStore(t), look: 1}
-	h.open(Options{})
-	if whole := h.whole(); len(whole) != 3 {
-		t.Fatalf("before: %v", whole)
-	}
-	h.must(h.Close())
-	h = &house{t: t, dir: firstStore(t), look: 1}
-	c, err := openConn(filepath.Join(h.dir, "mailsrv.db"), 100)
-	h.must(err)
-	root, err := c.number("SELECT rootpage FROM sqlite_schema WHERE name = 'entry_maildrop'")
-	h.must(err)
-	h.must(c.Close())
-	h.edit(func(octets []byte) { clear(octets[(root-1)*pageSize : root*pageSize]) })
-	defer func() { h.Close() }()
-	h.rebuild()
-	if whole := h.whole(); len(whole) != 3 {
-		t.Errorf("left: %v", whole)
 	}
 }
 

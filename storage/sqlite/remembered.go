@@ -6,7 +6,6 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
-	"mailsrv/quota"
 )
 
 const (
@@ -41,13 +40,6 @@ type remembered struct {
 type known struct {
 	mailbox directory.Mailbox
 	counters
-}
-
-// counters are a row of maildrop.
-type counters struct {
-	id    int64
-	usage quota.Usage
-	last  int64 // highest sequence given
 }
 
 func newRemembered(ask func()) *remembered {
@@ -97,8 +89,8 @@ func (r *remembered) now() uint64 {
 }
 
 // put remembers a mailbox that was read since moment, unless something has
-// changed meanwhile. last is its highest sequence.
-func (r *remembered) put(m *directory.Mailbox, last int64, moment uint64) {
+// changed meanwhile.
+func (r *remembered) put(m *directory.Mailbox, now counters, moment uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.moment != moment {
@@ -111,9 +103,9 @@ func (r *remembered) put(m *directory.Mailbox, last int64, moment uint64) {
 			break
 		}
 	}
-	k := &known{mailbox: *m, counters: counters{id: int64(m.ID), usage: m.Usage, last: last}}
+	k := &known{mailbox: *m, counters: now}
 	r.byAddress[m.Address] = k
-	r.byID[k.id] = k
+	r.byID[int64(m.ID)] = k
 }
 
 // committed takes in what a commit has changed: the counters of some maildrops.
@@ -122,7 +114,7 @@ func (r *remembered) committed(changed []counters) {
 	defer r.mu.Unlock()
 	r.moment++
 	for _, c := range changed {
-		if k := r.byID[c.id]; k != nil {
+		if k := r.byID[c.mailbox]; k != nil {
 			k.counters = c
 		}
 	}

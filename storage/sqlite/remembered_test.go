@@ -44,12 +44,12 @@ func TestRememberedByAServerBesideCommands(t *testing.T) {
 		return match.Mailbox
 	}
 	for round := range 5 {
-		enabled := round%2 == 1
+		switches := directory.Switches(round % 2 * int(directory.AllOn))
 		line(func(o *house) {
-			h.must(o.ChangeMailbox(background, lookAddress, func(m *directory.Mailbox) { m.Enabled = enabled }))
+			h.must(o.ChangeMailbox(background, lookAddress, func(m *directory.Mailbox) { m.Switches = switches }))
 		})
-		if got := lookup(); got.Enabled != enabled {
-			t.Fatalf("round %d: enabled is %t", round, got.Enabled)
+		if got := lookup(); got.Switches != switches {
+			t.Fatalf("round %d: switches are %b", round, got.Switches)
 		}
 	}
 	line(func(o *house) {
@@ -63,7 +63,7 @@ func TestRememberedByAServerBesideCommands(t *testing.T) {
 	line(func(o *house) {
 		_, err := o.RemoveMailbox(background, lookAddress)
 		h.must(err)
-		o.look, err = o.AddMailbox(background, directory.Mailbox{Address: lookAddress, Enabled: true, Limit: inherit})
+		o.look, err = o.AddMailbox(background, directory.Mailbox{Address: lookAddress, Switches: directory.AllOn})
 		h.must(err)
 	})
 	if got := lookup(); got.ID == h.look {
@@ -106,7 +106,7 @@ func TestRememberedAfterOwnChanges(t *testing.T) {
 	want("a password", func(m *directory.Mailbox) bool { return m.Hash == "hash" })
 	h.remember()
 	h.must(h.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Limit.Octets = 7 }))
-	want("a domain's limit", func(m *directory.Mailbox) bool { return m.Effective.Octets == 7 })
+	want("a domain's limit", func(m *directory.Mailbox) bool { return m.Effective.Limit.Octets == 7 })
 }
 
 // Counters that are remembered equal the rows, whatever happens at once.
@@ -115,7 +115,7 @@ func TestRememberedCounters(t *testing.T) {
 	var boxes []mail.Address
 	for i := range 5 {
 		a := mail.Address{Local: fmt.Sprintf("u%d", i), Domain: "me.com"}
-		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Limit: inherit})
+		_, err := h.AddMailbox(background, directory.Mailbox{Address: a, Switches: directory.AllOn})
 		h.must(err)
 		boxes = append(boxes, a)
 	}
@@ -148,8 +148,8 @@ func TestRememberedCounters(t *testing.T) {
 			match, err := h.Lookup(background, a)
 			h.must(err)
 			m := match.Mailbox
-			octets := h.count("SELECT coalesce(sum(octets), 0) FROM message WHERE maildrop = ?", int64(m.ID))
-			messages := h.count("SELECT count(*) FROM message WHERE maildrop = ?", int64(m.ID))
+			octets := h.count("SELECT coalesce(sum(octets), 0) FROM message WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(m.ID))
+			messages := h.count("SELECT count(*) FROM message WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(m.ID))
 			if (m.Usage != quota.Usage{Octets: octets, Messages: messages}) {
 				t.Errorf("%s: %v, and the rows say %d octets, %d messages", a, m.Usage, octets, messages)
 			}
@@ -171,10 +171,10 @@ func TestRememberedTooLate(t *testing.T) {
 	m := &directory.Mailbox{ID: 1, Address: lookAddress}
 	before := r.now()
 	r.committed(nil)
-	if r.put(m, 0, before); r.mailbox(lookAddress) != nil {
+	if r.put(m, counters{}, before); r.mailbox(lookAddress) != nil {
 		t.Error("a row from before a commit is remembered")
 	}
-	if r.put(m, 0, r.now()); r.mailbox(lookAddress) == nil {
+	if r.put(m, counters{}, r.now()); r.mailbox(lookAddress) == nil {
 		t.Error("nothing is remembered")
 	}
 	before = r.now()
@@ -182,7 +182,7 @@ func TestRememberedTooLate(t *testing.T) {
 	if r.mailbox(lookAddress) != nil {
 		t.Error("another process has committed, and the mailbox is still remembered")
 	}
-	if r.put(m, 0, before); r.mailbox(lookAddress) != nil {
+	if r.put(m, counters{}, before); r.mailbox(lookAddress) != nil {
 		t.Error("a row from before another process's commit is remembered")
 	}
 }
@@ -191,7 +191,7 @@ func TestRememberedIsBounded(t *testing.T) {
 	r := newRemembered(func() {})
 	for i := range maxRemembered + 100 {
 		a := mail.Address{Local: fmt.Sprint(i), Domain: "me.com"}
-		r.put(&directory.Mailbox{ID: mail.MailboxID(i + 1), Address: a}, 0, r.now())
+		r.put(&directory.Mailbox{ID: mail.MailboxID(i + 1), Address: a}, counters{}, r.now())
 	}
 	if len(r.byID) != maxRemembered || len(r.byAddress) != maxRemembered {
 		t.Errorf("%d mailboxes and %d addresses are remembered", len(r.byID), len(r.byAddress))

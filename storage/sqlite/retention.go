@@ -26,7 +26,7 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 		return restored, left, err
 	}
 	err = s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE maildrop = ? AND at >= ?", int64(id), since.Unix())
+		row, err := c.first("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE mailbox = ? AND at >= ?", int64(id), since.Unix())
 		if err == nil {
 			left = quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
 		}
@@ -35,13 +35,13 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 	return restored, left, err
 }
 
-// aside is a row of removed.
-type aside struct{ id, octets int64 }
+// aside is a row of removed, with its folder if that is there.
+type aside struct{ id, octets, folder int64 }
 
-func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit quota.Limit, newID func() string) (restored quota.Usage, more bool, err error) {
+func (s *Store) undeleteSome(ctx context.Context, mailbox, since int64, limit quota.Limit, newID func() string) (restored quota.Usage, more bool, err error) {
 	err = s.writer.change(ctx, func(c *conn, refuse func(error)) error {
 		restored, more = quota.Usage{}, false
-		known, err := c.number("SELECT count(*) FROM maildrop WHERE id = ?", maildrop)
+		known, err := c.number("SELECT count(*) FROM mailbox WHERE id = ?", mailbox)
 		if err != nil {
 			return err
 		}
@@ -50,19 +50,21 @@ func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit q
 			return nil
 		}
 		var rows []aside
-		err = c.each("SELECT id, octets FROM removed WHERE maildrop = ? AND at >= ? ORDER BY id LIMIT ?", func(row []driver.Value) error {
-			rows = append(rows, aside{row[0].(int64), row[1].(int64)})
+		err = c.each(`SELECT id, octets, coalesce((SELECT id FROM folder WHERE id = r.folder AND mailbox = r.mailbox), 0)
+FROM removed r WHERE mailbox = ? AND at >= ? ORDER BY id LIMIT ?`, func(row []driver.Value) error {
+			rows = append(rows, aside{row[0].(int64), row[1].(int64), row[2].(int64)})
 			return nil
-		}, maildrop, since, int64(perSlice))
+		}, mailbox, since, int64(perSlice))
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
-			now, room, err := countIn(c, maildrop, r.octets, limit)
-			if err != nil || !room {
+			to := storage.Recipient{Mailbox: mail.MailboxID(mailbox), Folder: storage.FolderID(r.folder)}
+			now, ok, err := countIn(c, to, r.octets, limit)
+			if err != nil || !ok {
 				return err
 			}
-			if err := bringBack(c, r.id, entryID(maildrop, now.last), newID()); err != nil {
+			if err := bringBack(c, r.id, now, newID()); err != nil {
 				return err
 			}
 			restored = restored.Add(quota.Usage{Octets: r.octets, Messages: 1})
@@ -74,9 +76,10 @@ func (s *Store) undeleteSome(ctx context.Context, maildrop, since int64, limit q
 }
 
 // bringBack makes an entry of a row of removed, for which there is room.
-func bringBack(c *conn, id, entry int64, uidl string) error {
+func bringBack(c *conn, id int64, to room, uidl string) error {
 	_, _, err := c.exec(`INSERT INTO arrival (`+entryColumns+`)
-SELECT ?2, octets, body, shared, ?3, own FROM removed WHERE id = ?1`, id, entry, uidl)
+SELECT ?2, octets, body, shared, ?3, own, arrived, flags, ?4 FROM removed WHERE id = ?1`,
+		id, entryID(to.folder, to.uid), uidl, to.modseq)
 	if err != nil {
 		return err
 	}
@@ -86,10 +89,13 @@ SELECT ?2, octets, body, shared, ?3, own FROM removed WHERE id = ?1`, id, entry,
 
 // Expire implements storage.Store.
 func (s *Store) Expire(ctx context.Context, now time.Time, report func(mail.MailboxID, storage.Entry)) error {
-	type due struct{ maildrop, before int64 }
+	type due struct {
+		place
+		before int64
+	}
 	list, err := collect(ctx, &s.readers, func(row []driver.Value) due {
-		return due{row[0].(int64), now.Unix() - row[1].(int64)}
-	}, `SELECT id, coalesce(keep_retrieved, (SELECT keep_retrieved FROM domain WHERE id = m.domain)) AS keep
+		return due{place{row[0].(int64), row[1].(int64), row[1].(int64)}, now.Unix() - row[2].(int64)}
+	}, `SELECT id, inbox, coalesce(keep_retrieved, (SELECT keep_retrieved FROM domain WHERE id = m.domain)) AS keep
 FROM mailbox m WHERE keep > 0`)
 	if err != nil {
 		return err
@@ -97,11 +103,11 @@ FROM mailbox m WHERE keep > 0`)
 	for _, d := range list {
 		for more := true; more; {
 			var gone []storage.Entry
-			if gone, more, err = s.expireSome(ctx, d.maildrop, d.before); err != nil {
+			if gone, more, err = s.expireSome(ctx, d.place, d.before); err != nil {
 				return err
 			}
 			for _, e := range gone {
-				report(mail.MailboxID(d.maildrop), e)
+				report(mail.MailboxID(d.mailbox), e)
 			}
 		}
 	}
@@ -114,28 +120,25 @@ FROM mailbox m WHERE keep > 0`)
 	return nil
 }
 
-// expireSome removes some messages of a maildrop that were retrieved before a
-// time.
-func (s *Store) expireSome(ctx context.Context, maildrop, before int64) (gone []storage.Entry, more bool, err error) {
+// expireSome removes some messages of an INBOX that were retrieved before a time.
+func (s *Store) expireSome(ctx context.Context, from place, before int64) (gone []storage.Entry, more bool, err error) {
 	j := &job{frees: true, narrow: true}
 	j.apply = func(c *conn) error {
 		gone = nil
-		err := c.each("SELECT sequence, octets, uidl FROM entry WHERE maildrop = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
-			gone = append(gone, storage.Entry{Sequence: row[0].(int64), Octets: row[1].(int64), UIDL: row[2].(string)})
+		var runs [][2]int64
+		err := c.each("SELECT uid, octets, uidl, arrived, flags, modseq FROM entry WHERE folder = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
+			uid := row[0].(int64)
+			runs = append(runs, [2]int64{uid, uid})
+			gone = append(gone, storage.Entry{
+				UID: storage.UID(uid), Octets: row[1].(int64), UIDL: row[2].(string), Arrived: row[3].(int64),
+				Flags: storage.Flags(row[4].(int64)), ModSeq: storage.ModSeq(row[5].(int64)),
+			})
 			return nil
-		}, maildrop, before, int64(perSlice))
+		}, from.folder, before, int64(perSlice))
 		if err != nil {
 			return err
 		}
-		var removed quota.Usage
-		for _, e := range gone {
-			u, err := expungeRange(c, maildrop, e.Sequence, e.Sequence, false)
-			if err != nil {
-				return err
-			}
-			removed = removed.Add(u)
-		}
-		j.counted, err = uncount(c, maildrop, removed)
+		_, j.counted, err = expunge(c, from, runs, keepAside{})
 		return err
 	}
 	err = s.writer.do(ctx, j)

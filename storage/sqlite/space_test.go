@@ -14,7 +14,6 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"mailsrv/internal/buffers"
-	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -148,7 +147,7 @@ func TestSweptTransferIsNotDelivered(t *testing.T) {
 	_, err = b.Write(make([]byte, 600<<10))
 	h.must(err)
 	h.tamper("INSERT INTO doomed SELECT body FROM transfer; DELETE FROM transfer")
-	err = h.Deliver(background, &storage.Delivery{ID: "m", Body: b, To: []storage.Recipient{{Mailbox: h.look}}}, quota.Limit{})
+	_, err = h.Deliver(background, &storage.Delivery{ID: "m", Body: b, To: []storage.Recipient{{Mailbox: h.look}}})
 	if err == nil {
 		t.Error("delivered")
 	}

@@ -11,6 +11,9 @@ import (
 func open(t *testing.T, dir string, o sqlite.Options) *sqlite.Store {
 	t.Helper()
 	s, err := sqlite.Open(context.Background(), dir, o)
+	if err == nil {
+		err = s.SkipFolders()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,9 +51,6 @@ type Options struct {
 	// MaxStaged bounds the content of unfinished transfers, in octets; 0 is no
 	// limit.
 	MaxStaged int64
-	// NoBackup lets an older schema be upgraded without the backup that is
-	// otherwise made, or asked for, first.
-	NoBackup bool
 	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
 	AsItIs bool
 	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
@@ -83,6 +80,7 @@ type Store struct {
 	// database is the file, for syncing it. SQLite's locks on it end when any
 	// descriptor of the process is closed, so it is closed last.
 	database *os.File
+	schema   int64 // of the database: higher than ours where we may write all the same
 	space    *space
 	writer   *committer
 	readers  readers
@@ -90,7 +88,8 @@ type Store struct {
 }
 
 // Open opens the store in the data directory dir, making both where they are
-// missing, and upgrading an older schema. ErrLocked if Server or Exclusive is
+// missing, and upgrading an older schema. A newer one is written to where it allows
+// that. ErrLocked if Server or Exclusive is
 // asked for and another process holds the directory; ErrNewer.
 func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -168,7 +167,7 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 	if c, err = openWriter(s.path, s.space.autoCheckpoint()); err != nil {
 		return nil, nil, advise(err)
 	}
-	if err = migrate(c, schema, migrations, s.beforeUpgrade(c)); err == nil {
+	if s.schema, err = current.migrate(c, s.beforeUpgrade); err == nil {
 		err = c.each("SELECT body FROM transfer", func(row []driver.Value) error {
 			unfinished = append(unfinished, row[0].(int64))
 			return nil

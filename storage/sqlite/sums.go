@@ -100,7 +100,7 @@ HAVING count(c.id) <> b.chunks OR coalesce(sum(length(c.data)), 0) <> b.octets`,
 // damaged counts the messages that a body belongs to as lost.
 func (s *sums) damaged(what string, id, body int64) error {
 	return s.c.each(`SELECT group_concat(m.local || '@' || d.name || ' ' || e.uidl, ', ')
-FROM message e JOIN mailbox m ON m.id = e.maildrop JOIN domain d ON d.id = m.domain WHERE e.body = ?`, func(row []driver.Value) error {
+FROM message e JOIN folder f ON f.id = e.folder JOIN mailbox m ON m.id = f.mailbox JOIN domain d ON d.id = m.domain WHERE e.body = ?`, func(row []driver.Value) error {
 		if text, ok := row[0].(string); ok {
 			s.count(fmt.Sprintf("%s %d is damaged (%s): restore a backup, or remove the message with mailsrv maildrop purge", what, id, text))
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"mailsrv/internal/logs"
+	"mailsrv/storage"
 )
 
 // What is to be freed waits until nothing has been committed for restBefore, so
@@ -140,44 +141,44 @@ func (m *committer) recount() {
 }
 
 // upkeep frees one slice of so many bodies inside an open transaction: entries of
-// orphaned maildrops first, which dooms bodies, then doomed bodies.
+// orphaned folders first, which dooms bodies, then doomed bodies.
 func upkeep(c *conn, bodies int64) (progress, error) {
-	orphan, err := c.number("SELECT maildrop FROM orphan LIMIT 1")
+	orphan, err := c.first("SELECT mailbox, folder FROM orphan LIMIT 1")
 	switch {
 	case err != nil:
 		return progress{}, err
-	case orphan != 0:
-		return emptyOrphan(c, orphan)
+	case orphan != nil:
+		return emptyOrphan(c, place{mailbox: orphan[0].(int64), folder: orphan[1].(int64)})
 	}
 	return freeBodies(c, bodies)
 }
 
-// emptyOrphan removes some entries of a removed mailbox's maildrop, then what it
+// emptyOrphan removes some entries of a removed mailbox's folder, then what the mailbox
 // had put aside, and the orphan itself with the last.
-func emptyOrphan(c *conn, maildrop int64) (p progress, err error) {
+func emptyOrphan(c *conn, orphan place) (p progress, err error) {
 	p.more = true
-	if p.moved, err = settleMaildrop(c, maildrop); err != nil {
+	if p.moved, err = settleFolder(c, orphan.folder); err != nil {
 		return p, err
 	}
-	to, err := c.number("SELECT max(sequence) FROM (SELECT sequence FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
-		entryID(maildrop, 0), entryID(maildrop+1, 0)-1, int64(sliceEntries))
+	to, err := c.first("SELECT max(uid) FROM (SELECT uid FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
+		entryID(orphan.folder, 0), entryID(orphan.folder, int64(storage.MaxUID)), int64(sliceEntries))
 	if err != nil {
 		return p, err
 	}
-	if to > 0 {
-		removed, err := expungeRange(c, maildrop, 0, to, false)
+	if to[0] != nil {
+		removed, _, err := expunge(c, orphan, [][2]int64{{0, to[0].(int64)}}, keepAside{})
 		p.freed = -removed.Messages
 		return p, err
 	}
-	to, err = c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE maildrop = ? ORDER BY id LIMIT ?)", maildrop, int64(sliceEntries))
+	aside, err := c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE mailbox = ? ORDER BY id LIMIT ?)", orphan.mailbox, int64(sliceEntries))
 	if err != nil {
 		return p, err
 	}
-	if to > 0 {
+	if aside > 0 {
 		p.freed = -sliceEntries
-		return p, forget(c, " FROM removed WHERE id <= ? AND maildrop = ?", to, maildrop)
+		return p, forget(c, " FROM removed WHERE id <= ? AND mailbox = ?", aside, orphan.mailbox)
 	}
-	_, _, err = c.exec("DELETE FROM orphan WHERE maildrop = ?", maildrop)
+	_, _, err = c.exec("DELETE FROM orphan WHERE folder = ?", orphan.folder)
 	return p, err
 }
 

@@ -64,7 +64,7 @@ func misfits(err error) map[mail.MailboxID]storage.MisfitReason {
 
 func testAllOrNone(t *testing.T, f *fixture) {
 	roomy := f.mailbox("a@me.com", inherit)
-	small := f.mailbox("b@me.com", quota.Limit{Octets: 10, Messages: quota.Inherit})
+	small := f.mailbox("b@me.com", quota.Limit{Octets: 10})
 	last := f.mailbox("c@me.com", inherit)
 	m := message{id: "a", content: "0123456789", to: []mail.MailboxID{roomy, small, last}}
 	got := misfits(f.deliver(m))
@@ -83,7 +83,7 @@ func testAllOrNone(t *testing.T, f *fixture) {
 func testLimits(t *testing.T, f *fixture) {
 	m := message{id: "a", content: strings.Repeat("x", 100)}
 	size := int64(len(m.text(1)))
-	exact := f.mailbox("exact@me.com", quota.Limit{Octets: 2 * size, Messages: 0}) // id 1
+	exact := f.mailbox("exact@me.com", quota.Limit{Octets: 2 * size}) // id 1
 	m.to = []mail.MailboxID{exact}
 	second := m
 	second.id = "b"
@@ -95,7 +95,7 @@ func testLimits(t *testing.T, f *fixture) {
 	}
 	f.wantDrop(exact, m, second)
 
-	counted := f.mailbox("counted@me.com", quota.Limit{Octets: 0, Messages: 1})
+	counted := f.mailbox("counted@me.com", quota.Limit{Octets: quota.Unlimited, Messages: 1})
 	m.to, third.to = []mail.MailboxID{counted}, []mail.MailboxID{counted}
 	f.must(f.deliver(m))
 	if got := misfits(f.deliver(third)); got[counted] != storage.MisfitFull {
@@ -122,14 +122,14 @@ func testLimitsInherit(t *testing.T, f *fixture) {
 	if got := misfits(f.deliver(m)); got[look] != storage.MisfitFull {
 		t.Fatalf("the domain's limit: %v", got)
 	}
-	f.limit("look@me.com", quota.Limit{Octets: 0, Messages: 0})
+	f.limit("look@me.com", quota.Limit{Octets: quota.Unlimited, Messages: quota.Unlimited})
 	f.must(f.deliverLimit(m, quota.Limit{Octets: 5, Messages: 1}))
 	// Lowering a limit keeps the mail and refuses more.
 	lowered := quota.Limit{Octets: 1, Messages: 1}
 	f.limit("look@me.com", lowered)
 	found, err := f.Lookup(background, address("look@me.com"))
 	f.must(err)
-	if found.Mailbox.Usage.Messages != 2 || found.Mailbox.Effective != lowered {
+	if found.Mailbox.Usage.Messages != 2 || found.Mailbox.Effective.Limit != lowered {
 		t.Fatalf("after lowering: %+v", found.Mailbox)
 	}
 	m.id = "c"
@@ -141,7 +141,7 @@ func testLimitsInherit(t *testing.T, f *fixture) {
 // Many deliveries at once into a maildrop with room for some.
 func testLimitRace(t *testing.T, f *fixture) {
 	const room, senders = 7, 40
-	look := f.mailbox("look@me.com", quota.Limit{Octets: 0, Messages: room})
+	look := f.mailbox("look@me.com", quota.Limit{Octets: quota.Unlimited, Messages: room})
 	other := f.mailbox("other@me.com", inherit)
 	var group sync.WaitGroup
 	results := make(chan error, senders)
@@ -173,7 +173,7 @@ func testMailboxStates(t *testing.T, f *fixture) {
 	if _, err := f.RemoveMailbox(background, address("gone@me.com")); err != nil {
 		t.Fatal(err)
 	}
-	f.must(f.ChangeMailbox(background, address("off@me.com"), func(m *directory.Mailbox) { m.Enabled = false }))
+	f.must(f.ChangeMailbox(background, address("off@me.com"), func(m *directory.Mailbox) { m.Switches = 0 }))
 	got := misfits(f.deliver(message{id: "a", to: []mail.MailboxID{gone, off}}))
 	if got[gone] != storage.MisfitGone || got[off] != storage.MisfitDisabled || len(got) != 2 {
 		t.Fatalf("misfits %v", got)
@@ -191,8 +191,8 @@ func testCancelledContext(t *testing.T, f *fixture) {
 		b, err := f.NewBody(background, 1)
 		f.must(err)
 		b.Write([]byte(m.content))
-		d := &storage.Delivery{ID: m.id, Prefix: prefix, Body: b, To: []storage.Recipient{{Mailbox: look, Own: own(look)}}}
-		switch err := f.Deliver(ctx, d, quota.Limit{}); {
+		d := &storage.Delivery{ID: m.id, ReturnPath: returnPath, Trace: trace, Body: b, To: []storage.Recipient{{Mailbox: look, Own: own(look)}}}
+		switch _, err := f.Deliver(ctx, d); {
 		case err == nil:
 			want = append(want, m)
 		case !errors.Is(err, context.Canceled):

@@ -10,8 +10,8 @@ import (
 )
 
 func testDomains(t *testing.T, f *fixture) {
-	limit := quota.Limit{Octets: 5, Messages: quota.Inherit}
-	f.must(f.AddDomain(background, directory.Domain{Name: "me.com", Limit: limit}))
+	limit := quota.Limit{Octets: 5}
+	f.must(f.AddDomain(background, directory.Domain{Name: "me.com", Policy: directory.Policy{Limit: limit}}))
 	f.wantError(f.AddDomain(background, directory.Domain{Name: "me.com"}), directory.ErrExists)
 	f.domain("a.example")
 	all, err := f.Domains(background)
@@ -39,7 +39,7 @@ func testDomains(t *testing.T, f *fixture) {
 
 func testMailboxes(t *testing.T, f *fixture) {
 	f.domain("me.com")
-	box := directory.Mailbox{Address: address("look@me.com"), Enabled: true, Hash: "h1", Limit: quota.Limit{Octets: 7, Messages: quota.Inherit}}
+	box := directory.Mailbox{Address: address("look@me.com"), Switches: directory.AllOn, Hash: "h1", Policy: directory.Policy{Limit: quota.Limit{Octets: 7}}}
 	id, err := f.AddMailbox(background, box)
 	f.must(err)
 	_, err = f.AddMailbox(background, box)
@@ -53,7 +53,7 @@ func testMailboxes(t *testing.T, f *fixture) {
 	found, err := f.Lookup(background, box.Address)
 	f.must(err)
 	m := found.Mailbox
-	if m == nil || m.ID != id || m.Address != box.Address || !m.Enabled || m.Hash != "h1" || m.Limit != box.Limit || m.Created.IsZero() {
+	if m == nil || m.ID != id || m.Address != box.Address || m.Switches != directory.AllOn || m.Hash != "h1" || m.Limit != box.Limit || m.Created.IsZero() {
 		t.Fatalf("found %+v", m)
 	}
 	f.must(f.SetHash(background, id, "h1", "h2"))
@@ -64,11 +64,11 @@ func testMailboxes(t *testing.T, f *fixture) {
 		t.Fatalf("hash %q, want the first replacement", found.Mailbox.Hash)
 	}
 	odd := address(`"a b@c"@me.com`)
-	_, err = f.AddMailbox(background, directory.Mailbox{Address: odd, Limit: inherit})
+	_, err = f.AddMailbox(background, directory.Mailbox{Address: odd})
 	f.must(err)
 	all, err := f.Mailboxes(background, "me.com")
 	f.must(err)
-	if len(all) != 2 || all[0].Address != odd || all[0].Enabled {
+	if len(all) != 2 || all[0].Address != odd || all[0].Switches != 0 {
 		t.Fatalf("mailboxes %+v", all)
 	}
 	if all, err = f.Mailboxes(background, "other.example"); err != nil || len(all) != 0 {
@@ -135,7 +135,7 @@ func testPostmaster(t *testing.T, f *fixture) {
 		}
 	}
 	f.wantError(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Postmaster = address("no@me.com") }), directory.ErrNotFound)
-	f.must(f.AddDomain(background, directory.Domain{Name: "late.example", Postmaster: address("first@me.com"), Limit: inherit}))
+	f.must(f.AddDomain(background, directory.Domain{Name: "late.example", Postmaster: address("first@me.com")}))
 	m, err := f.Postmaster(background, "late.example")
 	f.must(err)
 	if m.Address != address("first@me.com") {

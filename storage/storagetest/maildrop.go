@@ -139,11 +139,11 @@ func testReopen(t *testing.T, f *fixture) {
 	if after[0] != before[0] || after[1] != before[1] {
 		t.Fatalf("entries %v became %v", before[:2], after)
 	}
-	// A sequence is not given twice, though its message is gone.
+	// A uid is not given twice, though its message is gone.
 	f.must(f.deliver(message{id: "new", to: []mail.MailboxID{look}}))
 	_, after = f.openDrop(look)
-	if after[2].Sequence <= before[2].Sequence {
-		t.Fatalf("sequence %d after %d was given", after[2].Sequence, before[2].Sequence)
+	if after[2].UID <= before[2].UID {
+		t.Fatalf("uid %d after %d was given", after[2].UID, before[2].UID)
 	}
 }
 

@@ -104,13 +104,13 @@ func testExpiries(t *testing.T, f *fixture) {
 	want(3 * day)
 	found, err := f.Lookup(background, address("look@me.com"))
 	f.must(err)
-	if found.Mailbox.EffectiveRetention != (directory.Retention{Retrieved: 3 * day, Deleted: day}) {
-		t.Fatalf("effective %+v", found.Mailbox.EffectiveRetention)
+	if found.Mailbox.Effective.Retention != (directory.Retention{Retrieved: 3 * day, Deleted: day}) {
+		t.Fatalf("effective %+v", found.Mailbox.Effective.Retention)
 	}
 }
 
 func testUndelete(t *testing.T, f *fixture) {
-	look, other := f.mailbox("look@me.com", quota.Limit{Octets: 0, Messages: 5}), f.mailbox("other@me.com", inherit)
+	look, other := f.mailbox("look@me.com", quota.Limit{Messages: 5}), f.mailbox("other@me.com", inherit)
 	f.retention("look@me.com", directory.Retention{Deleted: 7 * day})
 	both := message{id: "both", content: strings.Repeat("y", 2*chunk), to: []mail.MailboxID{look, other}}
 	f.must(f.deliver(both))

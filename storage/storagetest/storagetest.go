@@ -54,6 +54,12 @@ func Run(t *testing.T, open Opener) {
 		"Mailboxes":        testMailboxes,
 		"Aliases":          testAliases,
 		"Postmaster":       testPostmaster,
+		"Receipt":          testReceipt,
+		"BroughtAlong":     testBroughtAlong,
+		"ModSeq":           testModSeq,
+		"FolderEnded":      testFolderEnded,
+		"NoFolder":         testNoFolder,
+		"Switches":         testSwitches,
 		"Random":           testRandom,
 	}
 	for name, run := range cases {
@@ -116,11 +122,11 @@ func address(s string) mail.Address {
 	return a
 }
 
-var inherit = quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
+var inherit quota.Limit
 
 func (f *fixture) domain(name string) {
 	f.t.Helper()
-	f.must(f.AddDomain(background, directory.Domain{Name: name, Limit: inherit}))
+	f.must(f.AddDomain(background, directory.Domain{Name: name}))
 }
 
 // mailbox adds a mailbox, and its domain if need be.
@@ -130,7 +136,7 @@ func (f *fixture) mailbox(name string, limit quota.Limit) mail.MailboxID {
 	if _, err := f.Domain(background, a.Domain); errors.Is(err, directory.ErrNotFound) {
 		f.domain(a.Domain)
 	}
-	id, err := f.AddMailbox(background, directory.Mailbox{Address: a, Enabled: true, Hash: "x", Limit: limit})
+	id, err := f.AddMailbox(background, directory.Mailbox{Address: a, Switches: directory.AllOn, Hash: "x", Policy: directory.Policy{Limit: limit}})
 	f.must(err)
 	return id
 }
@@ -147,14 +153,17 @@ type message struct {
 	to      []mail.MailboxID
 }
 
-const prefix = "Return-Path: <a@b.example>\r\n"
+const (
+	returnPath = "Return-Path: <a@b.example>\r\n"
+	trace      = "Received: by x\r\n"
+)
 
 func own(id mail.MailboxID) string {
 	return "Delivered-To: " + strings.Repeat("x", 1+int(id)%7) + "@me.com\r\n"
 }
 
 // text is the message as a recipient reads it.
-func (m message) text(to mail.MailboxID) string { return prefix + own(to) + m.content }
+func (m message) text(to mail.MailboxID) string { return returnPath + trace + own(to) + m.content }
 
 func (f *fixture) deliver(m message) error { return f.deliverLimit(m, quota.Limit{}) }
 
@@ -167,11 +176,12 @@ func (f *fixture) deliverLimit(m message, server quota.Limit) error {
 	if _, err := io.WriteString(b, m.content); err != nil {
 		return err
 	}
-	d := &storage.Delivery{ID: m.id, Prefix: prefix, Body: b}
+	d := &storage.Delivery{ID: m.id, ReturnPath: returnPath, Trace: trace, Body: b, Limit: server}
 	for _, id := range m.to {
 		d.To = append(d.To, storage.Recipient{Mailbox: id, Own: own(id)})
 	}
-	return f.Deliver(background, d, server)
+	_, err = f.Deliver(background, d)
+	return err
 }
 
 func (f *fixture) openDrop(id mail.MailboxID) (storage.Maildrop, []storage.Entry) {

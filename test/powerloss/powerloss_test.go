@@ -116,12 +116,12 @@ func record(t *testing.T, o sqlite.Options) *recorded {
 	w := &recorded{t: t, recorder: r, below: below, dir: mountpoint, options: o, sent: map[string]*sentMessage{}}
 	w.open()
 	t.Cleanup(w.close)
-	limit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
-	if err := w.store.AddDomain(background, directory.Domain{Name: "me.com", Limit: limit}); err != nil {
+	limit := quota.Limit{}
+	if err := w.store.AddDomain(background, directory.Domain{Name: "me.com", Policy: directory.Policy{Limit: limit}}); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 4 {
-		id, err := w.store.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("u", i), Domain: "me.com"}, Enabled: true, Limit: limit})
+		id, err := w.store.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("u", i), Domain: "me.com"}, Switches: directory.AllOn, Policy: directory.Policy{Limit: limit}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +172,7 @@ func (w *recorded) deliver(id string, size int, to []mail.MailboxID) error {
 	for _, id := range to {
 		d.To = append(d.To, storage.Recipient{Mailbox: id})
 	}
-	if err := w.store.Deliver(background, d, quota.Limit{}); err != nil {
+	if _, err := w.store.Deliver(background, d); err != nil {
 		return err
 	}
 	w.mu.Lock()

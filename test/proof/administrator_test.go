@@ -142,7 +142,7 @@ func copiesIn(file string) (map[messageCopy]bool, error) {
 		return nil, err
 	}
 	defer db.Close()
-	rows, err := db.Query("SELECT local, uidl FROM message, mailbox WHERE mailbox.id = maildrop")
+	rows, err := db.Query("SELECT local, uidl FROM message, mailbox WHERE inbox = folder")
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func TestKill(t *testing.T) {
 		boxes[i] = fmt.Sprintf("box%d", i)
 	}
 	s := newServer(t, filepath.Join(t.TempDir(), "data"), "storage: {min_free: 64MiB}")
-	s.populate(quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}, append(boxes, limited)...)
+	s.populate(quota.Limit{}, append(boxes, limited)...)
 	s.do("", "quota", "set", domain, "0")
 	s.do("", "mailbox", "set", address(boxes[0]), "--undelete-for", "7d", "--keep-retrieved", "30d")
 	l := newLedger(t, boxes...)

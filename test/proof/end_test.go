@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"mailsrv/quota"
 )
 
 // TestReplyToQuitLeavesWithTheEnd counts what comes after a QUIT: one segment with the
@@ -20,7 +18,7 @@ import (
 func TestReplyToQuitLeavesWithTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, filepath.Join(t.TempDir(), "data"))
-	s.populate(quota.Limit{}, "look")
+	s.populate(noLimit, "look")
 	s.start()
 	defer s.stop()
 	for name, address := range map[string]string{"smtp": s.smtp, "pop3": s.pop3} {

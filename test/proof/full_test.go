@@ -11,8 +11,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"mailsrv/quota"
 )
 
 const (
@@ -87,7 +85,7 @@ func newDisk(t *testing.T, long bool) *disk {
 	d.dir = mountTmpfs(t, d.size)
 	d.s = newServer(t, filepath.Join(d.dir, "data"), "storage: {min_free: 8MiB}")
 	d.s.tmp = d.dir // as where all of a machine is on one disk
-	d.s.populate(quota.Limit{}, d.boxes...)
+	d.s.populate(noLimit, d.boxes...)
 	d.l = newLedger(t, d.boxes...)
 	d.s.start()
 	return d

@@ -39,7 +39,7 @@ func TestLargeStore(t *testing.T) {
 		names[i] = fmt.Sprintf("full%d", i)
 	}
 	s := newServer(t, filepath.Join(t.TempDir(), "data"))
-	s.populate(quota.Limit{}, append(names, "busy")...)
+	s.populate(noLimit, append(names, "busy")...)
 	begun := time.Now()
 	fill(t, s, prefill, names)
 	t.Logf("%d messages laid in, %v", prefill*largeBoxes, time.Since(begun).Round(time.Millisecond))
@@ -103,7 +103,7 @@ func fill(t *testing.T, s *server, each int, locals []string) {
 				}
 				if err == nil {
 					to := all[1+int(n)%len(locals)].ID // the first by name is "busy"
-					err = store.Deliver(ctx, &storage.Delivery{ID: mail.NewID(), Body: body, To: []storage.Recipient{{Mailbox: to}}}, quota.Limit{})
+					_, err = store.Deliver(ctx, &storage.Delivery{ID: mail.NewID(), Body: body, To: []storage.Recipient{{Mailbox: to}}})
 					body.Discard()
 				}
 				if err != nil {

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"mailsrv/quota"
 )
 
 // TestSecondServer starts a server on a data directory that has one already.
@@ -15,7 +13,7 @@ func TestSecondServer(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	first, second := newServer(t, data), newServer(t, data)
-	first.populate(quota.Limit{}, "look")
+	first.populate(noLimit, "look")
 	first.start()
 	for name, command := range map[string][]string{"serve": {"serve"}, "repair": {"check", "--repair"}} {
 		ctx, cancel := context.WithTimeout(t.Context(), startLimit)

@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"mailsrv/quota"
 	"mailsrv/test/built"
 )
 
@@ -53,7 +52,7 @@ func TestBadPeers(t *testing.T) {
 	s.text = "data_dir: " + s.data + "\n" + badConfig
 	s.configure()
 	large := []string{trickleLocal, silentLocal, deafLocal}
-	s.populate(quota.Limit{}, append(large, "one", badLocal)...)
+	s.populate(noLimit, append(large, "one", badLocal)...)
 	l := newLedger(t, "one")
 	s.start()
 	m := &message{content: nonsense(8 << 20)}

@@ -78,7 +78,7 @@ var serverLimit = quota.Limit{Octets: 3 << 20, Messages: 60}
 func newQuotaRace(t *testing.T) *quotaRace {
 	q := &quotaRace{t: t, r: dice(t), boxes: []string{"one", "two", "three", "four"}}
 	q.s = newServer(t, filepath.Join(t.TempDir(), "data"), "quota: {default_size: 3MiB, default_messages: 60}", "storage: {min_free: 8MiB}")
-	q.s.populate(quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}, q.boxes...)
+	q.s.populate(quota.Limit{}, q.boxes...)
 	var all []string
 	for _, local := range q.boxes {
 		all = append(all, address(local))
@@ -247,9 +247,9 @@ func (f *referee) sample() error {
 // sampleQuery reads limits, counters and rows of all maildrops. One statement sees
 // one moment.
 const sampleQuery = `
-SELECT m.local, coalesce(m.limit_octets, d.limit_octets, ?), coalesce(m.limit_messages, d.limit_messages, ?), p.octets, p.messages,
-    (SELECT coalesce(sum(octets), 0) FROM message WHERE maildrop = m.id), (SELECT count(*) FROM message WHERE maildrop = m.id)
-FROM mailbox m JOIN domain d ON d.id = m.domain JOIN maildrop p ON p.id = m.id`
+SELECT m.local, coalesce(m.limit_octets, d.limit_octets, ?), coalesce(m.limit_messages, d.limit_messages, ?), p.all_octets, p.all_messages,
+    (SELECT coalesce(sum(octets), 0) FROM message WHERE folder = m.inbox), (SELECT count(*) FROM message WHERE folder = m.inbox)
+FROM mailbox m JOIN domain d ON d.id = m.domain JOIN tally p ON p.folder = m.inbox`
 
 func (f *referee) look() error {
 	rows, err := f.db.Query(sampleQuery, serverLimit.Octets, serverLimit.Messages)

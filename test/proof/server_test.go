@@ -113,6 +113,9 @@ var passwordHash = sync.OnceValue(func() string {
 		b64.EncodeToString(salt), b64.EncodeToString(argon2.IDKey([]byte(password), salt, passes, memory, 1, 32)))
 })
 
+// noLimit is that of mailboxes which may hold anything.
+var noLimit = quota.Limit{Octets: quota.Unlimited, Messages: quota.Unlimited}
+
 // populate makes the domain and mailboxes before the first start.
 func (s *server) populate(limit quota.Limit, locals ...string) {
 	s.t.Helper()
@@ -120,11 +123,10 @@ func (s *server) populate(limit quota.Limit, locals ...string) {
 	ctx := context.Background()
 	store, err := sqlite.Open(ctx, s.data, sqlite.Options{})
 	s.must(err)
-	inherit := quota.Limit{Octets: quota.Inherit, Messages: quota.Inherit}
-	s.must(store.AddDomain(ctx, directory.Domain{Name: domain, Limit: inherit}))
+	s.must(store.AddDomain(ctx, directory.Domain{Name: domain}))
 	for _, local := range locals {
 		_, err := store.AddMailbox(ctx, directory.Mailbox{
-			Address: mail.Address{Local: local, Domain: domain}, Enabled: true, Hash: hash, Limit: limit,
+			Address: mail.Address{Local: local, Domain: domain}, Switches: directory.AllOn, Hash: hash, Policy: directory.Policy{Limit: limit},
 		})
 		s.must(err)
 	}

@@ -13,8 +13,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"mailsrv/quota"
 )
 
 // TestSoak lets senders, fetchers, the command line and SIGHUP go on for long,
@@ -29,7 +27,7 @@ func TestSoak(t *testing.T) {
 	if seconds >= longSoak {
 		s.env = nil // memory is managed as it is for users
 	}
-	s.populate(quota.Limit{}, append(boxes, limited)...)
+	s.populate(noLimit, append(boxes, limited)...)
 	l := newLedger(t, boxes...)
 	s.start()
 	idle := s.measure()
