@@ -27,7 +27,7 @@ const (
 
 // uidBits are those of an entry's id that hold its uid; the folder's id is above them.
 // One integer is a key of half the size of two, and leaves the inner pages of the tree
-// an eighth of what they would take with rows in them (ADR 17).
+// an eighth of what they would take with rows in them (ADR 18).
 const uidBits = 32
 
 // entryID is the id of a message's entry.
