@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -71,8 +72,8 @@ func (a *Agent) SetSettings(s Settings) { a.settings.Store(&s) }
 
 // Postmaster is the address that <postmaster> without a domain stands for
 // (RFC 5321 section 4.5.1): of the host's own name if that is hosted, else of
-// the nearest domain above it, else of the first domain by name. *refusal.Refusal when
-// no domain is hosted.
+// the nearest domain above it, else of the first domain by name that has a mailbox.
+// *refusal.Refusal when there is none.
 func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 	for name := a.hostname; name != ""; _, name, _ = strings.Cut(name, ".") {
 		m, err := a.directory.Lookup(ctx, mail.Address{Local: "postmaster", Domain: name})
@@ -87,10 +88,15 @@ func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 	if err != nil {
 		return mail.Address{}, err
 	}
-	if len(domains) == 0 {
-		return mail.Address{}, refusal.New(refusal.NoMailbox, "no domain is hosted yet")
+	for _, d := range domains {
+		switch _, err := a.directory.Postmaster(ctx, d.Name); {
+		case err == nil:
+			return mail.Address{Local: "postmaster", Domain: d.Name}, nil
+		case !errors.Is(err, directory.ErrNotFound):
+			return mail.Address{}, err
+		}
 	}
-	return mail.Address{Local: "postmaster", Domain: domains[0].Name}, nil
+	return mail.Address{}, refusal.New(refusal.NoMailbox, "no domain with a mailbox is hosted yet")
 }
 
 // Begin opens a transaction for one message. It holds nothing that would have

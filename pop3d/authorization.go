@@ -205,17 +205,22 @@ func (s *session) open(name, password string) {
 		s.refuse(name, refusal.Reason, refusal.Delay)
 		return
 	case errors.Is(err, auth.ErrBusy):
-		s.notNow(replyBusy, name, "too many logins at once")
+		s.notNow(replyBusy, name, "too many logins at once", 0)
 		return
 	case err != nil:
 		s.temporary(fmt.Errorf("login: %w", err), name)
 		return
 	}
 	if s.tooSoon(login) {
-		s.notNow(replyTooSoon, name, reasonTooSoon)
+		s.notNow(replyTooSoon, name, reasonTooSoon, login.Delay)
 		return
 	}
-	hold := s.server.locks.acquire(s.server.serving, login.Mailbox, s.settings.LockWait, s.wire.sending, s.wire.HungUp)
+	hungUp := false
+	gone := func() bool { // who has said more already still wants the answers
+		hungUp = s.in.Buffered() == 0 && s.wire.HungUp()
+		return hungUp
+	}
+	hold := s.server.locks.acquire(s.server.serving, login.Mailbox, s.settings.LockWait, s.wire.sending, gone)
 	switch {
 	case hold != nil:
 		s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
@@ -225,8 +230,10 @@ func (s *session) open(name, password string) {
 	case s.server.serving.Err() != nil:
 		s.reply(replyDraining)
 		s.over = "server is shutting down"
+	case hungUp:
+		s.notNow(replyInUse, name, "the client hung up while another session had the maildrop open", login.Delay)
 	default:
-		s.notNow(replyInUse, name, "another session has the maildrop open")
+		s.notNow(replyInUse, name, "another session has the maildrop open", login.Delay)
 	}
 }
 
@@ -234,7 +241,7 @@ func (s *session) open(name, password string) {
 // login was proved after begun, and may have waited since.
 func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
 	if s.tooSoon(login) {
-		s.notNow(replyTooSoon, name, reasonTooSoon)
+		s.notNow(replyTooSoon, name, reasonTooSoon, login.Delay)
 		return false
 	}
 	s.asked = begun
@@ -300,8 +307,8 @@ func (s *session) refuse(name, reason string, delay time.Duration) {
 }
 
 // notNow answers a login that may succeed later.
-func (s *session) notNow(line, name, reason string) {
-	s.log(slog.LevelInfo, logs.LoginFailed, named(name), slog.String(logs.Reason, reason))
+func (s *session) notNow(line, name, reason string, delay time.Duration) {
+	s.log(slog.LevelInfo, logs.LoginFailed, delayed(delay, named(name), slog.String(logs.Reason, reason))...)
 	s.mistake(line)
 }
 

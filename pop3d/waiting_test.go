@@ -2,6 +2,7 @@ package pop3d_test
 
 import (
 	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -80,9 +81,13 @@ func TestShutdownEndsWaiting(t *testing.T) {
 	second := s.waitFor(t, "vast@me.com")
 	ctx, cancel := context.WithCancel(t.Context())
 	down := make(chan error)
+	begun := time.Now()
 	go func() { down <- s.Shutdown(ctx) }()
 	second.want("-ERR [SYS/TEMP] server is shutting down")
 	second.wantEnd()
+	if took := time.Since(begun); took > 30*time.Second { // it would have waited a minute
+		t.Errorf("it was told after %v", took)
+	}
 	cancel()
 	<-down
 	if s.Waiting() != 0 {
@@ -152,4 +157,22 @@ func TestLoginDelayCountsForWhoWaited(t *testing.T) {
 	first.want("+OK")
 	first.Close()
 	second.want("-ERR [LOGIN-DELAY]")
+}
+
+// A client that says all it wants at once, and then that it is done, still gets its
+// turn.
+func TestWaitingClientThatHasSaidAll(t *testing.T) {
+	s := start(t, patient)
+	first := s.login(t, "alice@me.com")
+	second := s.connect(t)
+	second.send("USER alice@me.com\r\nPASS secret\r\nSTAT\r\nQUIT\r\n")
+	if err := second.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it waits", func() bool { return s.Waiting() == 1 })
+	time.Sleep(300 * time.Millisecond) // it looks ten times a second whether its client is there
+	first.send("QUIT\r\n")
+	if rest := second.wantEnd(); !strings.Contains(rest, "+OK 3 ") || !strings.HasSuffix(rest, "+OK bye\r\n") {
+		t.Errorf("heard %q", rest)
+	}
 }

@@ -24,7 +24,6 @@ type session struct {
 	transaction Transaction // nil: none is open
 	utf8        bool        // addresses may go beyond ASCII (RFC 6531)
 	content     bool        // the transaction's content has been read
-	denied      bool        // a recipient of the transaction was refused
 }
 
 var _ library.Session = (*session)(nil)
@@ -123,7 +122,7 @@ func (s *session) refuse(err error, to string) *refusal.Refusal {
 }
 
 // Reset implements library.Session.
-func (s *session) Reset() { s.transaction, s.content, s.denied = nil, false, false }
+func (s *session) Reset() { s.transaction, s.content = nil, false }
 
 // Close implements library.Session.
 func (s *session) Close(why string) {

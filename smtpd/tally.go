@@ -61,17 +61,12 @@ func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 // leaves, whoever made it.
 func (s *session) Refused(c library.Command, no *refusal.Refusal) refusal.Reason {
 	reason := s.tally.refuse(no.Reason)
-	switch {
-	case no.Reason == refusal.Failure: // logged with its cause
-		return reason
-	case no.Reason == refusal.NoRecipients && s.denied: // the DATA pipelined behind a refused RCPT
-		s.tally.refused--
-		return reason
+	if no.Reason == refusal.Failure {
+		return reason // logged with its cause
 	}
-	s.denied = s.denied || c.Verb == "RCPT"
 	from, to := "", ""
 	switch t := s.transaction; {
-	case t == nil && c.Verb == "MAIL":
+	case c.Verb == "MAIL":
 		from = c.Path
 	case t != nil:
 		from = t.ReversePath().String()

@@ -52,10 +52,10 @@ func (p *program) showAlias(v aliasView) {
 	}
 }
 
-// showLeading names the aliases that lead to a mailbox, after a sentence on what
+// showLeading names the aliases that lead to mailboxes, after a sentence on what
 // becomes of their mail.
-func (p *program) showLeading(ctx context.Context, a *admin.Admin, mailbox mail.Address, sentence string) error {
-	leading, err := a.Leading(ctx, mailbox)
+func (p *program) showLeading(ctx context.Context, a *admin.Admin, sentence string, mailboxes ...mail.Address) error {
+	leading, err := a.Leading(ctx, mailboxes...)
 	if err != nil || len(leading) == 0 {
 		return err
 	}

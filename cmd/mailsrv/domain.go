@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/mail"
 	"mailsrv/quota"
 )
 
@@ -94,15 +95,39 @@ keeps its mail and refuses more.
 		if change.Postmaster == nil && !flags.given() {
 			return usage("nothing to change: give --postmaster, --quota, --messages, --keep-retrieved or --undelete-for")
 		}
-		return p.with(ctx, func(a *admin.Admin) error {
-			d, err := a.SetDomain(ctx, args[0], change)
-			if err != nil {
-				return err
-			}
-			p.showDomain(d)
-			return nil
-		})
+		return p.with(ctx, func(a *admin.Admin) error { return p.setDomain(ctx, a, args[0], change) })
 	})
+}
+
+// setDomain changes a domain and shows what it is now.
+func (p *program) setDomain(ctx context.Context, a *admin.Admin, name string, change admin.DomainChange) error {
+	before, err := a.Mailboxes(ctx, name)
+	if err != nil {
+		return err
+	}
+	d, err := a.SetDomain(ctx, name, change)
+	if err != nil {
+		return err
+	}
+	p.showDomain(d)
+	after, err := a.Mailboxes(ctx, name)
+	if err != nil {
+		return err
+	}
+	limits := map[mail.Address]quota.Limit{}
+	for _, m := range before {
+		limits[m.Address] = m.Effective.Limit
+	}
+	var narrowed []mail.Address
+	for _, m := range after {
+		if then, found := limits[m.Address]; found && narrower(m.Effective.Limit, then) {
+			narrowed = append(narrowed, m.Address)
+		}
+	}
+	if len(narrowed) == 0 {
+		return nil
+	}
+	return p.showLeading(ctx, a, limitedAlias, narrowed...)
 }
 
 func (p *program) domainShow() *cobra.Command {

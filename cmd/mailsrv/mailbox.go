@@ -103,6 +103,10 @@ back. Both are off unless set, and 1d at the least.`
 
 // setMailbox changes a mailbox and shows what it is now.
 func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string, change admin.MailboxChange) error {
+	before, err := a.Mailbox(ctx, address)
+	if err != nil {
+		return err
+	}
 	m, err := a.SetMailbox(ctx, address, change)
 	if err != nil {
 		return err
@@ -111,12 +115,21 @@ func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string
 	if percent, limited := m.Effective.Limit.Percent(m.Usage); limited && percent > 100 {
 		p.printf("It holds more than its limit: the mail stays, and more is refused until enough\nis deleted.\n")
 	}
-	limited := m.Effective.Limit.Octets > 0 || m.Effective.Limit.Messages > 0
-	if changed := change.Limit != (admin.LimitChange{}); !changed || !limited {
+	if !narrower(m.Effective.Limit, before.Effective.Limit) {
 		return nil
 	}
-	return p.showLeading(ctx, a, m.Address, `These aliases lead to it: while it is full, their senders are told to come back
-later, and a message above its whole limit goes to their other mailboxes alone:`)
+	return p.showLeading(ctx, a, limitedAlias, m.Address)
+}
+
+// limitedAlias says what a limit means for the aliases that lead to a mailbox.
+const limitedAlias = `These aliases lead there: while a mailbox is full, their senders are told to come
+back later; a message above its whole limit goes to their other mailboxes alone,
+or is refused where there is none:`
+
+// narrower reports whether a limit allows less than another.
+func narrower(now, before quota.Limit) bool {
+	less := func(now, before int64) bool { return now > 0 && (before <= 0 || now < before) }
+	return less(now.Octets, before.Octets) || less(now.Messages, before.Messages)
 }
 
 func (p *program) mailboxShow() *cobra.Command {
@@ -240,7 +253,8 @@ func (p *program) mailboxPasswd() *cobra.Command {
 		Use:   "passwd ADDRESS [flags]",
 		Short: "Change the password of a mailbox",
 		Long: `Changes the password of a mailbox; the old one stops working as soon as the
-command ends. Sessions that are open go on.
+command ends. POP3 sessions that logged in with it end at their next command,
+a second later at the latest, and delete nothing.
 
 ` + secretHelp,
 		Example: `  mailsrv mailbox passwd look@me.com
@@ -306,8 +320,8 @@ mailbox that serves as a domain's postmaster cannot be disabled.`,
 				return err
 			}
 			p.printf("%s is disabled; it keeps %s.\n", m.Address, amount(m.Usage))
-			return p.showLeading(ctx, a, m.Address, `These aliases lead to it: their mail goes to their other mailboxes alone, and is
-refused where there is no other:`)
+			return p.showLeading(ctx, a, `These aliases lead to it: their mail goes to their other mailboxes alone, and is
+refused where there is no other:`, m.Address)
 		})
 	})
 }

@@ -32,8 +32,9 @@ func (p *program) maildropList() *cobra.Command {
 		Use:   "list ADDRESS [flags]",
 		Short: "List the messages of a maildrop",
 		Long: `Lists the messages that wait for a mailbox, oldest first, with date, sender and
-subject as they stand in each. These are the words of whoever sent it. What is
-long is cut to the width of the terminal; --json has more of it.`,
+subject as they stand in each: the words of whoever sent it. Dates are in the
+time zone of this machine, in JSON in UTC. What is long is cut to the width of
+the terminal; --json has more of it.`,
 		Example: "  mailsrv maildrop list look@me.com",
 	}
 	asJSON := jsonFlag(c)

@@ -53,7 +53,7 @@ func (p *program) secret(f secretFlags, address string) (admin.Secret, error) {
 	case f.hash:
 		line, err := p.readLine()
 		if err == nil && line == "" {
-			err = sayNo("standard input holds no hash")
+			err = sayNo("standard input holds no hash for " + printable(address))
 		}
 		return admin.Secret{Hash: strings.TrimSpace(line)}, err
 	}

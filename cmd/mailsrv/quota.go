@@ -115,12 +115,7 @@ keeps the mail and refuses more.`,
 			if !isDomain {
 				return p.setMailbox(ctx, a, args[0], admin.MailboxChange{Limit: change})
 			}
-			d, err := a.SetDomain(ctx, name, admin.DomainChange{Limit: change})
-			if err != nil {
-				return err
-			}
-			p.showDomain(d)
-			return nil
+			return p.setDomain(ctx, a, name, admin.DomainChange{Limit: change})
 		})
 	})
 }

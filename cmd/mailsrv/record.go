@@ -55,15 +55,15 @@ func (r *recorder) write(line []byte) error {
 	return err
 }
 
-// whoIs names the user who gave a command, and for root's the one whom sudo made
-// root: nobody else's word counts.
+// whoIs names the user who gave a command, and the one for whom sudo ran it, by its
+// word in the environment: where the user is not root, that is the user's own word.
 func whoIs(uid int, variables []string) (by, sudo string) {
 	by = strconv.Itoa(uid)
 	if u, err := user.LookupId(by); err == nil {
 		by = u.Username
 	}
 	for _, entry := range variables {
-		if name, found := strings.CutPrefix(entry, "SUDO_USER="); found && uid == 0 {
+		if name, found := strings.CutPrefix(entry, "SUDO_USER="); found {
 			sudo = name
 		}
 	}

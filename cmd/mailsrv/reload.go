@@ -42,6 +42,9 @@ runs the server; SIGHUP asks for the same without an answer.`,
 		default:
 			p.printf("Reloaded: %s.\n", strings.Join(reply.Changed, ", "))
 		}
+		if !reply.Expires.IsZero() {
+			p.printf("The certificate in use is valid until %s.\n", reply.Expires.UTC().Format("2006-01-02 15:04 MST"))
+		}
 		if len(reply.Restart) > 0 {
 			p.printf("These keys changed and need a restart: %s.\n", strings.Join(reply.Restart, ", "))
 		}
@@ -85,6 +88,7 @@ func (s *server) reload() control.Reloaded {
 		}
 	}
 	s.apply(next, certificate)
+	reply.Expires = s.certificate.Expires()
 	if len(reply.Restart) > 0 {
 		s.logger.Warn(logs.Warning, logs.Reason, "these keys changed and need a restart: "+strings.Join(reply.Restart, ", "))
 	}

@@ -46,6 +46,8 @@ func mayBeAdded(a mail.Address) error {
 	switch {
 	case a.Local == "*":
 		return advise(nil, "%q would be an address of its own, with a literal *: the catch-all is an alias, write @%s", a, a.Domain)
+	case strings.Contains(a.Local, "*"):
+		return advise(nil, "%q would be an address of its own, with a literal *: there are no patterns, add each address, or the catch-all @%s", a, a.Domain)
 	case len(bare.Local) > maxLocal: // also one that its folded form makes longer
 		return advise(nil, "bad address: the local part has more than %d octets: write a shorter one", maxLocal)
 	}

@@ -8,9 +8,9 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// Leading returns the aliases that lead to a mailbox, straight or through other
-// aliases, by address. Mail for them depends on whether the mailbox takes it.
-func (a *Admin) Leading(ctx context.Context, mailbox mail.Address) ([]directory.Alias, error) {
+// Leading returns the aliases that lead to any of some mailboxes, straight or through
+// other aliases, by address. Mail for them depends on whether the mailbox takes it.
+func (a *Admin) Leading(ctx context.Context, mailboxes ...mail.Address) ([]directory.Alias, error) {
 	all, err := a.Directory.Aliases(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("list aliases: %w", err)
@@ -22,7 +22,7 @@ func (a *Admin) Leading(ctx context.Context, mailbox mail.Address) ([]directory.
 		}
 	}
 	leads := map[mail.Address]bool{}
-	for next := []mail.Address{mailbox}; len(next) > 0; {
+	for next := mailboxes; len(next) > 0; {
 		var further []mail.Address
 		for _, address := range next {
 			for _, alias := range naming[address] {

@@ -211,8 +211,11 @@ func (a *Admin) RemoveMailbox(ctx context.Context, text string) (quota.Usage, er
 	case err != nil:
 		return quota.Usage{}, fmt.Errorf("remove mailbox %s: %w", m.Address, err)
 	}
-	a.Logger.Info(logs.Expunged, logs.Mailbox, m.Address, logs.Messages, removed.Messages,
-		logs.Octets, removed.Octets, logs.Reason, "mailbox removed by the administrator")
+	a.record("mailbox remove", logs.Mailbox, m.Address)
+	if removed.Messages > 0 {
+		a.Logger.Info(logs.Expunged, logs.Mailbox, m.Address, logs.Messages, removed.Messages,
+			logs.Octets, removed.Octets, logs.Reason, "mailbox removed by the administrator")
+	}
 	return removed, nil
 }
 

@@ -38,9 +38,10 @@ type Handler interface {
 
 // Reloaded is what came of a reload.
 type Reloaded struct {
-	Error   string   `json:"error,omitempty"` // nothing was applied; else all of
-	Changed []string `json:"changed"`         // keys
-	Restart []string `json:"restart"`         // keys that wait for a restart
+	Error   string    `json:"error,omitempty"`  // nothing was applied; else all of
+	Changed []string  `json:"changed"`          // keys
+	Restart []string  `json:"restart"`          // keys that wait for a restart
+	Expires time.Time `json:"expires,omitzero"` // the certificate, which is read again each time
 }
 
 // Session is one open connection.

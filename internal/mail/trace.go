@@ -5,6 +5,10 @@ import (
 	"time"
 )
 
+// maxForPath keeps the line of a "for" clause within the 998 octets of RFC 5322
+// section 2.1.1.
+const maxForPath = 980
+
 // MaxHops is how many Received fields a message may carry; one with more is
 // caught in a loop (RFC 5321 section 6.3).
 const MaxHops = 100
@@ -42,9 +46,9 @@ func Received(e *Envelope, host string, forPath Address) string {
 	}
 	b.WriteString(" id ")
 	b.WriteString(e.ID)
-	if !forPath.IsZero() {
+	if path := forPath.String(); path != "" && len(path) <= maxForPath {
 		b.WriteString("\r\n\tfor <")
-		b.WriteString(forPath.String())
+		b.WriteString(path)
 		b.WriteByte('>')
 	}
 	b.WriteString(";\r\n\t")

@@ -62,6 +62,7 @@ const (
 	BetweenChunks         // a command that may not stand there
 	TLSArgument           // STARTTLS takes none
 	TLSActive             // already
+	TLSFailed             // the handshake; nobody hears it
 	TooManyErrors         // the session ends: nothing of this is mail
 	TooManyRefused        // the session ends: somebody is guessing
 
@@ -141,6 +142,7 @@ var table = [end]row{
 	BetweenChunks:  {"between-chunks", say(503, 5, 5, 1, "Not allowed between chunks")},
 	TLSArgument:    {"tls-argument", say(501, 5, 5, 4, "STARTTLS takes no parameters")},
 	TLSActive:      {"tls-active", say(503, 5, 5, 1, "TLS is active already")},
+	TLSFailed:      {"tls-failed", say(454, 4, 7, 0, "TLS handshake failed")},
 	TooManyErrors:  {"too-many-errors", say(421, 4, 7, 0, "Too many errors, closing connection")},
 	TooManyRefused: {"too-many-refusals", say(421, 4, 7, 0, "Too many refusals, closing connection")},
 }

@@ -48,18 +48,27 @@ func withoutRoute(path string) string {
 	return path
 }
 
-// lacksDomain reports whether a path names nobody's host, as in <root>.
+// lacksDomain reports whether a path names nobody's host, as in <root> and <root@>.
 func lacksDomain(path string) bool {
 	path = withoutRoute(path)
-	return path != "" && !strings.Contains(path, "@")
+	return path != "" && (!strings.Contains(path, "@") || strings.HasSuffix(path, "@"))
 }
 
-// hasBareAt reports whether the local part of a path holds an "@" without quotes.
-// From the library, <a@b@example.org> and the valid <"a@b"@example.org> arrive as
-// the same text.
+// hasBareAt reports whether a path holds a second "@" outside of quotes. From go-smtp,
+// <a@b@example.org> and the valid <"a@b"@example.org> arrive as the same text.
 func hasBareAt(path string) bool {
-	path = withoutRoute(path)
-	return !strings.HasPrefix(path, `"`) && strings.Count(path, "@") > 1
+	ats, quoted := 0, false
+	for rest := withoutRoute(path); rest != ""; rest = rest[1:] {
+		switch {
+		case quoted && rest[0] == '\\' && len(rest) > 1:
+			rest = rest[1:]
+		case rest[0] == '"':
+			quoted = !quoted
+		case !quoted && rest[0] == '@':
+			ats++
+		}
+	}
+	return ats > 1
 }
 
 // isPostmaster reports whether a path is <postmaster>, which needs no domain

@@ -194,8 +194,7 @@ func (f *feeder) startTLS(argument string) {
 	secure := tls.Server(f.base, f.server.config.TLS)
 	f.base.SetDeadline(time.Now().Add(f.settings.HandshakeTimeout))
 	if err := secure.Handshake(); err != nil {
-		f.server.config.Logger.Info(logs.Refused, logs.Proto, "smtp", logs.Client, f.Client(),
-			logs.Reason, "TLS handshake", logs.Error, err)
+		f.refused(refusal.New(refusal.TLSFailed, "TLS handshake: %v", err), "") // nobody hears it
 		f.end("")
 		return
 	}
