@@ -122,9 +122,9 @@ func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string
 }
 
 // limitedAlias says what a limit means for the aliases that lead to a mailbox.
-const limitedAlias = `These aliases lead there: while a mailbox is full, their senders are told to come
-back later; a message above its whole limit goes to their other mailboxes alone,
-or is refused where there is none:`
+const limitedAlias = `These aliases lead there: while a mailbox is full, their senders are told to
+come back later; a message above its whole limit goes to their other mailboxes
+alone, or is refused where there is none:`
 
 // narrower reports whether a limit allows less than another.
 func narrower(now, before quota.Limit) bool {

@@ -492,7 +492,7 @@ func TestRebuildBetweenLeaves(t *testing.T) {
 		h.look = boxes[60] // a leaf of its own, between maildrops with one message
 		h.must(h.benchDeliver(wide(0), []byte("text"), boxes...))
 		for i := range 200 {
-			h.must(h.deliver(wide(i), "text"))
+			h.must(h.deliver(wide(i+1), "text"))
 		}
 		h.must(h.settleAll(background))
 		h.editLeaves("entry", zero, 0, 2)
