@@ -30,7 +30,7 @@ type Settings struct {
 
 // Options of an agent. All but Checks and Settings are needed.
 type Options struct {
-	Store     storage.Store
+	Store     storage.Deliverer
 	Directory directory.Reader
 	Hostname  string       // in Received fields
 	Logger    *slog.Logger // hears of maildrops that are full, and of targets left out
@@ -40,7 +40,7 @@ type Options struct {
 
 // Agent delivers. All methods may be called at once.
 type Agent struct {
-	store     storage.Store
+	store     storage.Deliverer
 	directory directory.Reader
 	hostname  string
 	settings  atomic.Pointer[Settings]

@@ -28,7 +28,7 @@ type Unserved struct {
 // returned, wrapped; or an unexpected one. A *refusal.Refusal may come before the
 // content has been read to its end.
 func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets int64, err error) {
-	if err := t.agent.store.Space(); err != nil {
+	if err := t.agent.store.Accepting(); err != nil {
 		return 0, storeRefusal(err)
 	}
 	var lone mail.Address

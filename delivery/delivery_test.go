@@ -439,7 +439,7 @@ func TestArrival(t *testing.T) {
 	w.must(err)
 	drop, err := w.store.OpenMaildrop(background, found.Mailbox.ID)
 	w.must(err)
-	entries, err := drop.Entries(background)
+	entries, err := drop.Details(background, 0, 10)
 	w.must(err)
 	if len(entries) != 1 || entries[0].Arrived != 1_700_000_000 || entries[0].Flags != 0 {
 		t.Errorf("entries %+v", entries)

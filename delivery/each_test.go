@@ -7,6 +7,7 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/quota"
+	"mailsrv/storage"
 )
 
 // With ServeEach every recipient gets the message or its own answer, whatever the
@@ -84,12 +85,12 @@ func (w *world) first(name string) string {
 	w.must(err)
 	drop, err := w.store.OpenMaildrop(background, m.Mailbox.ID)
 	w.must(err)
-	entries, err := drop.Entries(background)
+	entries, err := storage.AllEntries(background, drop)
 	w.must(err)
 	if len(entries) == 0 {
 		w.Fatalf("%s holds nothing", name)
 	}
-	message, err := drop.Message(background, entries[0])
+	message, err := drop.Message(background, entries[0], 0)
 	w.must(err)
 	defer message.Close()
 	var text strings.Builder

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
@@ -79,7 +78,7 @@ func (t *Transaction) ServeEach() { t.each = true }
 // AddRecipient accepts a forward-path or says why not: *refusal.Refusal, or an
 // unexpected error. A refused recipient leaves the transaction as it was.
 func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error {
-	if err := t.agent.store.Space(); err != nil {
+	if err := t.agent.store.Accepting(); err != nil {
 		return storeRefusal(err)
 	}
 	route, err := directory.Resolve(ctx, t.agent.directory, path)
@@ -192,7 +191,7 @@ func storeRefusal(err error) error {
 		return known
 	case errors.Is(err, storage.ErrNoSpace):
 		return refusal.New(refusal.NoSpace, "%v", err)
-	case errors.Is(err, buffers.ErrExhausted), errors.Is(err, storage.ErrStagedFull):
+	case errors.Is(err, storage.ErrNoMemory), errors.Is(err, storage.ErrStagedFull):
 		return refusal.New(refusal.NoMemory, "%v", err)
 	}
 	return err

@@ -220,16 +220,19 @@ func (s *session) open(name, password string) {
 		hungUp = s.in.Buffered() == 0 && s.wire.HungUp()
 		return hungUp
 	}
-	hold := s.server.locks.acquire(s.server.serving, login.Mailbox, s.settings.LockWait, s.wire.sending, gone)
+	claim, err := s.server.store.Claim(s.server.serving, login.Mailbox,
+		storage.Claimant{Patience: s.settings.LockWait, Gone: gone, Busy: s.wire.sending})
 	switch {
-	case hold != nil:
-		s.wire.hold, s.wire.patience = hold, s.settings.LockTakeoverAfter
+	case err == nil:
+		s.wire.claim, s.wire.patience = claim, s.settings.LockTakeoverAfter
 		if !s.enter(name, login, begun) {
 			s.release()
 		}
 	case s.server.serving.Err() != nil:
 		s.reply(replyDraining)
 		s.over = "server is shutting down"
+	case !errors.Is(err, storage.ErrInUse):
+		s.temporary(fmt.Errorf("claim the maildrop: %w", err), name)
 	case hungUp:
 		s.notNow(replyInUse, name, "the client hung up while another session had the maildrop open", login.Delay)
 	default:
@@ -237,7 +240,7 @@ func (s *session) open(name, password string) {
 	}
 }
 
-// enter opens the maildrop, of which the session has the lock, or says why not. The
+// enter opens the maildrop, which the session has claimed, or says why not. The
 // login was proved after begun, and may have waited since.
 func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
 	if s.tooSoon(login) {
@@ -267,9 +270,9 @@ func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
 	if s.settings.LoginDelay > 0 {
 		s.server.logins.add(login.Mailbox, time.Now())
 	}
-	usage := maildrop.Usage()
+	s.held = maildrop.Usage()
 	s.log(slog.LevelInfo, logs.Login, delayed(login.Delay,
-		slog.Int64(logs.Messages, usage.Messages), slog.Int64(logs.Octets, usage.Octets))...)
+		slog.Int64(logs.Messages, s.held.Messages), slog.Int64(logs.Octets, s.held.Octets))...)
 	s.replyUsage("maildrop has ")
 	return true
 }

@@ -1,8 +1,8 @@
 // Package pop3d speaks POP3: it turns commands into calls on an open maildrop.
 //
 // A connection becomes a session, which passes through the states of RFC 1939,
-// a file each. AUTHORIZATION proves who the client is, waits for the
-// maildrop's lock (lock_wait.go) and takes its snapshot. TRANSACTION answers from that snapshot, streams
+// a file each. AUTHORIZATION proves who the client is, claims the maildrop, waiting for
+// it if need be, and takes its snapshot. TRANSACTION answers from that snapshot, streams
 // messages, and marks those to be deleted. UPDATE, entered by QUIT alone,
 // expunges the marked messages in one call to the store, which also notes what
 // was retrieved where that begins a message's last days (EXPIRE).

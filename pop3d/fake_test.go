@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,10 +35,9 @@ func (m *message) size() int64 {
 	return int64(len(m.text))
 }
 
-// store is a storage.Store in memory whose reading can be made to fail. What a
-// daemon does not call is left nil.
+// store is a pop3d.Store in memory whose reading can be made to fail.
 type store struct {
-	storage.Store
+	storage.LocalClaims
 	piece int // octets Next returns at most; 0: all
 
 	mu         sync.Mutex
@@ -97,15 +97,22 @@ func (d *maildrop) Usage() (u quota.Usage) {
 	return u
 }
 
-func (d *maildrop) Entries(context.Context) (entries []storage.Entry, err error) {
+func (d *maildrop) Entries(_ context.Context, from storage.UID, most int) (entries []storage.Entry, err error) {
 	d.store.called("Entries")
 	for i, m := range d.messages {
+		if i+1 < int(from) || len(entries) == most {
+			continue
+		}
 		entries = append(entries, storage.Entry{UID: storage.UID(i + 1), Octets: m.size(), UIDL: m.uidl})
 	}
 	return entries, d.store.entriesErr
 }
 
-func (d *maildrop) Message(_ context.Context, e storage.Entry) (storage.Message, error) {
+func (d *maildrop) Details(context.Context, storage.UID, int) ([]storage.Detail, error) {
+	panic("POP3 shows no details")
+}
+
+func (d *maildrop) Message(_ context.Context, e storage.Entry, _ int64) (storage.Message, error) {
 	d.store.called("Message")
 	m := d.messages[e.UID-1]
 	if m.openErr != nil {
@@ -117,27 +124,27 @@ func (d *maildrop) Message(_ context.Context, e storage.Entry) (storage.Message,
 	return &reader{store: d.store, message: m}, nil
 }
 
-func (d *maildrop) Update(_ context.Context, entries, retrieved []storage.Entry) (removed quota.Usage, err error) {
+func (d *maildrop) Update(ctx context.Context, claim storage.Claim, c storage.Change) (removed quota.Usage, err error) {
 	d.store.called("Update")
+	if err := claim.Hold(ctx); err != nil {
+		return quota.Usage{}, err
+	}
 	d.store.mu.Lock()
 	defer d.store.mu.Unlock()
 	if d.store.expungeErr != nil {
 		return quota.Usage{}, d.store.expungeErr
 	}
-	for _, e := range retrieved {
-		d.store.noted = append(d.store.noted, e.UIDL)
+	uidl := func(uid storage.UID) string { return d.messages[uid-1].uidl }
+	for _, uid := range c.Retrieved {
+		d.store.noted = append(d.store.noted, uidl(uid))
 	}
 	var kept []message
 	for _, m := range d.store.maildrops[d.id] {
-		gone := false
-		for _, e := range entries {
-			gone = gone || e.UIDL == m.uidl
-		}
-		if !gone {
+		if slices.ContainsFunc(c.Expunge, func(uid storage.UID) bool { return uidl(uid) == m.uidl }) {
+			removed = removed.Add(quota.Usage{Octets: m.size(), Messages: 1})
+		} else {
 			kept = append(kept, m)
-			continue
 		}
-		removed = removed.Add(quota.Usage{Octets: m.size(), Messages: 1})
 	}
 	d.store.maildrops[d.id] = kept
 	return removed, nil

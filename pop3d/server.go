@@ -26,6 +26,12 @@ type Authenticator interface {
 	Stands(ctx context.Context, l auth.Login) error
 }
 
+// Store is what a daemon needs of a store: maildrops, and who holds them.
+type Store interface {
+	storage.Maildrops
+	storage.Claims
+}
+
 // Directory tells what holds for the mailboxes in all; internal/directory does.
 type Directory interface {
 	// Expiries returns the different times after which retrieved messages go
@@ -71,7 +77,7 @@ type Settings struct {
 
 // Config is what a server is made of. All but TLS must be set.
 type Config struct {
-	Store     storage.Store
+	Store     Store
 	Directory Directory
 	Auth      Authenticator
 	Group     *listen.Group
@@ -83,7 +89,7 @@ type Config struct {
 
 // Server serves the maildrops of one store. Its methods may be called at once.
 type Server struct {
-	store     storage.Store
+	store     Store
 	directory Directory
 	auth      Authenticator
 	group     *listen.Group
@@ -91,7 +97,6 @@ type Server struct {
 	hostname  string
 	logger    *slog.Logger
 	settings  atomic.Pointer[Settings]
-	locks     locks
 	logins    logins
 	writers   *wire.Writers
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -53,6 +54,7 @@ type session struct {
 	login    auth.Login
 	asked    time.Time // when login was last known to stand
 	maildrop storage.Maildrop
+	held     quota.Usage     // what the maildrop shows
 	entries  []storage.Entry // of the snapshot, once loaded
 	loaded   bool
 	marks    set         // messages marked as deleted
@@ -64,7 +66,7 @@ type session struct {
 // serve runs one session from greeting to close.
 func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
 	n := &session{server: s, settings: *s.settings.Load(), begun: time.Now()}
-	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout}
+	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout, ctx: s.ctx}
 	n.out.Writers = s.writers
 	n.in = bufio.NewReaderSize(nil, readBuffer)
 	n.speakOver(n.wire)
@@ -92,15 +94,26 @@ func (s *session) run(implicitTLS bool) {
 		switch {
 		case err != nil && !errors.Is(err, wire.ErrTooLong):
 			s.unreadable(err)
-		case s.wire.lost:
-			s.reply(replyTakenOver)
-			s.over = "maildrop taken over"
+		case s.wire.lost != nil:
+			s.dispossessed(s.wire.lost)
 		case err != nil:
 			s.mistake(replyTooLong)
 		default:
 			s.obey(line)
 		}
 	}
+}
+
+// dispossessed ends a session that does not hold its maildrop any more.
+func (s *session) dispossessed(why error) {
+	s.over = "maildrop taken over"
+	if errors.Is(why, storage.ErrTaken) {
+		s.reply(replyTakenOver)
+		return
+	}
+	s.over = "maildrop not held"
+	s.fail(fmt.Errorf("hold the maildrop: %w", why))
+	s.reply(replyTemporary)
 }
 
 // obey hands one command to the state that the session is in.
@@ -236,9 +249,9 @@ func (s *session) close() {
 
 // release gives the maildrop free.
 func (s *session) release() {
-	if s.wire.hold != nil {
-		s.server.locks.release(s.wire.hold)
-		s.wire.hold = nil
+	if s.wire.claim != nil {
+		s.wire.claim.Release()
+		s.wire.claim = nil
 	}
 }
 

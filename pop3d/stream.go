@@ -1,11 +1,13 @@
 package pop3d
 
 import (
+	"context"
 	"errors"
 	"os"
 	"time"
 
 	"mailsrv/internal/listen"
+	"mailsrv/storage"
 )
 
 // stream is a session's connection below TLS, the one place where octets are
@@ -16,10 +18,11 @@ type stream struct {
 	deadline time.Time     // of reads
 	sent     int           // octets since the client was known to have all
 
-	// Of the maildrop's lock, once there is one.
-	hold     *hold
-	patience time.Duration // silence after which the lock may be taken
-	lost     bool          // the lock was taken
+	// Of the maildrop, once there is one.
+	ctx      context.Context // of what is asked of the store
+	claim    storage.Claim
+	patience time.Duration // silence after which another session may take it
+	lost     error         // why it is not the session's any more
 }
 
 // fastOctets is what any client takes within the idle timeout: less needs no
@@ -37,7 +40,7 @@ func (w *stream) Read(p []byte) (int, error) {
 	}
 	for {
 		n, err := w.await(p)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost || w.Draining() {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost != nil || w.Draining() {
 			return n, err
 		}
 		still := w.Pending()
@@ -57,12 +60,12 @@ func (w *stream) await(p []byte) (int, error) {
 		return 0, err
 	}
 	defer w.Conn.Working()
-	if w.hold == nil {
+	if w.claim == nil {
 		return w.Conn.Read(p)
 	}
-	w.hold.wait(now.Add(w.patience))
+	w.claim.Yield(now.Add(w.patience))
 	n, err := w.Conn.Read(p)
-	w.lost = !w.hold.work()
+	w.lost = w.claim.Hold(w.ctx)
 	return n, err
 }
 

@@ -58,8 +58,7 @@ func (s *set) add(i, n int) {
 
 // usage is what the maildrop holds without the marked messages.
 func (s *session) usage() quota.Usage {
-	all := s.maildrop.Usage()
-	return quota.Usage{Octets: all.Octets - s.marked.Octets, Messages: all.Messages - s.marked.Messages}
+	return quota.Usage{Octets: s.held.Octets - s.marked.Octets, Messages: s.held.Messages - s.marked.Messages}
 }
 
 // replyUsage says how much there is.
@@ -75,19 +74,22 @@ func (s *session) stat() {
 	s.reply("+OK " + strconv.FormatInt(u.Messages, 10) + " " + strconv.FormatInt(u.Octets, 10))
 }
 
-// load reads the snapshot's rows at the first command that needs them. When
-// that fails it replies and returns false.
+// load reads the snapshot's rows at the first command that needs them: what others
+// have removed by then is not shown. When that fails it replies and returns false.
 func (s *session) load() bool {
 	if s.loaded {
 		return true
 	}
-	entries, err := s.maildrop.Entries(s.server.ctx)
+	entries, err := storage.AllEntries(s.server.ctx, s.maildrop)
 	if err != nil {
 		s.fail(fmt.Errorf("read maildrop: %w", err))
 		s.reply(replyTemporary)
 		return false
 	}
-	s.entries, s.loaded = entries, true
+	s.entries, s.loaded, s.held = entries, true, quota.Usage{}
+	for _, e := range entries {
+		s.held = s.held.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+	}
 	return true
 }
 
@@ -172,7 +174,7 @@ func (s *session) top(argument string) {
 
 // send streams a message, or the head of it, and reports whether all went out.
 func (s *session) send(e storage.Entry, head *head) bool {
-	m, err := s.maildrop.Message(s.server.ctx, e)
+	m, err := s.maildrop.Message(s.server.ctx, e, 0)
 	if err != nil {
 		s.cannotSend(e, err)
 		return false

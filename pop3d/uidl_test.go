@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"mailsrv/internal/directory"
+	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 )
 
@@ -58,7 +59,7 @@ func TestUIDLsAreUniqueAndStable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := drop.Entries(t.Context())
+	entries, err := storage.AllEntries(t.Context(), drop)
 	if err != nil {
 		t.Fatal(err)
 	}

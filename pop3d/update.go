@@ -1,6 +1,7 @@
 package pop3d
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -23,7 +24,11 @@ func (s *session) update() {
 			s.unreadable(err)
 			return
 		}
-		if err := s.settle(); err != nil {
+		switch err := s.settle(); {
+		case errors.Is(err, storage.ErrTaken):
+			s.dispossessed(err)
+			return
+		case err != nil:
 			s.fail(err)
 			if s.marked.Messages > 0 {
 				line = replyNotExpunged
@@ -39,19 +44,20 @@ func (s *session) update() {
 // settle tells the store what the session came to.
 func (s *session) settle() error {
 	marked := make([]storage.Entry, 0, s.marked.Messages)
-	var noted []storage.Entry
+	change := storage.Change{Expunge: make([]storage.UID, 0, s.marked.Messages)}
 	for i, e := range s.entries {
 		switch {
 		case s.marks.has(i):
 			marked = append(marked, e)
+			change.Expunge = append(change.Expunge, e.UID)
 		case s.noted.has(i):
-			noted = append(noted, e)
+			change.Retrieved = append(change.Retrieved, e.UID)
 		}
 	}
-	if len(marked)+len(noted) == 0 {
+	if len(change.Expunge)+len(change.Retrieved) == 0 {
 		return nil
 	}
-	removed, err := s.maildrop.Update(s.server.ctx, marked, noted)
+	removed, err := s.maildrop.Update(s.server.ctx, s.wire.claim, change)
 	if err != nil {
 		return fmt.Errorf("update maildrop: %w", err)
 	}

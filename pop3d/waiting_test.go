@@ -17,12 +17,12 @@ func patient(c *pop3d.Config) { c.Settings.LockWait = time.Minute }
 // waitFor begins a login that waits for the maildrop of another session.
 func (s *setup) waitFor(t *testing.T, name string) *client {
 	t.Helper()
-	before := s.Waiting()
+	before := s.store.Waiting()
 	c := s.connect(t)
 	c.send("USER " + name + "\r\n")
 	c.want("+OK")
 	c.send("PASS secret\r\n")
-	eventually(t, "a login waits", func() bool { return s.Waiting() == before+1 })
+	eventually(t, "a login waits", func() bool { return s.store.Waiting() == before+1 })
 	return c
 }
 
@@ -34,7 +34,7 @@ func TestLoginWaitsForTheMaildrop(t *testing.T) {
 	s.login(t, "bob@me.com") // another maildrop
 	first.send("DELE 1\r\nQUIT\r\n")
 	second.want("+OK maildrop has 2 messages") // as the first one left it
-	if s.Waiting() != 1 {
+	if s.store.Waiting() != 1 {
 		t.Error("the third does not wait any more")
 	}
 	second.Close()
@@ -52,7 +52,7 @@ func TestLoginThatWaitedInVain(t *testing.T) {
 	second.Close()
 	first.send("NOOP\r\n")
 	first.want("+OK")
-	if s.Waiting() != 0 {
+	if s.store.Waiting() != 0 {
 		t.Error("it waits still")
 	}
 }
@@ -90,7 +90,7 @@ func TestShutdownEndsWaiting(t *testing.T) {
 	}
 	cancel()
 	<-down
-	if s.Waiting() != 0 {
+	if s.store.Waiting() != 0 {
 		t.Error("somebody waits still")
 	}
 }
@@ -102,7 +102,7 @@ func TestWaitingClientThatHangsUp(t *testing.T) {
 	second := s.waitFor(t, "alice@me.com")
 	second.send("QUIT\r\n")
 	second.Close()
-	eventually(t, "nobody waits", func() bool { return s.Waiting() == 0 })
+	eventually(t, "nobody waits", func() bool { return s.store.Waiting() == 0 })
 	eventually(t, "its session ends", func() bool { return len(s.log.lines(logs.SessionEnd)) == 1 })
 }
 
@@ -169,7 +169,7 @@ func TestWaitingClientThatHasSaidAll(t *testing.T) {
 	if err := second.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "it waits", func() bool { return s.Waiting() == 1 })
+	eventually(t, "it waits", func() bool { return s.store.Waiting() == 1 })
 	time.Sleep(300 * time.Millisecond) // it looks ten times a second whether its client is there
 	first.send("QUIT\r\n")
 	if rest := second.wantEnd(); !strings.Contains(rest, "+OK 3 ") || !strings.HasSuffix(rest, "+OK bye\r\n") {

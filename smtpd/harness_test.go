@@ -16,6 +16,7 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/smtpd"
+	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 	"mailsrv/test/kit"
 )
@@ -136,11 +137,11 @@ func (w *world) messages(name string) []string {
 	must(w.t, err)
 	drop, err := w.store.OpenMaildrop(background, found.Mailbox.ID)
 	must(w.t, err)
-	entries, err := drop.Entries(background)
+	entries, err := storage.AllEntries(background, drop)
 	must(w.t, err)
 	var all []string
 	for _, e := range entries {
-		m, err := drop.Message(background, e)
+		m, err := drop.Message(background, e, 0)
 		must(w.t, err)
 		var text strings.Builder
 		for {

@@ -1,6 +1,8 @@
 // Package storage is the contract of the message store: what delivery adds,
 // what POP3 reads and expunges. It holds no driver and no SQL; storage/sqlite
-// implements it, and storage/storagetest is the suite every backend passes.
+// implements it, and storage/storagetest is the suite every backend passes. It is
+// cut by who uses it: what adds mail is a Deliverer, what reads it Maildrops, who
+// holds a maildrop says Claims, what removes it in time a Collector.
 //
 // A mailbox has folders. INBOX is its maildrop, which POP3 shows; usage is that of
 // all its folders. What is known of one message in one folder is an Entry.
@@ -8,12 +10,12 @@
 // What always holds: a nil error from Deliver or Update means that the change
 // is durable; before that nothing of it is visible. Usage changes in the same
 // transaction as the rows it counts. The octets of a message are exact: what
-// Entry.Octets says is what Message yields.
+// Entry.Octets says is what Message yields. Errors say what is wrong; what an
+// operator does about it, the command line says.
 package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -22,39 +24,11 @@ import (
 	"mailsrv/quota"
 )
 
-// Errors of the store. Any other error is unexpected and means "try again
-// later" to a peer.
-var (
-	// ErrNoSpace: less than the configured minimum is free, or a write met a
-	// full disk.
-	ErrNoSpace = errors.New("not enough free disk space")
-	// ErrReadOnly: the disk failed repeatedly, or to sync what it has, and nothing is
-	// written until a restart.
-	ErrReadOnly = errors.New("the store is read-only after I/O errors; restart when the disk is sound")
-	// ErrNoMaildrop: the mailbox was removed.
-	ErrNoMaildrop = errors.New("no such maildrop")
-	// ErrGone: the message was removed by expiry or the administrator since
-	// the maildrop was opened.
-	ErrGone = errors.New("message is gone")
-	// ErrDamaged: the stored octets do not match their checksum.
-	ErrDamaged = errors.New("the stored message is damaged; mailsrv check names all that are, a backup has it")
-	// ErrNoFolder: the mailbox has no folder of that id.
-	ErrNoFolder = errors.New("no such folder")
-	// ErrFolderEnded: the folder has given its last uid, MaxUID. Temporary to a peer:
-	// an administrator has to move the mail to a new mailbox.
-	ErrFolderEnded = errors.New("the folder has given all its uids")
-	// ErrUID: the uid asked for is not above those that the folder has given.
-	ErrUID = errors.New("the uid is not above those given before")
-	// ErrStagedFull: the total of content staged by unfinished transfers is
-	// used up.
-	ErrStagedFull = errors.New("too much unfinished mail is being received")
-)
-
 // Body collects the content of one message before its commit. It is used by
 // one goroutine.
 type Body interface {
-	// Write adds content. Its errors: ErrNoSpace, ErrStagedFull,
-	// buffers.ErrExhausted, the context's of NewBody, or an unexpected one.
+	// Write adds content. Its errors: ErrNoSpace, ErrStagedFull, ErrNoMemory,
+	// the context's of NewBody, or an unexpected one.
 	Write(p []byte) (int, error)
 	// Octets is what has been written.
 	Octets() int64
@@ -134,11 +108,15 @@ func (e *MisfitError) Error() string {
 	return "not delivered: " + strings.Join(parts, ", ")
 }
 
-// Store keeps maildrops. All methods may be called at once.
-type Store interface {
+// Deliverer is what adds mail. All methods may be called at once.
+type Deliverer interface {
+	// Accepting returns nil while mail may be taken, else ErrNoSpace or ErrReadOnly.
+	// It answers from memory, or nearly so: it may be asked for each message.
+	Accepting() error
+
 	// NewBody begins to collect a message. size is what its sender promises in
 	// octets, 0 if unknown; nothing is to be lent on it alone. The context ends
-	// waiting for memory and for staging.
+	// waiting for memory and for staging. ErrNoMemory.
 	NewBody(ctx context.Context, size int64) (Body, error)
 
 	// Deliver commits one message to every recipient or to none, and returns
@@ -146,68 +124,30 @@ type Store interface {
 	// it is still waiting. Errors: *MisfitError, ErrNoFolder, ErrFolderEnded, ErrUID,
 	// ErrNoSpace, ErrReadOnly, the context's, or an unexpected one.
 	Deliver(ctx context.Context, d *Delivery) (Receipt, error)
+}
 
-	// Space returns ErrNoSpace or ErrReadOnly when no mail should be accepted.
-	Space() error
+// Collector removes what its time has come for. All methods may be called at once.
+type Collector interface {
+	// Collect removes what each mailbox's Retention says is due at now: messages
+	// retrieved long enough ago, which it reports, and deleted ones that can no
+	// longer be brought back.
+	Collect(ctx context.Context, now time.Time, report func(Expired)) error
+}
 
+// Expired is a message that was removed since its time was over.
+type Expired struct {
+	Mailbox mail.MailboxID
+	Entry
+}
+
+// Undeleter brings deleted mail back. All methods may be called at once.
+type Undeleter interface {
 	// Undelete appends what was deleted from a mailbox since that time as new
 	// mail, each under a fresh UIDL from newID, in the order of deletion and as far
 	// as the quota allows: into its folder, else into INBOX, with the time of arrival
 	// and the flags it had. It returns what came back and what is still aside.
+	// ErrNoMaildrop.
 	Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error)
-
-	// Expire removes what each mailbox's Retention says is due at now: messages
-	// retrieved long enough ago, which it reports, and deleted ones that can no
-	// longer be brought back.
-	Expire(ctx context.Context, now time.Time, report func(id mail.MailboxID, e Entry)) error
-
-	// OpenMaildrop takes the snapshot of INBOX that a session works on: what had been
-	// committed by then. It locks nothing. ErrNoMaildrop.
-	OpenMaildrop(ctx context.Context, id mail.MailboxID) (Maildrop, error)
-}
-
-// Maildrop is one session's view of the messages waiting for a mailbox. It is
-// used by one goroutine and holds no resource between calls.
-type Maildrop interface {
-	// Usage is the snapshot's count and octets.
-	Usage() quota.Usage
-
-	// Entries returns the messages of the snapshot in the order of their
-	// uids, reading them at the first call. The caller must not change them.
-	// Messages removed by others between the snapshot and the first call may be
-	// missing; Usage is then adjusted to what is returned.
-	Entries(ctx context.Context) ([]Entry, error)
-
-	// Message opens one message and verifies its beginning. ErrGone,
-	// ErrDamaged.
-	Message(ctx context.Context, e Entry) (Message, error)
-
-	// Update removes the expunged messages and notes that others were
-	// retrieved, in one transaction; those gone already are let pass. It returns
-	// what was removed. What the mailbox's Retention lets be undone is kept
-	// aside, outside the usage.
-	Update(ctx context.Context, expunged, retrieved []Entry) (quota.Usage, error)
-}
-
-// Entry is one message in one folder. A session holds one for each message that it
-// shows, so it is kept small.
-type Entry struct {
-	UID     UID
-	Octets  int64
-	UIDL    string // of one folder's messages each has another
-	Arrived int64  // Unix seconds
-	Flags   Flags
-	ModSeq  ModSeq // when it was added or flagged
-}
-
-// Message yields the octets of a message piece by piece. No transaction is
-// open between two pieces.
-type Message interface {
-	// Next returns the next piece, valid until the following call, or io.EOF
-	// after exactly Entry.Octets octets. ErrGone or ErrDamaged in the middle.
-	Next(ctx context.Context) ([]byte, error)
-	// Close gives the buffers back.
-	Close()
 }
 
 // Checker recounts what a store keeps beside its rows.

@@ -8,15 +8,16 @@ import (
 	"mailsrv/storage"
 )
 
-// store counts octets and keeps nothing. Delivering calls nothing else of the
-// contract.
-type store struct{ storage.Store }
+// store counts octets and keeps nothing.
+type store struct{}
+
+var _ storage.Deliverer = store{}
 
 func (store) NewBody(context.Context, int64) (storage.Body, error) { return new(body), nil }
 func (store) Deliver(context.Context, *storage.Delivery) (storage.Receipt, error) {
 	return storage.Receipt{}, nil
 }
-func (store) Space() error { return nil }
+func (store) Accepting() error { return nil }
 
 // body is how many octets came.
 type body int64

@@ -11,9 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/quota"
-	"mailsrv/storage/sqlite"
 )
 
 func (p *program) backupCommand() *cobra.Command {
@@ -36,12 +36,16 @@ the folder.`,
 		if err != nil {
 			return err
 		}
-		store, err := p.open(ctx, cfg, sqlite.Options{AsItIs: true}, mustExist)
+		store, err := p.open(ctx, cfg, backend.Options{AsItIs: true}, mustExist)
 		if err != nil {
 			return err
 		}
 		bar := p.progress("Copied")
-		err = store.Backup(ctx, file, bar.show)
+		if b, ok := store.(backend.Backuper); ok {
+			err = b.Backup(ctx, file, bar.show)
+		} else {
+			err = errors.New("this store is backed up with the tools of its database")
+		}
 		bar.end()
 		if closed := store.Close(); err == nil {
 			err = closed
@@ -101,7 +105,7 @@ download nothing twice.`,
 			return err
 		}
 		bar := p.progress("Copied")
-		err = sqlite.Restore(ctx, cfg.DataDir, sqlite.Options{Path: cfg.Database()}, from, bar.show, func(finding string) {
+		err = backend.Restore(ctx, cfg.Storage.URL, backend.Options{DataDir: cfg.DataDir}, from, bar.show, func(finding string) {
 			p.printf("%s\n", finding)
 		})
 		bar.end()

@@ -30,14 +30,14 @@ func TestBackupAndRestore(t *testing.T) {
 	other.refused("no such file", "restore", file+".missing")
 }
 
-// storage.dsn may name another place than the data directory.
+// storage.url may name another place than the data directory.
 func TestRestoreElsewhere(t *testing.T) {
 	h := newHouse(t)
 	h.do("", "domain", "add", "me.com")
 	file := filepath.Join(t.TempDir(), "backup.db")
 	h.do("", "backup", file)
 	database := filepath.Join(t.TempDir(), "mail.db")
-	other := newHouse(t, "MAILSRV_STORAGE_DSN="+database)
+	other := newHouse(t, "MAILSRV_STORAGE_URL=sqlite:"+database)
 	other.do("", "restore", file)
 	if _, err := os.Stat(database); err != nil || other.files() != "" {
 		t.Errorf("restored to %q: %v", other.files(), err)

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
-	"mailsrv/storage/sqlite"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -48,7 +48,7 @@ space as it has, and keeps the old one beside it.`,
 				return err
 			}
 		}
-		store, err := p.open(ctx, cfg, sqlite.Options{Exclusive: repair, Sound: sound}, mustExist)
+		store, err := p.open(ctx, cfg, backend.Options{Exclusive: repair, Sound: sound}, mustExist)
 		if err != nil {
 			return err
 		}
@@ -83,6 +83,6 @@ func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(s
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	sound, err = sqlite.Rebuild(ctx, cfg.DataDir, sqlite.Options{Path: cfg.Database()}, report)
+	sound, err = backend.Rebuild(ctx, cfg.Storage.URL, backend.Options{DataDir: cfg.DataDir}, report)
 	return sound, storeError(err, cfg)
 }

@@ -38,6 +38,10 @@ func TestConfigCheck(t *testing.T) {
 
 	write(file, "quota: {when_full: bounce}\n")
 	h.refused("configuration "+file+": quota.when_full", "config", "check")
+	write(file, "storage: {url: \"postgres://mail:secret@db1,db2/mail\"}\n")
+	h.refused("configuration "+file+": storage.url: this build knows sqlite alone: write sqlite:PATH, or nothing for mailsrv.db in data_dir\n", "config", "check")
+	write(file, "storage: {dsn: /srv/mail.db}\n")
+	h.refused("unknown key storage.dsn: did you mean storage.url?", "config", "check")
 	write(file, "tls: {cert_file: "+key+", key_file: "+cert+"}\n")
 	h.refused("exchange tls.cert_file and tls.key_file (configuration "+file+")", "config", "check")
 

@@ -14,6 +14,7 @@ import (
 
 	"mailsrv/internal/admin"
 	"mailsrv/internal/logs"
+	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 )
 
@@ -34,11 +35,11 @@ func (h *house) retrieve(address string, ago time.Duration) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	entries, err := drop.Entries(ctx)
+	entries, err := storage.AllEntries(ctx, drop)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if _, err := drop.Update(ctx, nil, entries); err != nil {
+	if _, err := drop.Update(ctx, nil, storage.Change{Retrieved: storage.UIDs(entries)}); err != nil {
 		h.t.Fatal(err)
 	}
 	db, err := sql.Open("sqlite3", filepath.Join(h.dir, "mailsrv.db"))

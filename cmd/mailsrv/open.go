@@ -8,14 +8,21 @@ import (
 	"os"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/internal/directory"
-	"mailsrv/storage/sqlite"
 )
 
 // read reads the configuration from a file, or from where the search finds it.
 func (p *program) read(file string) (*config.Config, error) {
-	return config.Load(file, systemFile, p.env.variables, p.env.hostname)
+	c, err := config.Load(file, systemFile, p.env.variables, p.env.hostname)
+	if err != nil {
+		return nil, err
+	}
+	if err := backend.Known(c.Storage.URL); err != nil {
+		return nil, fmt.Errorf("%s: storage.url: %w: write sqlite:PATH, or nothing for mailsrv.db in data_dir", c.Source(), err)
+	}
+	return c, nil
 }
 
 // load reads the configuration and prints what is odd about it.
@@ -44,7 +51,7 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	if err != nil {
 		return err
 	}
-	store, err := p.open(ctx, c, sqlite.Options{}, create)
+	store, err := p.open(ctx, c, backend.Options{}, create)
 	if err != nil {
 		return err
 	}
@@ -83,14 +90,14 @@ const (
 )
 
 // open opens the store of a configuration under the identity of its owner.
-func (p *program) open(ctx context.Context, c *config.Config, o sqlite.Options, create bool) (*sqlite.Store, error) {
+func (p *program) open(ctx context.Context, c *config.Config, o backend.Options, create bool) (backend.Store, error) {
 	if err := p.prepareDirectory(c, create); err != nil {
 		return nil, err
 	}
-	o.Path = c.Database()
+	o.DataDir = c.DataDir
 	o.MinFree = c.Storage.MinFree
 	o.MaxStaged = c.SMTP.MaxStaged
-	store, err := sqlite.Open(ctx, c.DataDir, o)
+	store, err := backend.Open(ctx, c.Storage.URL, o)
 	return store, storeError(err, c)
 }
 
@@ -137,8 +144,7 @@ func noFolder(c *config.Config) error {
 // holds mail and hashes, and SQLite gives its other files the same mode. What a
 // group may do is left to the administrator.
 func (p *program) closeDatabase(c *config.Config) error {
-	for _, suffix := range []string{"", "-wal", "-shm"} {
-		file := c.Database() + suffix
+	for _, file := range backend.Files(c.Storage.URL, c.DataDir) {
 		info, err := os.Stat(file)
 		if err != nil || info.Mode().Perm()&0o007 == 0 {
 			continue // one that cannot be looked at is told of when it is opened

@@ -12,6 +12,7 @@ import (
 
 	"mailsrv/delivery"
 	"mailsrv/internal/admin"
+	"mailsrv/internal/backend"
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/config"
 	"mailsrv/internal/control"
@@ -19,7 +20,6 @@ import (
 	"mailsrv/internal/logs"
 	"mailsrv/pop3d"
 	"mailsrv/smtpd"
-	"mailsrv/storage/sqlite"
 )
 
 func (p *program) serveCommand() *cobra.Command {
@@ -85,7 +85,7 @@ func (p *program) serve(ctx context.Context) error {
 	}
 	defer closeSockets(sockets)
 
-	store, err := p.open(ctx, cfg, sqlite.Options{
+	store, err := p.open(ctx, cfg, backend.Options{
 		Server:  true,
 		Buffers: buffers.NewPool(cfg.Memory.Buffers, bufferWait),
 		Logger:  logger,

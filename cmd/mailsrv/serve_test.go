@@ -254,6 +254,8 @@ func TestBadStarts(t *testing.T) {
 			"mailsrv: smtp.listen 192.0.2.1:2525 is no address of this machine: see: ip address (no configuration file)\n"},
 		{"nothing", []string{"MAILSRV_SMTP_LISTEN="},
 			"mailsrv: there is nothing to listen on: set smtp.listen, pop3.listen or pop3.listen_tls (no configuration file)\n"},
+		{"no such store", []string{"MAILSRV_STORAGE_URL=postgres://db/mail"},
+			"mailsrv: no configuration file: storage.url: this build knows sqlite alone: write sqlite:PATH, or nothing for mailsrv.db in data_dir\n"},
 		{"bad value", []string{"MAILSRV_SMTP_LISTEN=25"},
 			"mailsrv: environment MAILSRV_SMTP_LISTEN \"25\": write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525\n"},
 		{"no certificate", []string{"MAILSRV_SMTP_LISTEN=127.0.0.1:0", "MAILSRV_TLS_CERT_FILE=" + none, "MAILSRV_TLS_KEY_FILE=" + none},

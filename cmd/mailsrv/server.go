@@ -13,11 +13,11 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"mailsrv/internal/admin"
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/internal/control"
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
-	"mailsrv/storage/sqlite"
 )
 
 // server is the assembled parts while they run.
@@ -29,7 +29,7 @@ type server struct {
 	level   *slog.LevelVar
 
 	certificate *listen.Certificate
-	store       *sqlite.Store
+	store       backend.Store
 	admin       *admin.Admin
 	services    []service
 	stopExpiry  func()
@@ -58,13 +58,17 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 		logs.Config, s.config.File, logs.Version, version())
 	s.notify(daemon.SdNotifyReady)
 
+	var disk <-chan struct{}
+	if f, ok := s.store.(backend.Failer); ok {
+		disk = f.Failed()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return s.stop(orders, nil)
 		case err := <-failed:
 			return s.stop(orders, err)
-		case <-s.store.Failed():
+		case <-disk:
 			return s.stop(orders, errors.New("the disk has failed to sync the database: look at the disk, and start the server again, which finds all mail"))
 		case answer := <-s.reloads:
 			answer <- s.reload()

@@ -8,12 +8,12 @@ import (
 
 	"mailsrv/delivery"
 	"mailsrv/internal/auth"
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/internal/control"
 	"mailsrv/internal/listen"
 	"mailsrv/pop3d"
 	"mailsrv/smtpd"
-	"mailsrv/storage/sqlite"
 )
 
 // service is a daemon as the server runs it. Whatever protocol is added is one more
@@ -48,11 +48,11 @@ func portsOf(c *config.Config) []ports {
 }
 
 // newServices makes the daemons of s.
-func newServices(s *server, store *sqlite.Store) []service {
+func newServices(s *server, store backend.Store) []service {
 	return []service{newSMTP(s, store), newPOP3(s, store)}
 }
 
-func newSMTP(s *server, store *sqlite.Store) service {
+func newSMTP(s *server, store backend.Store) service {
 	c := s.config
 	agent := delivery.New(delivery.Options{
 		Store: store, Directory: store, Hostname: c.Hostname, Logger: s.logger,
@@ -75,7 +75,7 @@ func newSMTP(s *server, store *sqlite.Store) service {
 	}
 }
 
-func newPOP3(s *server, store *sqlite.Store) service {
+func newPOP3(s *server, store backend.Store) service {
 	c := s.config
 	group := listen.NewGroup(protoPOP3, "-ERR [SYS/TEMP] too many connections\r\n", pop3Limits(c), s.logger)
 	d := pop3d.New(pop3d.Config{

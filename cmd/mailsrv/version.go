@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"mailsrv/storage/sqlite"
+	"mailsrv/internal/backend"
 )
 
 func (p *program) versionCommand() *cobra.Command {
@@ -25,7 +25,7 @@ func (p *program) versionCommand() *cobra.Command {
 
 // versionText is also what --version prints.
 func versionText() string {
-	return fmt.Sprintf("mailsrv %s\n%s %s/%s\nSQLite %s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, sqlite.Version())
+	return fmt.Sprintf("mailsrv %s\n%s %s/%s\n%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, backend.Versions())
 }
 
 // version is the release, or the revision that was built.

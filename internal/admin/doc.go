@@ -17,10 +17,17 @@ import (
 	"mailsrv/storage"
 )
 
+// Store is what commands need of a store: they open maildrops without a claim.
+type Store interface {
+	storage.Maildrops
+	storage.Undeleter
+	storage.Collector
+}
+
 // Admin carries out commands. All fields are required.
 type Admin struct {
 	Directory directory.Directory
-	Store     storage.Store
+	Store     Store
 	Limit     quota.Limit  // the server's, for mailboxes that inherit
 	Logger    *slog.Logger // hears of every change, and of every message removed
 }

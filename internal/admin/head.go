@@ -59,7 +59,7 @@ func (m *Maildrop) Head(ctx context.Context, e storage.Entry) (Head, error) {
 // begin returns the octets of a message up to the line that ends its head, or to
 // maxHead, and at times some more.
 func (m *Maildrop) begin(ctx context.Context, e storage.Entry) ([]byte, error) {
-	message, err := m.drop.Message(ctx, e)
+	message, err := m.drop.Message(ctx, e, 0)
 	if err != nil {
 		return nil, err
 	}

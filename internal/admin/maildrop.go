@@ -28,7 +28,7 @@ func (a *Admin) open(ctx context.Context, address string) (directory.Mailbox, st
 	if err != nil {
 		return m, nil, nil, fmt.Errorf("open the maildrop of %s: %w", m.Address, err)
 	}
-	entries, err := drop.Entries(ctx)
+	entries, err := storage.AllEntries(ctx, drop)
 	if err != nil {
 		return m, nil, nil, fmt.Errorf("read the maildrop of %s: %w", m.Address, err)
 	}
@@ -58,7 +58,7 @@ func (a *Admin) WriteMessage(ctx context.Context, address, which string, w io.Wr
 }
 
 func copyMessage(ctx context.Context, drop storage.Maildrop, e storage.Entry, w io.Writer) error {
-	message, err := drop.Message(ctx, e)
+	message, err := drop.Message(ctx, e, 0)
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quot
 	}
 	var removed quota.Usage
 	for part := range slices.Chunk(entries, perTransaction) {
-		gone, err := drop.Update(ctx, part, nil)
+		gone, err := drop.Update(ctx, nil, storage.Change{Expunge: storage.UIDs(part)})
 		if err != nil {
 			return removed, fmt.Errorf("remove messages of %s: %w", m.Address, err)
 		}

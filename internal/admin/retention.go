@@ -35,13 +35,13 @@ func (a *Admin) Undelete(ctx context.Context, address string, since time.Time) (
 // logs each message that goes.
 func (a *Admin) Expire(ctx context.Context, now time.Time) error {
 	var names map[mail.MailboxID]string // read when the first message goes: as a rule none does
-	return a.Store.Expire(ctx, now, func(id mail.MailboxID, e storage.Entry) {
+	return a.Store.Collect(ctx, now, func(e storage.Expired) {
 		if names == nil {
 			names = a.names(ctx)
 		}
-		name := names[id]
+		name := names[e.Mailbox]
 		if name == "" { // removed by now
-			name = strconv.FormatInt(int64(id), 10)
+			name = strconv.FormatInt(int64(e.Mailbox), 10)
 		}
 		a.Logger.Info(logs.Expunged, logs.Mailbox, name, logs.Messages, 1, logs.Octets, e.Octets,
 			logs.ID, e.UIDL, logs.Reason, "expired")

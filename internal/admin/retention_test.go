@@ -107,9 +107,9 @@ func TestExpireLogsWhatGoes(t *testing.T) {
 	f.must(err)
 	drop, err := f.store.OpenMaildrop(f.ctx, m.ID)
 	f.must(err)
-	entries, err := drop.Entries(f.ctx)
+	entries, err := storage.AllEntries(f.ctx, drop)
 	f.must(err)
-	_, err = drop.Update(f.ctx, nil, []storage.Entry{entries[0], entries[2]})
+	_, err = drop.Update(f.ctx, nil, storage.Change{Retrieved: storage.UIDs([]storage.Entry{entries[0], entries[2]})})
 	f.must(err)
 	f.log.Reset()
 

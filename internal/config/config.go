@@ -3,7 +3,6 @@ package config
 import (
 	"log/slog"
 	"net/netip"
-	"path/filepath"
 	"time"
 
 	"mailsrv/quota"
@@ -31,8 +30,7 @@ type Config struct {
 
 // Storage is where mail is kept.
 type Storage struct {
-	Driver  string
-	DSN     string // see Database
+	URL     string // of the store, as internal/backend reads it; a path in it is absolute
 	MinFree int64  // octets; below it no mail is accepted
 }
 
@@ -101,14 +99,6 @@ const (
 	Text      = "text"
 	JSON      = "json"
 )
-
-// Database is the path of the database file.
-func (c *Config) Database() string {
-	if c.Storage.DSN != "" {
-		return c.Storage.DSN
-	}
-	return filepath.Join(c.DataDir, "mailsrv.db")
-}
 
 // Limit is the server's limit for one mailbox.
 func (c *Config) Limit() quota.Limit {

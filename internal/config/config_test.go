@@ -45,7 +45,7 @@ var everything = []struct {
 }{
 	{"hostname", "MX.Bücher.example", "MX.Bücher.example", func(c *config.Config) any { return c.Hostname }, "mx.xn--bcher-kva.example"},
 	{"data_dir", "/srv/mail", "/srv/mail", func(c *config.Config) any { return c.DataDir }, "/srv/mail"},
-	{"storage.dsn", "/srv/db", "/srv/db", func(c *config.Config) any { return c.Storage.DSN }, "/srv/db"},
+	{"storage.url", "sqlite:/srv/db", "sqlite:/srv/db", func(c *config.Config) any { return c.Storage.URL }, "sqlite:/srv/db"},
 	{"storage.min_free", "1GB", "1GB", func(c *config.Config) any { return c.Storage.MinFree }, int64(1e9)},
 	{"memory.buffers", "8388608", "8MiB", func(c *config.Config) any { return c.Memory.Buffers }, int64(8 << 20)},
 	{"tls.cert_file", "/etc/c.pem", "/etc/c.pem", func(c *config.Config) any { return c.TLS.CertFile }, "/etc/c.pem"},
@@ -111,7 +111,7 @@ func TestEveryKeyFromFile(t *testing.T) {
 			t.Errorf("%s: %s gave %#v, want %#v", row.key, row.yaml, got, row.value)
 		}
 	}
-	changed := map[string]bool{"storage.driver": true} // has one value only
+	changed := map[string]bool{}
 	for _, change := range config.Changes(load(t, write(t, "")), c) {
 		changed[change.Key] = true
 	}
@@ -195,7 +195,8 @@ func TestBadValues(t *testing.T) {
 		{"port", "smtp: {listen: [\"127.0.0.1:http\"]}", "", `configuration FILE: smtp.listen "127.0.0.1:http": write host:port, such as :25, 127.0.0.1:2525 or [::1]:2525`},
 		{"hostname", "hostname: mail me", "", `configuration FILE: hostname "mail me": write the full name of this server, such as mail.me.com`},
 		{"data_dir", "data_dir: \"\"", "", `configuration FILE: data_dir "": write the path of a folder, such as /var/lib/mailsrv`},
-		{"driver", "storage: {driver: postgres}", "", `configuration FILE: storage.driver "postgres": write sqlite`},
+		{"renamed key", "storage: {driver: sqlite}", "", `configuration FILE: unknown key storage.driver: did you mean storage.url?`},
+		{"another renamed key", "storage: {dsn: /srv/mail.db}", "", `configuration FILE: unknown key storage.dsn: did you mean storage.url?`},
 		{"half a pair", "tls: {cert_file: /c.pem}", "", `configuration FILE: tls.cert_file "/c.pem": set tls.key_file too, or neither`},
 		{"other half", "tls: {key_file: /k.pem}", "", `configuration FILE: tls.key_file "/k.pem": set tls.cert_file too, or neither`},
 		{"staged", "smtp: {max_staged: 1MiB}", "", `configuration FILE: smtp.max_staged "1MiB": write at least smtp.max_message_size, 50MiB`},
@@ -215,10 +216,11 @@ func TestBadValues(t *testing.T) {
 }
 
 func TestUnknownVariable(t *testing.T) {
-	c := load(t, write(t, ""), "MAILSRV_SMTP_LISTN=:25", "MAILSRV_COLOUR=blue", "MAILSRV_CONFIG=/elsewhere")
+	c := load(t, write(t, ""), "MAILSRV_SMTP_LISTN=:25", "MAILSRV_COLOUR=blue", "MAILSRV_STORAGE_DSN=/x", "MAILSRV_CONFIG=/elsewhere")
 	want := []string{
 		"environment MAILSRV_COLOUR is not a key and has no effect",
 		"environment MAILSRV_SMTP_LISTN is not a key and has no effect: did you mean MAILSRV_SMTP_LISTEN?",
+		"environment MAILSRV_STORAGE_DSN is not a key and has no effect: did you mean MAILSRV_STORAGE_URL?",
 	}
 	if !reflect.DeepEqual(c.Warnings, want) {
 		t.Errorf("got %q", c.Warnings)
@@ -236,16 +238,16 @@ func TestHostnameOfTheMachine(t *testing.T) {
 }
 
 func TestRelativePaths(t *testing.T) {
-	file := write(t, "data_dir: run\nstorage: {dsn: run/mail.db}\n")
+	file := write(t, "data_dir: run\nstorage: {url: \"sqlite:run/mail.db\"}\n")
 	c := load(t, file)
-	if want := filepath.Join(filepath.Dir(file), "run"); c.DataDir != want || c.Database() != want+"/mail.db" {
-		t.Errorf("got %s and %s", c.DataDir, c.Database())
+	if want := filepath.Join(filepath.Dir(file), "run"); c.DataDir != want || c.Storage.URL != "sqlite:"+want+"/mail.db" {
+		t.Errorf("got %s and %s", c.DataDir, c.Storage.URL)
 	}
 	t.Chdir(t.TempDir())
 	here, _ := os.Getwd()
-	c = load(t, file, "MAILSRV_DATA_DIR=data", "MAILSRV_STORAGE_DSN=")
-	if want := filepath.Join(here, "data"); c.DataDir != want || c.Database() != want+"/mailsrv.db" {
-		t.Errorf("got %s and %s", c.DataDir, c.Database())
+	c = load(t, file, "MAILSRV_DATA_DIR=data", "MAILSRV_STORAGE_URL=sqlite:mail.db")
+	if want := filepath.Join(here, "data"); c.DataDir != want || c.Storage.URL != "sqlite:"+here+"/mail.db" {
+		t.Errorf("got %s and %s", c.DataDir, c.Storage.URL)
 	}
 }
 

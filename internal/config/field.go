@@ -58,6 +58,22 @@ func path(at *string, needed bool) field {
 	}}
 }
 
+// storeURL names a store. Which there are internal/backend knows; of a file the path is
+// made absolute.
+func storeURL(at *string) field {
+	return field{at: at, set: func(text, base string) error {
+		const file = "sqlite:"
+		if name, ok := strings.CutPrefix(text, file); ok && name != "" {
+			if err := path(&name, optional).set(name, base); err != nil {
+				return err
+			}
+			text = file + name
+		}
+		*at = text
+		return nil
+	}}
+}
+
 func size(at *int64, least, most int64) field {
 	return field{at: at, set: func(text, _ string) error {
 		octets, err := quota.ParseSize(text)
@@ -110,9 +126,6 @@ func choice(at *string, choices ...string) field {
 			}
 		}
 		last := len(choices) - 1
-		if last == 0 {
-			return errors.New("write " + choices[0])
-		}
 		return errors.New("write " + strings.Join(choices[:last], ", ") + " or " + choices[last])
 	}}
 }

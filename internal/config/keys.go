@@ -28,8 +28,7 @@ func (c *Config) keys() []key {
 		{"hostname", "", restart, hostname(&c.Hostname)},
 		{"data_dir", "/var/lib/mailsrv", restart, path(&c.DataDir, required)},
 
-		{"storage.driver", "sqlite", restart, choice(&c.Storage.Driver, "sqlite")},
-		{"storage.dsn", "", restart, path(&c.Storage.DSN, optional)},
+		{"storage.url", "", restart, storeURL(&c.Storage.URL)},
 		{"storage.min_free", "256MiB", restart, size(&c.Storage.MinFree, 0, math.MaxInt64)},
 		{"memory.buffers", "64MiB", restart, size(&c.Memory.Buffers, 1<<20, math.MaxInt64)},
 

@@ -66,9 +66,21 @@ func didYouMean(name string) string {
 	return ": did you mean " + name + "?"
 }
 
-// nearest returns the known name that was probably meant, or "": one that is a
-// few letters away, or for a name without a section, one that has it.
+// renamed are keys of earlier versions, and what took their place.
+var renamed = map[string]string{"storage.driver": "storage.url", "storage.dsn": "storage.url"}
+
+// nearest returns the known name that was probably meant, or "": the one that took its
+// place, one that is a few letters away, or for a name without a section, one that has
+// it.
 func nearest(name string, known []string) string {
+	for old, now := range renamed {
+		switch name {
+		case old:
+			return now
+		case variable(old):
+			return variable(now)
+		}
+	}
 	best, distance := "", 1+len(name)/4
 	for _, k := range known {
 		if strings.HasSuffix(k, "."+name) && best == "" {

@@ -52,7 +52,7 @@ func TestArrivals(t *testing.T) {
 
 	// Deleting settles what arrived in that maildrop.
 	drop, entries := h.entries()
-	_, err = drop.Update(background, entries[1:2], nil)
+	_, err = drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:2])})
 	h.must(err)
 	if n := h.arrivals(); n != 4 {
 		t.Errorf("%d arrivals after a deletion in one maildrop", n)
@@ -74,7 +74,7 @@ func TestArrivals(t *testing.T) {
 	h.writer.tidy(0)
 	h.wait("all is settled at a rest", func() bool { return h.arrivals() == 0 })
 	for _, e := range entries {
-		m, err := drop.Message(background, e)
+		m, err := drop.Message(background, e, 0)
 		if err != nil {
 			t.Fatalf("%s: %v", e.UIDL, err)
 		}
@@ -128,7 +128,7 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 			drop, err := h.OpenMaildrop(background, id)
 			h.must(err)
 			want := drop.Usage().Messages
-			entries, err := drop.Entries(background)
+			entries, err := storage.AllEntries(background, drop)
 			h.must(err)
 			if int64(len(entries)) != want {
 				t.Fatalf("%d entries of %d", len(entries), want)
@@ -214,7 +214,7 @@ func TestNothingToSettle(t *testing.T) {
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
 	drop, entries := line.entries()
-	_, err := drop.Update(background, entries[:1], nil)
+	_, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:1])})
 	h.must(err)
 	h.must(line.Close())
 	h.writer.settlingStopped.Store(false)
@@ -285,7 +285,7 @@ func TestUIDGivenTwice(t *testing.T) {
 		t.Errorf("check finds %q", found)
 	}
 	drop, entries := h.entries()
-	if _, err := drop.Update(background, entries[:1], nil); err == nil || !strings.Contains(err.Error(), "check --repair") {
+	if _, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:1])}); err == nil || !strings.Contains(err.Error(), "check --repair") {
 		t.Errorf("a deletion: %v", err)
 	}
 	h.must(h.Close())

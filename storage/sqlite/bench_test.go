@@ -105,12 +105,12 @@ func BenchmarkRead(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		entries, err := d.Entries(background)
+		entries, err := storage.AllEntries(background, d)
 		if err != nil {
 			b.Fatal(err)
 		}
 		for _, e := range entries {
-			m, err := d.Message(background, e)
+			m, err := d.Message(background, e, 0)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -141,7 +141,7 @@ func BenchmarkList(b *testing.B) {
 	}
 	for b.Loop() {
 		d, _ := s.OpenMaildrop(background, ids[0])
-		if entries, err := d.Entries(background); err != nil || len(entries) != 20000 {
+		if entries, err := storage.AllEntries(background, d); err != nil || len(entries) != 20000 {
 			b.Fatal(len(entries), err)
 		}
 	}

@@ -34,7 +34,7 @@ type body struct {
 	done     bool
 }
 
-// NewBody implements storage.Store.
+// NewBody implements storage.Deliverer.
 func (s *Store) NewBody(ctx context.Context, size int64) (storage.Body, error) {
 	buffer, err := s.buffers.Get(ctx, 0)
 	if err != nil {

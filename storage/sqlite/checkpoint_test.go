@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"mailsrv/internal/mail"
+	"mailsrv/storage"
 )
 
 // The write-ahead log begins anew while mail keeps coming, and without the
@@ -87,7 +88,7 @@ func TestFreeingWaitsForARest(t *testing.T) {
 	h.must(h.deliver("a", "x"))
 	d, e := h.entries()
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
-	_, err := d.Update(background, e, nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
 	h.writer.tidy(maxBacklog)
 	h.must(h.deliver("b", "x"))
@@ -96,7 +97,7 @@ func TestFreeingWaitsForARest(t *testing.T) {
 		t.Errorf("%d bodies wait, and many more do", n)
 	}
 	d, e = h.entries()
-	_, err = d.Update(background, e, nil)
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
 	h.wait("a rest", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
 }

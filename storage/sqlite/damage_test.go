@@ -51,7 +51,7 @@ func (h *house) readAll() map[string]error {
 
 // readThrough reads a message to its end: io.EOF, or an earlier error.
 func readThrough(drop storage.Maildrop, e storage.Entry) error {
-	m, err := drop.Message(background, e)
+	m, err := drop.Message(background, e, 0)
 	if err != nil {
 		return err
 	}
@@ -87,15 +87,15 @@ func TestDamagedPage(t *testing.T) {
 
 			// Its deletion is done, and what cannot be freed stops nobody.
 			drop, entries := h.entries()
-			_, err := drop.Update(background, entries[4:7], nil)
+			_, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[4:7])})
 			h.must(err)
 			for i := range 6 {
 				h.writer.tidy(maxBacklog + 1) // with the delivery
 				h.must(h.deliver(fmt.Sprint("after", i), "text"))
 			}
-			h.must(h.Space())
+			h.must(h.Accepting())
 			drop, entries = h.entries()
-			_, err = drop.Update(background, entries[:1], nil)
+			_, err = drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:1])})
 			h.must(err)
 			for uidl, err := range h.readAll() {
 				if errors.Is(err, storage.ErrDamaged) {
@@ -255,12 +255,12 @@ func (h *house) readSome() (read, all int) {
 	if err != nil {
 		return 0, 0
 	}
-	entries, _ := drop.Entries(background)
+	entries, _ := storage.AllEntries(background, drop)
 	for _, e := range entries {
 		if readThrough(drop, e) == io.EOF {
 			read++
 		}
 	}
-	drop.Update(background, entries[:len(entries)/2], entries[len(entries)/2:])
+	drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:len(entries)/2]), Retrieved: storage.UIDs(entries[len(entries)/2:])})
 	return read, len(entries)
 }

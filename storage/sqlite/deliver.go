@@ -11,7 +11,7 @@ import (
 	"mailsrv/storage"
 )
 
-// Deliver implements storage.Store.
+// Deliver implements storage.Deliverer.
 func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Receipt, error) {
 	b, ok := d.Body.(*body)
 	if !ok || b.store != s {

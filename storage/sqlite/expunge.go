@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"time"
 
 	"mailsrv/quota"
@@ -10,15 +11,21 @@ import (
 )
 
 // Update implements storage.Maildrop.
-func (m *maildrop) Update(ctx context.Context, expunged, retrieved []storage.Entry) (quota.Usage, error) {
-	if len(expunged)+len(retrieved) == 0 {
+func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change storage.Change) (quota.Usage, error) {
+	if claim != nil {
+		// Nobody takes it before the session yields it, and that waits for us.
+		if err := claim.Hold(ctx); err != nil {
+			return quota.Usage{}, err
+		}
+	}
+	if len(change.Expunge)+len(change.Retrieved) == 0 {
 		return quota.Usage{}, nil
 	}
-	gone, err := m.ranges(ctx, expunged)
+	gone, err := m.runs(ctx, change.Expunge)
 	if err != nil {
 		return quota.Usage{}, err
 	}
-	seen, err := m.ranges(ctx, retrieved)
+	seen, err := m.runs(ctx, change.Retrieved)
 	if err != nil {
 		return quota.Usage{}, err
 	}
@@ -67,36 +74,57 @@ FROM mailbox m WHERE id = ?`, mailbox)
 	return time.Duration(seconds) * time.Second, err
 }
 
-// ranges turns messages into runs of uids that hold nothing else: between
-// two neighbours of the snapshot no other message can be. Deleting all that
-// was fetched is then one range.
-func (m *maildrop) ranges(ctx context.Context, marked []storage.Entry) ([][2]int64, error) {
-	if len(marked) == 0 {
-		return nil, nil
+// fewRuns is how many runs of uids are removed or noted as they are. Were there more,
+// it is worth a look at what stands between them.
+const fewRuns = 32
+
+// perLook is how many messages are looked at at a time for that.
+const perLook = 8 * perText
+
+// runs turns messages into runs of uids that hold nothing else, each a statement or
+// two. Between two neighbours no other message can come to be, so that runs with
+// nothing between them are one: deleting all that was fetched is then one run.
+func (m *maildrop) runs(ctx context.Context, marked []storage.UID) (runs [][2]int64, err error) {
+	if !slices.IsSorted(marked) {
+		marked = slices.Sorted(slices.Values(marked))
 	}
-	all, err := m.Entries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	wanted := make(map[storage.UID]bool, len(marked))
-	for _, e := range marked {
-		wanted[e.UID] = true
-	}
-	var ranges [][2]int64
-	adjacent := false
-	for _, e := range all {
-		uid := int64(e.UID)
-		switch {
-		case !wanted[e.UID]:
-			adjacent = false
-		case adjacent:
-			ranges[len(ranges)-1][1] = uid
-		default:
-			ranges = append(ranges, [2]int64{uid, uid})
-			adjacent = true
+	for _, uid := range marked {
+		if n := len(runs); n > 0 && int64(uid) <= runs[n-1][1]+1 {
+			runs[n-1][1] = int64(uid)
+		} else {
+			runs = append(runs, [2]int64{int64(uid), int64(uid)})
 		}
 	}
-	return ranges, nil
+	if len(runs) <= fewRuns {
+		return runs, nil
+	}
+	occupied := make([]bool, len(runs)) // something stands behind the run that stays
+	at := 0                             // the run that was come to
+	for from := storage.UID(runs[0][0]); at < len(runs)-1; {
+		there, err := m.Entries(ctx, from, perLook)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range there {
+			for at < len(runs)-1 && int64(e.UID) >= runs[at+1][0] {
+				at++
+			}
+			occupied[at] = occupied[at] || int64(e.UID) > runs[at][1]
+		}
+		if len(there) < perLook {
+			break
+		}
+		from = there[perLook-1].UID + 1
+	}
+	joined := runs[:1]
+	for i, run := range runs[1:] {
+		if occupied[i] {
+			joined = append(joined, run)
+		} else {
+			joined[len(joined)-1][1] = run[1]
+		}
+	}
+	return joined, nil
 }
 
 // keepAside says for how long what is removed from at on can be brought back; 0: it

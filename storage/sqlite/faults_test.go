@@ -77,7 +77,7 @@ func (h *house) entries() (storage.Maildrop, []storage.Entry) {
 	h.t.Helper()
 	d, err := h.OpenMaildrop(background, h.look)
 	h.must(err)
-	e, err := d.Entries(background)
+	e, err := storage.AllEntries(background, d)
 	h.must(err)
 	return d, e
 }
@@ -185,10 +185,10 @@ func TestDamagedMessage(t *testing.T) {
 	h.must(h.deliver("long", strings.Repeat("x", 600<<10)))
 	h.tamper("UPDATE body SET data = x'7a7a7a' WHERE id = 1; UPDATE chunk SET data = x'7a' WHERE id & 65535 = 1")
 	d, e := h.entries()
-	if _, err := d.Message(background, e[0]); !errors.Is(err, storage.ErrDamaged) {
+	if _, err := d.Message(background, e[0], 0); !errors.Is(err, storage.ErrDamaged) {
 		t.Errorf("small: %v", err)
 	}
-	m, err := d.Message(background, e[1])
+	m, err := d.Message(background, e[1], 0)
 	h.must(err)
 	defer m.Close()
 	octets := 0
@@ -337,7 +337,7 @@ func TestReadOnlyAfterDiskFailures(t *testing.T) {
 	if err := h.deliver("after", "x"); !errors.Is(err, storage.ErrReadOnly) {
 		t.Errorf("deliver: %v", err)
 	}
-	if err := h.Space(); !errors.Is(err, storage.ErrReadOnly) {
+	if err := h.Accepting(); !errors.Is(err, storage.ErrReadOnly) {
 		t.Errorf("space: %v", err)
 	}
 	if _, e := h.entries(); len(e) != 1 {
@@ -353,7 +353,7 @@ func TestUpkeep(t *testing.T) {
 	}
 	h.must(h.deliver("long", strings.Repeat("x", 3<<20)))
 	d, e := h.entries()
-	_, err := d.Update(background, e, nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
 	h.wait("doomed bodies to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
 	if n := h.count("SELECT count(*) FROM chunk") + h.count("SELECT count(*) FROM doomed"); n != 0 {
@@ -387,7 +387,7 @@ func TestUpkeepAfterTheCommandLine(t *testing.T) {
 	line.open(Options{})
 	h.writer.freeingStopped.Store(true) // a rest would free at once
 	d, e := line.entries()
-	_, err := d.Update(background, e, nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
 	h.must(line.Close())
 	if n := h.count("SELECT count(*) FROM doomed"); n != 1 {
@@ -414,12 +414,12 @@ func TestStagedTotal(t *testing.T) {
 
 func TestSpace(t *testing.T) {
 	h := newHouse(t, Options{Server: true, MinFree: 1 << 62})
-	if err := h.Space(); !errors.Is(err, storage.ErrNoSpace) {
+	if err := h.Accepting(); !errors.Is(err, storage.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
 	h.space.minFree = 1
 	h.space.recheck()
-	h.must(h.Space())
+	h.must(h.Accepting())
 }
 
 // The reserve is laid out while there is room, given up once, and laid out
@@ -439,7 +439,7 @@ func TestReserve(t *testing.T) {
 		t.Errorf("%d octets are left after %d parts", left, parts)
 	}
 	h.space.recheck()
-	h.must(h.Space())
+	h.must(h.Accepting())
 	if left := h.space.laidOut(); left != 1<<20 {
 		t.Errorf("%d octets were laid out again", left)
 	}

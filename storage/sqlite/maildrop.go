@@ -17,13 +17,11 @@ import (
 type maildrop struct {
 	store *Store
 	place
-	last    int64 // highest uid of the snapshot
-	usage   quota.Usage
-	entries []storage.Entry
-	read    bool
+	last  int64 // highest uid of the snapshot
+	usage quota.Usage
 }
 
-// OpenMaildrop implements storage.Store.
+// OpenMaildrop implements storage.Maildrops.
 func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
 	now, ok := s.writer.remembered.maildrop(int64(id))
 	if !ok {
@@ -48,28 +46,8 @@ func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Ma
 // Usage implements storage.Maildrop.
 func (m *maildrop) Usage() quota.Usage { return m.usage }
 
-// Entries implements storage.Maildrop.
-func (m *maildrop) Entries(ctx context.Context) ([]storage.Entry, error) {
-	if m.read {
-		return m.entries, nil
-	}
-	entries := make([]storage.Entry, 0, m.usage.Messages)
-	var usage quota.Usage
-	err := m.store.readers.use(ctx, func(c *conn) error {
-		return eachEntry(c, m.folder, m.last, func(e storage.Entry) {
-			entries = append(entries, e)
-			usage = usage.Add(quota.Usage{Octets: e.Octets, Messages: 1})
-		})
-	})
-	if err != nil {
-		return nil, err
-	}
-	m.entries, m.usage, m.read = entries, usage, true
-	return entries, nil
-}
-
 // Message implements storage.Maildrop.
-func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Message, error) {
+func (m *maildrop) Message(ctx context.Context, e storage.Entry, from int64) (storage.Message, error) {
 	msg := &message{store: m.store, entry: entryID(m.folder, int64(e.UID))}
 	// The driver copies a row's content out of SQLite's memory; that copy is
 	// what is counted here.
@@ -77,7 +55,7 @@ func (m *maildrop) Message(ctx context.Context, e storage.Entry) (storage.Messag
 	if err := m.store.buffers.Reserve(ctx, msg.reserved); err != nil {
 		return nil, err
 	}
-	if err := msg.open(ctx); err != nil {
+	if err := msg.open(ctx, from); err != nil {
 		msg.Close()
 		return nil, err
 	}
@@ -91,13 +69,13 @@ type message struct {
 	store    *Store
 	entry    int64
 	reserved int64
-	head     []byte // prefix and own, then nil
+	head     []byte // what is left of prefix and own, then nil
 	data     []byte // the piece that follows the head
 	number   int64  // of the next chunk
 	chunks   int64
 }
 
-func (m *message) open(ctx context.Context) error {
+func (m *message) open(ctx context.Context, from int64) error {
 	err := m.store.readers.use(ctx, func(c *conn) error {
 		row, err := c.first(`
 SELECT e.own, (SELECT prefix FROM body WHERE id = e.body), (SELECT crc FROM body WHERE id = e.body),
@@ -121,10 +99,31 @@ FROM message e WHERE e.id = ?`, m.entry)
 		m.head = append(append(make([]byte, 0, len(prefix)+len(own)), prefix...), own...)
 		return nil
 	})
-	if err == nil && m.chunks > 0 {
-		m.data, err = m.chunk(ctx)
+	if err != nil {
+		return damaged(err)
 	}
-	return damaged(err)
+	return m.skip(ctx, from)
+}
+
+// skip passes over the first octets of a message of which the row has been read, and
+// reads the chunk that it comes to.
+func (m *message) skip(ctx context.Context, from int64) (err error) {
+	if within := min(from, int64(len(m.head))); within > 0 {
+		m.head = m.head[within:]
+		from -= within
+	}
+	if m.chunks > 0 {
+		if m.number = from / buffers.Max; m.number >= m.chunks {
+			m.number = m.chunks
+			return nil
+		}
+		from -= m.number * buffers.Max
+		if m.data, err = m.chunk(ctx); err != nil {
+			return err
+		}
+	}
+	m.data = m.data[min(from, int64(len(m.data))):]
+	return nil
 }
 
 // chunk reads and verifies the next chunk.
@@ -161,11 +160,11 @@ func damaged(err error) error {
 
 // Next implements storage.Message.
 func (m *message) Next(ctx context.Context) ([]byte, error) {
-	if piece := m.head; piece != nil {
+	if piece := m.head; len(piece) > 0 {
 		m.head = nil
 		return piece, nil
 	}
-	if m.data == nil && m.number < m.chunks {
+	if len(m.data) == 0 && m.number < m.chunks {
 		var err error
 		if m.data, err = m.chunk(ctx); err != nil {
 			return nil, err

@@ -57,7 +57,7 @@ var (
 	ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
 
 	errEarly   = errors.New("the database was written by a build before the first release, which nothing upgrades: move it elsewhere, or choose another data_dir")
-	errForeign = errors.New("the file holds another program's database: choose another data_dir or storage.dsn")
+	errForeign = errors.New("the file holds another program's database: choose another data_dir or storage.url")
 )
 
 // origin is what a database says of itself.

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mailsrv/storage"
 )
 
 // madeUp is the first schema of a store that never was.
@@ -106,7 +108,7 @@ func TestNewerStoreThatMayBeWritten(t *testing.T) {
 	if len(entries) != 1 {
 		t.Fatalf("%d entries", len(entries))
 	}
-	_, err := d.Update(background, entries, nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)})
 	h.must(err)
 	if _, err := h.Check(background, false, func(string) {}); !errors.Is(err, ErrNewer) {
 		t.Errorf("check: %v", err)

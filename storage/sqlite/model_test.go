@@ -136,16 +136,16 @@ func TestEachRemovalIsCounted(t *testing.T) {
 		h.sound(how)
 	}
 	d, entries := h.entries()
-	_, err := d.Update(background, entries[:1], nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:1])})
 	h.must(err)
 	removed("POP3")
 	h.must(h.ChangeMailbox(background, lookAddress, func(m *directory.Mailbox) {
 		m.Retention = directory.Retention{Retrieved: 24 * time.Hour, Deleted: 24 * time.Hour}
 	}))
-	_, err = d.Update(background, entries[1:2], entries[2:3])
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:2]), Retrieved: storage.UIDs(entries[2:3])})
 	h.must(err)
 	removed("POP3, to be undone")
-	h.must(h.Expire(background, time.Now().Add(48*time.Hour), func(mail.MailboxID, storage.Entry) {}))
+	h.must(h.Collect(background, time.Now().Add(48*time.Hour), func(storage.Expired) {}))
 	removed("expiry")
 	h.must(h.Close())
 	h.open(Options{Exclusive: true})
@@ -177,7 +177,9 @@ func TestRepairAddsAnew(t *testing.T) {
 			if n != 0 || len(found) != 1 || !strings.Contains(found[0], "message m1 in maildrop look@me.com, uid 2: its size is 99, its parts have 4") {
 				t.Errorf("%d remain of %q", n, found)
 			}
-			_, entries := h.entries()
+			drop, _ := h.entries()
+			entries, err := drop.Details(background, 0, 10)
+			h.must(err)
 			var got []string
 			for _, e := range entries {
 				got = append(got, fmt.Sprint(e.UID, " ", e.UIDL, " ", e.Octets))
@@ -288,7 +290,7 @@ func TestBodyIDIsNotGivenTwice(t *testing.T) {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
 	d, entries := h.entries()
-	_, err := d.Update(background, entries[1:], nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])})
 	h.must(err)
 	h.wait("the body is freed", func() bool { return h.count("SELECT count(*) FROM body") == 1 })
 	h.must(h.deliver("m2", "text"))

@@ -18,6 +18,7 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/storage"
 )
 
 // rebuild lays the closed store out anew, repairs it, and checks that nothing is
@@ -182,7 +183,7 @@ func TestRebuildAroundAnyPage(t *testing.T) {
 	_, entries := h.entries()
 	drop, err := h.OpenMaildrop(background, h.look)
 	h.must(err)
-	_, err = drop.Update(background, entries[20:30], nil)
+	_, err = drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[20:30])})
 	h.must(err)
 	h.must(h.Close())
 	h.Store = nil
@@ -215,7 +216,7 @@ func TestRebuildAroundAnyPage(t *testing.T) {
 			h.Store = s
 			defer h.Close()
 			if drop, err := h.OpenMaildrop(background, h.look); err == nil {
-				if _, err := drop.Entries(background); err == nil {
+				if _, err := storage.AllEntries(background, drop); err == nil {
 					before = h.whole()
 				}
 			}

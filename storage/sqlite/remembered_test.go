@@ -10,6 +10,7 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
+	"mailsrv/storage"
 )
 
 var lookAddress = mail.Address{Local: "look", Domain: "me.com"}
@@ -54,7 +55,7 @@ func TestRememberedByAServerBesideCommands(t *testing.T) {
 	}
 	line(func(o *house) {
 		d, e := o.entries()
-		_, err := d.Update(background, e, nil)
+		_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 		h.must(err)
 	})
 	if got := lookup(); got.Usage != (quota.Usage{}) {
@@ -98,7 +99,7 @@ func TestRememberedAfterOwnChanges(t *testing.T) {
 		t.Fatalf("%d messages in the snapshot", len(e))
 	}
 	h.remember()
-	_, err := d.Update(background, e[:1], nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e[:1])})
 	h.must(err)
 	want("expunged", func(m *directory.Mailbox) bool { return m.Usage == quota.Usage{Octets: 2, Messages: 1} })
 	h.remember()
@@ -137,7 +138,7 @@ func TestRememberedCounters(t *testing.T) {
 						continue
 					}
 					d, e := to.entries()
-					if _, err := d.Update(background, e[:min(len(e), 2)], nil); err != nil {
+					if _, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e[:min(len(e), 2)])}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -155,7 +156,7 @@ func TestRememberedCounters(t *testing.T) {
 			}
 			d, err := h.OpenMaildrop(background, m.ID)
 			h.must(err)
-			entries, err := d.Entries(background)
+			entries, err := storage.AllEntries(background, d)
 			h.must(err)
 			if int64(len(entries)) != messages {
 				t.Errorf("%s: a snapshot of %d messages, of %d", a, len(entries), messages)

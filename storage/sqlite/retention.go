@@ -15,7 +15,7 @@ import (
 // delivery waits long for it.
 const perSlice = 100
 
-// Undelete implements storage.Store.
+// Undelete implements storage.Undeleter.
 func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error) {
 	for more := true; more && err == nil; {
 		var part quota.Usage
@@ -87,8 +87,8 @@ SELECT ?2, octets, body, shared, ?3, own, arrived, flags, ?4 FROM removed WHERE 
 	return err
 }
 
-// Expire implements storage.Store.
-func (s *Store) Expire(ctx context.Context, now time.Time, report func(mail.MailboxID, storage.Entry)) error {
+// Collect implements storage.Collector.
+func (s *Store) Collect(ctx context.Context, now time.Time, report func(storage.Expired)) error {
 	type due struct {
 		place
 		before int64
@@ -107,7 +107,7 @@ FROM mailbox m WHERE keep > 0`)
 				return err
 			}
 			for _, e := range gone {
-				report(mail.MailboxID(d.mailbox), e)
+				report(storage.Expired{Mailbox: mail.MailboxID(d.mailbox), Entry: e})
 			}
 		}
 	}
@@ -126,13 +126,10 @@ func (s *Store) expireSome(ctx context.Context, from place, before int64) (gone 
 	j.apply = func(c *conn) error {
 		gone = nil
 		var runs [][2]int64
-		err := c.each("SELECT uid, octets, uidl, arrived, flags, modseq FROM entry WHERE folder = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
+		err := c.each("SELECT uid, octets, uidl FROM entry WHERE folder = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
 			uid := row[0].(int64)
 			runs = append(runs, [2]int64{uid, uid})
-			gone = append(gone, storage.Entry{
-				UID: storage.UID(uid), Octets: row[1].(int64), UIDL: row[2].(string), Arrived: row[3].(int64),
-				Flags: storage.Flags(row[4].(int64)), ModSeq: storage.ModSeq(row[5].(int64)),
-			})
+			gone = append(gone, storage.Entry{UID: storage.UID(uid), Octets: row[1].(int64), UIDL: row[2].(string)})
 			return nil
 		}, from.folder, before, int64(perSlice))
 		if err != nil {

@@ -63,23 +63,23 @@ func TestFullDiskIsNoFailingDisk(t *testing.T) {
 // pages that mail fills could not be emptied.
 func TestNoMailWithoutTheReserve(t *testing.T) {
 	h := newHouse(t, Options{Server: true, MinFree: 4 << 20})
-	h.must(h.Space())
+	h.must(h.Accepting())
 	h.must(os.Remove(h.space.reserveFile()))
 	h.must(os.MkdirAll(filepath.Join(h.space.reserveFile(), "in the way"), 0o700))
 	h.space.recheck()
-	if err := h.Space(); !errors.Is(err, storage.ErrNoSpace) {
+	if err := h.Accepting(); !errors.Is(err, storage.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
 	h.must(os.RemoveAll(h.space.reserveFile()))
 	h.space.recheck()
-	h.must(h.Space())
+	h.must(h.Accepting())
 }
 
 // An answer is not good for a whole second when a fast sender could fill the
 // disk in that time.
 func TestSpaceIsMeasuredAsItIsTaken(t *testing.T) {
 	h := newHouse(t, Options{Server: true, MinFree: 1})
-	h.must(h.Space())
+	h.must(h.Accepting())
 	// Pretends that no answer is too old, and returns whether one was measured since.
 	pretend := func() (measured func() bool) {
 		h.space.mu.Lock()

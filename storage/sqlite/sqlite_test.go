@@ -26,7 +26,20 @@ func TestContract(t *testing.T) {
 		"commandline": {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			storagetest.Run(t, func(t *testing.T, dir string) storagetest.Backend { return open(t, dir, options) })
+			storagetest.Run(t, storagetest.Hooks{
+				Open: func(t *testing.T, dir string, l storagetest.Limits) storagetest.Backend {
+					o := options
+					o.MinFree, o.MaxStaged, o.Buffers = l.MinFree, l.MaxStaged, l.Buffers
+					return open(t, dir, o)
+				},
+				Damage: func(t *testing.T, b storagetest.Backend) {
+					const flip = " SET data = CAST('X' || substr(data, 2) AS BLOB) WHERE data IS NOT NULL; "
+					if err := b.(*sqlite.Store).Damage("UPDATE body" + flip + "UPDATE chunk" + flip); err != nil {
+						t.Fatal(err)
+					}
+				},
+				ReadOnly: func(_ *testing.T, b storagetest.Backend) { b.(*sqlite.Store).GiveUpWriting() },
+			})
 		})
 	}
 }

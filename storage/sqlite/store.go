@@ -17,11 +17,16 @@ import (
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
 	"mailsrv/storage"
 )
 
 var (
-	_ storage.Store       = (*Store)(nil)
+	_ storage.Deliverer   = (*Store)(nil)
+	_ storage.Maildrops   = (*Store)(nil)
+	_ storage.Claims      = (*Store)(nil)
+	_ storage.Undeleter   = (*Store)(nil)
+	_ storage.Collector   = (*Store)(nil)
 	_ storage.Checker     = (*Store)(nil)
 	_ directory.Directory = (*Store)(nil)
 )
@@ -85,6 +90,7 @@ type Store struct {
 	writer   *committer
 	readers  readers
 	staged   atomic.Int64 // octets of unfinished transfers
+	claims   storage.LocalClaims
 }
 
 // Open opens the store in the data directory dir, making both where they are
@@ -202,10 +208,16 @@ func (s *Store) Failed() <-chan struct{} {
 	return s.writer.checkpointer.failed
 }
 
-// Space implements storage.Store.
-func (s *Store) Space() error {
+// Accepting implements storage.Deliverer.
+func (s *Store) Accepting() error {
 	if s.writer.refuses() {
 		return storage.ErrReadOnly
 	}
 	return s.space.check()
+}
+
+// Claim implements storage.Claims. One server alone has a data directory, so that
+// claims live in its memory.
+func (s *Store) Claim(ctx context.Context, id mail.MailboxID, c storage.Claimant) (storage.Claim, error) {
+	return s.claims.Claim(ctx, id, c)
 }

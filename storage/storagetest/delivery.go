@@ -103,7 +103,7 @@ func testLimits(t *testing.T, f *fixture) {
 	}
 	// Room that has been made is given again.
 	d, entries := f.openDrop(counted)
-	if _, err := d.Update(background, entries, nil); err != nil {
+	if _, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)}); err != nil {
 		t.Fatal(err)
 	}
 	f.must(f.deliver(third))

@@ -3,6 +3,7 @@ package storagetest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,12 +30,12 @@ func testSnapshot(t *testing.T, f *fixture) {
 	f.must(err)
 	late := message{id: "late", to: []mail.MailboxID{look}}
 	f.must(f.deliver(late))
-	entries, err := early.Entries(background)
+	entries, err := storage.AllEntries(background, early)
 	f.must(err)
 	if len(entries) != 3 || early.Usage().Messages != 3 {
 		t.Fatalf("a snapshot shows %d messages, usage %+v; want 3", len(entries), early.Usage())
 	}
-	if _, err := early.Update(background, entries, nil); err != nil {
+	if _, err := early.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)}); err != nil {
 		t.Fatal(err)
 	}
 	f.wantDrop(look, late)
@@ -49,7 +50,7 @@ func testExpunge(t *testing.T, f *fixture) {
 	all := f.fill(look, 10)
 	d, e := f.openDrop(look)
 	marked := []storage.Entry{e[0], e[2], e[3], e[4], e[9]}
-	removed, err := d.Update(background, marked, nil)
+	removed, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(marked)})
 	f.must(err)
 	var want quota.Usage
 	for _, m := range marked {
@@ -60,12 +61,12 @@ func testExpunge(t *testing.T, f *fixture) {
 	}
 	f.wantDrop(look, all[1], all[5], all[6], all[7], all[8])
 	// Again: those are gone, which is no error.
-	removed, err = d.Update(background, marked, nil)
+	removed, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(marked)})
 	f.must(err)
 	if removed != (quota.Usage{}) {
 		t.Fatalf("removed %+v twice", removed)
 	}
-	removed, err = d.Update(background, nil, nil)
+	removed, err = d.Update(background, nil, storage.Change{})
 	f.must(err)
 	if removed != (quota.Usage{}) {
 		t.Fatalf("removed %+v for nothing", removed)
@@ -79,7 +80,7 @@ func testExpungeShared(t *testing.T, f *fixture) {
 	f.must(f.deliver(m))
 	for i, id := range m.to {
 		d, entries := f.openDrop(id)
-		if _, err := d.Update(background, entries, nil); err != nil {
+		if _, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)}); err != nil {
 			t.Fatal(err)
 		}
 		f.wantDrop(id)
@@ -96,16 +97,16 @@ func testGoneMessages(t *testing.T, f *fixture) {
 	f.must(f.deliver(long))
 	f.fill(look, 2)
 	mine, entries := f.openDrop(look)
-	reading, err := mine.Message(background, entries[0])
+	reading, err := mine.Message(background, entries[0], 0)
 	f.must(err)
 	defer reading.Close()
 	if _, err := reading.Next(background); err != nil {
 		t.Fatal(err)
 	}
 	others, all := f.openDrop(look)
-	_, err = others.Update(background, all, nil)
+	_, err = others.Update(background, nil, storage.Change{Expunge: storage.UIDs(all)})
 	f.must(err)
-	if _, err := mine.Message(background, entries[1]); !errors.Is(err, storage.ErrGone) {
+	if _, err := mine.Message(background, entries[1], 0); !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a removed message opens: %v", err)
 	}
 	for err == nil {
@@ -116,10 +117,10 @@ func testGoneMessages(t *testing.T, f *fixture) {
 	}
 	// What takes the place of the removed one is not mistaken for it.
 	f.must(f.deliver(message{id: "next", content: strings.Repeat("w", 3*chunk), to: []mail.MailboxID{look}}))
-	if _, err := mine.Message(background, entries[0]); !errors.Is(err, storage.ErrGone) {
+	if _, err := mine.Message(background, entries[0], 0); !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a removed message opens: %v", err)
 	}
-	removed, err := mine.Update(background, entries, nil)
+	removed, err := mine.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)})
 	f.must(err)
 	if removed != (quota.Usage{}) {
 		t.Fatalf("removed %+v that were gone", removed)
@@ -131,7 +132,7 @@ func testReopen(t *testing.T, f *fixture) {
 	all := f.fill(look, 3)
 	_, before := f.openDrop(look)
 	d, entries := f.openDrop(look)
-	_, err := d.Update(background, entries[2:], nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[2:])})
 	f.must(err)
 	f.reopen()
 	f.wantDrop(look, all[:2]...)
@@ -169,4 +170,93 @@ func testRemoveMailbox(t *testing.T, f *fixture) {
 	f.wantDrop(other, m)
 	f.reopen()
 	f.wantDrop(other, m)
+}
+
+// A maildrop is read in pieces of any size, from any uid, with holes between.
+func testPieces(t *testing.T, f *fixture) {
+	look := f.mailbox("look@me.com", inherit)
+	f.fill(look, 12)
+	d, all := f.openDrop(look)
+	_, err := d.Update(background, nil, storage.Change{Expunge: []storage.UID{all[0].UID, all[3].UID, all[4].UID, all[11].UID}})
+	f.must(err)
+	_, want := f.openDrop(look)
+	if len(want) != 8 {
+		t.Fatalf("%d left", len(want))
+	}
+	f.must(f.deliver(message{id: "late", to: []mail.MailboxID{look}}))
+	for most := 1; most <= 9; most++ {
+		var got []storage.Entry
+		var details []storage.Detail
+		for from := storage.UID(0); ; {
+			piece, err := d.Entries(background, from, most)
+			f.must(err)
+			detailed, err := d.Details(background, from, most)
+			f.must(err)
+			got, details = append(got, piece...), append(details, detailed...)
+			if len(piece) > most {
+				t.Fatalf("%d of at most %d", len(piece), most)
+			}
+			if len(piece) < most {
+				break
+			}
+			from = piece[most-1].UID + 1
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("in pieces of %d: %v, want %v", most, got, want)
+		}
+		if !slices.EqualFunc(details, want, func(d storage.Detail, e storage.Entry) bool { return d.Entry == e && d.Arrived > 0 }) {
+			t.Fatalf("in pieces of %d: %+v, want %v", most, details, want)
+		}
+	}
+	if none, err := d.Entries(background, storage.MaxUID, 5); err != nil || len(none) > 0 {
+		t.Fatalf("behind the last: %v, %v", none, err)
+	}
+}
+
+// A message may be read from anywhere on.
+func testOffsets(t *testing.T, f *fixture) {
+	look := f.mailbox("look@me.com", inherit)
+	for i, n := range []int{0, 100, chunk, 3*chunk + 7} {
+		var b strings.Builder
+		for b.Len() < n {
+			fmt.Fprintf(&b, "%d\r\n", b.Len())
+		}
+		m := message{id: fmt.Sprint("m", i), content: b.String()[:n], to: []mail.MailboxID{look}}
+		f.must(f.deliver(m))
+		d, all := f.openDrop(look)
+		text, head := m.text(look), len(m.text(look))-n
+		for _, from := range []int{0, 1, head - 1, head, head + 1, head + chunk - 1, head + chunk, head + chunk + 1, head + 2*chunk + 5, len(text) - 1, len(text), len(text) + 1, len(text) + 2*chunk} {
+			want := text[min(from, len(text)):]
+			if got, err := f.readFrom(d, all[i], int64(from)); err != nil || got != want {
+				t.Fatalf("%d octets from %d on: %d octets, %v; want %d", len(text), from, len(got), err, len(want))
+			}
+		}
+	}
+}
+
+// A change of many single messages, in any order, does what it says and no more.
+func testScatteredChange(t *testing.T, f *fixture) {
+	look := f.mailbox("look@me.com", inherit)
+	all := f.fill(look, 200)
+	d, entries := f.openDrop(look)
+	remove := func(gone func(i int) bool) {
+		t.Helper()
+		var c storage.Change
+		var want []message
+		for i := len(entries) - 1; i >= 0; i-- {
+			if gone(i) {
+				c.Expunge = append(c.Expunge, entries[i].UID)
+			} else {
+				want = append([]message{all[i]}, want...)
+			}
+		}
+		_, err := d.Update(background, nil, c)
+		f.must(err)
+		f.wantDrop(look, want...)
+	}
+	remove(func(i int) bool { return i%3 == 1 })
+	// Now those between are gone, and each third one stays.
+	remove(func(i int) bool { return i%3 != 0 || i == 60 })
+	remove(func(i int) bool { return i%3 != 0 || i%6 == 0 })
+	remove(func(i int) bool { return true })
 }

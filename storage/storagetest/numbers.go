@@ -61,13 +61,13 @@ func testBroughtAlong(t *testing.T, f *fixture) {
 	if placed[0].UID != 77 {
 		t.Errorf("placed %v", placed)
 	}
-	want := []storage.Entry{
-		{UID: 1, UIDL: "plain", Arrived: 1_000_000_000},
-		{UID: 77, UIDL: "1", Arrived: 900_000_000, Flags: storage.Seen | storage.Draft},
+	want := []storage.Detail{
+		{Entry: storage.Entry{UID: 1, UIDL: "plain"}, Arrived: 1_000_000_000},
+		{Entry: storage.Entry{UID: 77, UIDL: "1"}, Arrived: 900_000_000, Flags: storage.Seen | storage.Draft},
 	}
-	wantEntries := func(want []storage.Entry) storage.Maildrop {
+	wantEntries := func(want []storage.Detail) storage.Maildrop {
 		t.Helper()
-		d, entries := f.openDrop(look)
+		d, entries := f.details(look)
 		if len(entries) != len(want) {
 			t.Fatalf("entries %v", entries)
 		}
@@ -93,7 +93,7 @@ func testBroughtAlong(t *testing.T, f *fixture) {
 	f.recount()
 	d := wantEntries(want)
 	_, entries := f.openDrop(look)
-	_, err = d.Update(background, entries[1:], nil)
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])})
 	f.must(err)
 	// What comes back keeps its time and its flags.
 	_, _, err = f.Undelete(background, look, time.Time{}, quota.Limit{}, func() string { return "back" })
@@ -109,31 +109,32 @@ func testBroughtAlong(t *testing.T, f *fixture) {
 func testModSeq(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	f.fill(look, 3)
-	d, entries := f.openDrop(look)
-	for i, e := range entries {
-		if e.ModSeq == 0 || i > 0 && e.ModSeq <= entries[i-1].ModSeq {
-			t.Errorf("entries %+v", entries)
+	_, details := f.details(look)
+	for i, e := range details {
+		if e.ModSeq == 0 || i > 0 && e.ModSeq <= details[i-1].ModSeq {
+			t.Errorf("entries %+v", details)
 		}
 	}
+	d, entries := f.openDrop(look)
 	next := func() storage.ModSeq {
 		t.Helper()
 		_, err := f.place(mail.NewID(), storage.Recipient{Mailbox: look})
 		f.must(err)
-		_, all := f.openDrop(look)
+		_, all := f.details(look)
 		return all[len(all)-1].ModSeq
 	}
 	before := next()
-	_, err := d.Update(background, nil, entries)
+	_, err := d.Update(background, nil, storage.Change{Retrieved: storage.UIDs(entries)})
 	f.must(err)
 	if after := next(); after != before+1 {
 		t.Errorf("%d after %d, though only what POP3 retrieved was noted", after, before)
 	}
-	_, err = d.Update(background, entries[1:], nil)
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])})
 	f.must(err)
 	if after := next(); after != before+3 {
 		t.Errorf("%d after %d and a removal", after, before)
 	}
-	_, err = d.Update(background, entries[1:], nil) // which are gone
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])}) // which are gone
 	f.must(err)
 	if after := next(); after != before+4 {
 		t.Errorf("%d after %d and a removal", after, before)
@@ -160,7 +161,7 @@ func testFolderEnded(t *testing.T, f *fixture) {
 		t.Errorf("check finds %d", found)
 	}
 	d, entries := f.openDrop(look)
-	removed, err := d.Update(background, entries, nil)
+	removed, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)})
 	f.must(err)
 	if removed.Messages != 1 {
 		t.Errorf("removed %+v", removed)

@@ -69,7 +69,7 @@ func testRandom(t *testing.T, f *fixture) {
 					kept = append(kept, model[id][i])
 				}
 			}
-			if _, err := d.Update(background, marked, entries); err != nil {
+			if _, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(marked), Retrieved: storage.UIDs(entries)}); err != nil {
 				t.Fatalf("step %d: %v", step, err)
 			}
 			model[id] = kept

@@ -19,12 +19,12 @@ func (f *fixture) retention(name string, r directory.Retention) {
 	f.must(f.ChangeMailbox(background, address(name), func(m *directory.Mailbox) { m.Retention = r }))
 }
 
-// expire runs Expire so long from now and returns the UIDLs it reports.
+// expire runs Collect so long from now and returns the UIDLs it reports.
 func (f *fixture) expire(after time.Duration) string {
 	f.t.Helper()
 	var gone []string
-	f.must(f.Expire(background, time.Now().Add(after), func(id mail.MailboxID, e storage.Entry) {
-		gone = append(gone, fmt.Sprint(id, ":", e.UIDL))
+	f.must(f.Collect(background, time.Now().Add(after), func(e storage.Expired) {
+		gone = append(gone, fmt.Sprint(e.Mailbox, ":", e.UIDL))
 	}))
 	return strings.Join(gone, " ")
 }
@@ -39,10 +39,10 @@ func testExpire(t *testing.T, f *fixture) {
 
 	for _, id := range []mail.MailboxID{look, other} {
 		d, e := f.openDrop(id)
-		_, err := d.Update(background, nil, e[:1])
+		_, err := d.Update(background, nil, storage.Change{Retrieved: storage.UIDs(e[:1])})
 		f.must(err)
 		if id == look {
-			_, err = d.Update(background, e[2:3], e[1:2])
+			_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e[2:3]), Retrieved: storage.UIDs(e[1:2])})
 			f.must(err)
 		}
 	}
@@ -65,7 +65,7 @@ func testExpireMany(t *testing.T, f *fixture) {
 	f.retention("look@me.com", directory.Retention{Retrieved: day, Deleted: 7 * day})
 	f.fill(look, 250)
 	d, e := f.openDrop(look)
-	_, err := d.Update(background, nil, e)
+	_, err := d.Update(background, nil, storage.Change{Retrieved: storage.UIDs(e)})
 	f.must(err)
 	late := message{id: "late", to: []mail.MailboxID{look}}
 	f.must(f.deliver(late))
@@ -117,7 +117,7 @@ func testUndelete(t *testing.T, f *fixture) {
 	all := append([]message{both}, f.fill(look, 4)...)
 	for _, id := range []mail.MailboxID{look, other} {
 		d, e := f.openDrop(id)
-		_, err := d.Update(background, e, nil)
+		_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 		f.must(err)
 		f.wantDrop(id)
 	}
@@ -151,7 +151,7 @@ func testUndelete(t *testing.T, f *fixture) {
 
 	// After its time it is gone for good.
 	d, e := f.openDrop(look)
-	_, err = d.Update(background, e, nil)
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	f.must(err)
 	f.expire(6 * day)
 	f.expire(8 * day)
@@ -170,7 +170,7 @@ func testRemoveWithDeleted(t *testing.T, f *fixture) {
 	f.must(f.deliver(both))
 	f.fill(look, 3)
 	d, e := f.openDrop(look)
-	_, err := d.Update(background, e[:2], nil)
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e[:2])})
 	f.must(err)
 	_, err = f.RemoveMailbox(background, address("look@me.com"))
 	f.must(err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
@@ -17,17 +18,35 @@ import (
 
 // Backend is what a backend offers to the suite.
 type Backend interface {
-	storage.Store
+	storage.Deliverer
+	storage.Maildrops
+	storage.Claims
+	storage.Undeleter
+	storage.Collector
 	storage.Checker
 	directory.Directory
 	Close() error
 }
 
-// Opener opens the backend kept in dir, which is empty the first time.
-type Opener func(t *testing.T, dir string) Backend
+// Limits are what a backend is opened with.
+type Limits struct {
+	MinFree   int64         // octets; 0: none
+	MaxStaged int64         // octets; 0: no limit
+	Buffers   *buffers.Pool // nil: the backend's own
+}
+
+// Hooks bring about what nobody can who calls the contract.
+type Hooks struct {
+	// Open opens the backend kept in dir, which is empty the first time.
+	Open func(t *testing.T, dir string, l Limits) Backend
+	// Damage changes an octet of all content that is stored.
+	Damage func(t *testing.T, b Backend)
+	// ReadOnly has the backend meet so many failures that it writes nothing more.
+	ReadOnly func(t *testing.T, b Backend)
+}
 
 // Run runs the whole suite.
-func Run(t *testing.T, open Opener) {
+func Run(t *testing.T, hooks Hooks) {
 	cases := map[string]func(*testing.T, *fixture){
 		"Deliver":          testDeliver,
 		"DeliverLong":      testDeliverLong,
@@ -60,15 +79,27 @@ func Run(t *testing.T, open Opener) {
 		"FolderEnded":      testFolderEnded,
 		"NoFolder":         testNoFolder,
 		"Switches":         testSwitches,
+		"Pieces":           testPieces,
+		"Offsets":          testOffsets,
+		"ScatteredChange":  testScatteredChange,
+		"Claims":           testClaims,
+		"Fence":            testFence,
+		"NoSpace":          testNoSpace,
+		"StagedFull":       testStagedFull,
+		"NoMemory":         testNoMemory,
+		"Damaged":          testDamaged,
+		"ReadOnly":         testReadOnly,
 		"Random":           testRandom,
 	}
 	for name, run := range cases {
 		t.Run(name, func(t *testing.T) {
-			f := &fixture{t: t, dir: t.TempDir(), open: open}
-			f.Backend = open(t, f.dir)
+			f := &fixture{t: t, dir: t.TempDir(), hooks: hooks}
+			f.Backend = hooks.Open(t, f.dir, Limits{})
 			t.Cleanup(func() { f.Close() })
 			run(t, f)
-			f.recount()
+			if !f.damaged {
+				f.recount()
+			}
 		})
 	}
 }
@@ -76,9 +107,10 @@ func Run(t *testing.T, open Opener) {
 // fixture is a backend with the small verbs that the cases are written in.
 type fixture struct {
 	Backend
-	t    *testing.T
-	dir  string
-	open Opener
+	t       *testing.T
+	dir     string
+	hooks   Hooks
+	damaged bool // a case did damage, which a recount finds
 }
 
 var background = context.Background()
@@ -91,10 +123,12 @@ func (f *fixture) recount() {
 	}
 }
 
-func (f *fixture) reopen() {
+func (f *fixture) reopen() { f.t.Helper(); f.reopenWith(Limits{}) }
+
+func (f *fixture) reopenWith(l Limits) {
 	f.t.Helper()
 	f.must(f.Close())
-	f.Backend = f.open(f.t, f.dir)
+	f.Backend = f.hooks.Open(f.t, f.dir, l)
 }
 
 func (f *fixture) must(err error) {
@@ -188,14 +222,29 @@ func (f *fixture) openDrop(id mail.MailboxID) (storage.Maildrop, []storage.Entry
 	f.t.Helper()
 	d, err := f.OpenMaildrop(background, id)
 	f.must(err)
-	entries, err := d.Entries(background)
+	entries, err := storage.AllEntries(background, d)
 	f.must(err)
 	return d, entries
 }
 
+// details is openDrop with all that is known of each message.
+func (f *fixture) details(id mail.MailboxID) (storage.Maildrop, []storage.Detail) {
+	f.t.Helper()
+	d, err := f.OpenMaildrop(background, id)
+	f.must(err)
+	all, err := d.Details(background, 0, 1000)
+	f.must(err)
+	return d, all
+}
+
 // read returns a message whole.
 func (f *fixture) read(d storage.Maildrop, e storage.Entry) (string, error) {
-	m, err := d.Message(background, e)
+	return f.readFrom(d, e, 0)
+}
+
+// readFrom returns what a message has from so many octets on.
+func (f *fixture) readFrom(d storage.Maildrop, e storage.Entry, from int64) (string, error) {
+	m, err := d.Message(background, e, from)
 	if err != nil {
 		return "", err
 	}
@@ -221,7 +270,7 @@ func (f *fixture) wantDrop(id mail.MailboxID, want ...message) {
 	opened, err := f.OpenMaildrop(background, id)
 	f.must(err)
 	usage := opened.Usage()
-	entries, err := opened.Entries(background)
+	entries, err := storage.AllEntries(background, opened)
 	f.must(err)
 	if len(entries) != len(want) {
 		f.t.Fatalf("maildrop %d holds %d messages, want %d", id, len(entries), len(want))

@@ -89,7 +89,7 @@ func TestCheckpointErrors(t *testing.T) {
 						t.Fatal("mail is taken though the database may not be on the disk")
 					}
 				}
-				if err := w.store.Space(); !errors.Is(err, storage.ErrReadOnly) {
+				if err := w.store.Accepting(); !errors.Is(err, storage.ErrReadOnly) {
 					t.Errorf("space: %v", err)
 				}
 				w.settle()
@@ -211,7 +211,7 @@ func TestPersistentWriteErrors(t *testing.T) {
 			t.Fatal("acknowledged what the disk refused")
 		}
 	}
-	if err := w.store.Space(); !errors.Is(err, storage.ErrReadOnly) {
+	if err := w.store.Accepting(); !errors.Is(err, storage.ErrReadOnly) {
 		t.Errorf("space: %v", err)
 	}
 	w.recorder.SetFail(nil)
@@ -231,7 +231,7 @@ func TestReadErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries, err := drop.Entries(background)
+	entries, err := storage.AllEntries(background, drop)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -241,7 +241,7 @@ func TestReadErrors(t *testing.T) {
 		}
 		return 0
 	})
-	m, err := drop.Message(background, entries[0])
+	m, err := drop.Message(background, entries[0], 0)
 	for err == nil {
 		_, err = m.Next(background)
 	}

@@ -187,7 +187,7 @@ func (w *recorded) expunge(id mail.MailboxID, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	entries, err := drop.Entries(background)
+	entries, err := storage.AllEntries(background, drop)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (w *recorded) expunge(id mail.MailboxID, r *rand.Rand) error {
 		}
 	}
 	note(func(m *sentMessage) map[mail.MailboxID]int { return m.deleting })
-	if _, err := drop.Update(background, marked, nil); err != nil {
+	if _, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(marked)}); err != nil {
 		return err
 	}
 	note(func(m *sentMessage) map[mail.MailboxID]int { return m.deleted })
@@ -290,12 +290,12 @@ func (w *recorded) read(store *sqlite.Store, id mail.MailboxID, present map[stri
 	if err != nil {
 		return err
 	}
-	entries, err := drop.Entries(background)
+	entries, err := storage.AllEntries(background, drop)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		m, err := drop.Message(background, e)
+		m, err := drop.Message(background, e, 0)
 		if err != nil {
 			return fmt.Errorf("%s: %w", e.UIDL, err)
 		}

@@ -1,4 +1,4 @@
-package pop3d
+package storage
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// maxWaiting is how many logins may wait for a maildrop, of all mailboxes: each
+	// maxWaiting is how many sessions may wait for a maildrop, of all mailboxes: each
 	// holds a connection and nothing more.
 	maxWaiting = 100
 	// lookEvery is how often who waits looks whether the session that holds the
@@ -17,55 +17,61 @@ const (
 	lookEvery = 100 * time.Millisecond
 )
 
-// waiter is a login that waits for a maildrop.
+// waiter is a session that waits for a maildrop.
 type waiter struct {
-	hold  *hold
+	claim *localClaim
 	given chan struct{} // closed when the maildrop is its own
 }
 
-// acquire locks a maildrop for a session, which waits for that as long as patience
-// allows, behind those who came before. nil: another session still has a right to
-// it, or too many wait, or ctx has ended, or the client was gone. sending is asked
-// when another one wants the maildrop.
-func (l *locks) acquire(ctx context.Context, id mail.MailboxID, patience time.Duration, sending, gone func() bool) *hold {
-	w := &waiter{hold: &hold{mailbox: id, sending: sending}, given: make(chan struct{})}
-	if owned, waits := l.enter(w, patience > 0); owned {
-		return w.hold
+// Claim implements Claims.
+func (l *LocalClaims) Claim(ctx context.Context, id mail.MailboxID, c Claimant) (Claim, error) {
+	w := &waiter{claim: &localClaim{claims: l, mailbox: id, busy: c.Busy}, given: make(chan struct{})}
+	if owned, waits := l.enter(w, c.Patience > 0); owned {
+		return w.claim, nil
 	} else if !waits {
-		return nil
+		return nil, ErrInUse
 	}
-	late := time.NewTimer(patience)
+	late := time.NewTimer(c.Patience)
 	defer late.Stop()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	for {
+		err := ErrInUse
 		select {
 		case <-w.given:
-			return w.hold
+			return w.claim, nil
 		case now := <-look.C:
 			if l.first(w, now) {
-				return w.hold
+				return w.claim, nil
 			}
-			if !gone() {
+			if !asked(c.Gone) {
 				continue
 			}
 		case <-late.C:
 		case <-ctx.Done():
+			err = ctx.Err()
 		}
 		if l.giveUp(w) {
-			return w.hold
+			return w.claim, nil
 		}
-		return nil
+		return nil, err
 	}
+}
+
+// Waiting is how many sessions wait for a maildrop.
+func (l *LocalClaims) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.waiting
 }
 
 // enter takes the maildrop where nobody has a right to it nor waits for it. If it
 // cannot, and waiting is wanted and there is room, it puts w in line.
-func (l *locks) enter(w *waiter, wait bool) (owned, waits bool) {
+func (l *LocalClaims) enter(w *waiter, wait bool) (owned, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	id := w.hold.mailbox
-	if len(l.lines[id]) == 0 && l.take(w.hold, time.Now()) {
+	id := w.claim.mailbox
+	if len(l.lines[id]) == 0 && l.take(w.claim, time.Now()) {
 		return true, false
 	}
 	if !wait || l.waiting >= maxWaiting {
@@ -81,11 +87,11 @@ func (l *locks) enter(w *waiter, wait bool) (owned, waits bool) {
 
 // first takes the maildrop for who stands first in line, if its session has been
 // silent for long enough.
-func (l *locks) first(w *waiter, now time.Time) bool {
+func (l *LocalClaims) first(w *waiter, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line := l.lines[w.hold.mailbox]
-	if len(line) == 0 || line[0] != w || !l.take(w.hold, now) {
+	line := l.lines[w.claim.mailbox]
+	if len(line) == 0 || line[0] != w || !l.take(w.claim, now) {
 		return false
 	}
 	l.leave(w)
@@ -94,7 +100,7 @@ func (l *locks) first(w *waiter, now time.Time) bool {
 
 // giveUp takes w out of the line. It reports whether the maildrop came in the last
 // moment.
-func (l *locks) giveUp(w *waiter) (owned bool) {
+func (l *LocalClaims) giveUp(w *waiter) (owned bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -107,8 +113,8 @@ func (l *locks) giveUp(w *waiter) (owned bool) {
 }
 
 // leave takes w out of its line, in which it is. mu is held.
-func (l *locks) leave(w *waiter) {
-	id := w.hold.mailbox
+func (l *LocalClaims) leave(w *waiter) {
+	id := w.claim.mailbox
 	line := l.lines[id]
 	i := slices.Index(line, w)
 	if l.lines[id] = slices.Delete(line, i, i+1); len(l.lines[id]) == 0 {

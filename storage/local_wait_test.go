@@ -1,7 +1,8 @@
-package pop3d
+package storage
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -11,13 +12,20 @@ import (
 	"mailsrv/internal/mail"
 )
 
-func never() bool { return false }
+// claim is a claim that waits so long, nil where it is refused.
+func (l *LocalClaims) claim(ctx context.Context, id mail.MailboxID, patience time.Duration) Claim {
+	c, err := l.Claim(ctx, id, Claimant{Patience: patience})
+	if err != nil {
+		return nil
+	}
+	return c
+}
 
 // lineUp lets n logins wait for maildrop 1, one after the other. Each adds its number
 // to the result when it gets the maildrop, keeps it for a second, and -1 when it does
 // not get it.
 type lineUp struct {
-	locks
+	LocalClaims
 	mu  sync.Mutex
 	got []int
 	all sync.WaitGroup
@@ -26,7 +34,7 @@ type lineUp struct {
 func (l *lineUp) wait(ctx context.Context, n int, patience time.Duration) {
 	for i := range n {
 		l.all.Go(func() {
-			h := l.acquire(ctx, 1, patience, never, never)
+			h := l.claim(ctx, 1, patience)
 			l.mu.Lock()
 			if h == nil {
 				i = -1
@@ -35,7 +43,7 @@ func (l *lineUp) wait(ctx context.Context, n int, patience time.Duration) {
 			l.mu.Unlock()
 			if h != nil {
 				time.Sleep(time.Second)
-				l.release(h)
+				h.Release()
 			}
 		})
 		synctest.Wait()
@@ -51,9 +59,9 @@ func (l *lineUp) end(t *testing.T) {
 	}
 }
 
-func (l *lineUp) hold(t *testing.T, id mail.MailboxID) *hold {
+func (l *lineUp) hold(t *testing.T, id mail.MailboxID) Claim {
 	t.Helper()
-	h := l.acquire(t.Context(), id, 0, never, never)
+	h := l.claim(t.Context(), id, 0)
 	if h == nil {
 		t.Fatal("a free maildrop was refused")
 	}
@@ -65,14 +73,14 @@ func TestWaitersComeInTheirOrder(t *testing.T) {
 		var l lineUp
 		h := l.hold(t, 1)
 		l.wait(t.Context(), 5, 10*time.Second)
-		l.release(l.hold(t, 2)) // another maildrop
+		l.hold(t, 2).Release() // another maildrop
 		if len(l.got) != 0 {
 			t.Errorf("%v got what another holds", l.got)
 		}
 		time.Sleep(time.Second)
-		l.release(h)
+		h.Release()
 		synctest.Wait()
-		if l.acquire(t.Context(), 1, 0, never, never) != nil {
+		if l.claim(t.Context(), 1, 0) != nil {
 			t.Error("somebody who came later went before")
 		}
 		l.end(t)
@@ -96,7 +104,7 @@ func TestWaitersHavePatience(t *testing.T) {
 		if time.Since(begun) != 10*time.Second {
 			t.Error("without patience it waited")
 		}
-		l.release(h)
+		h.Release()
 		l.end(t)
 	})
 }
@@ -109,18 +117,18 @@ func TestWaitersAreBounded(t *testing.T) {
 		l.wait(ctx, maxWaiting, time.Hour)
 		begun := time.Now()
 		for _, id := range []mail.MailboxID{1, 2} {
-			if l.acquire(t.Context(), id, time.Hour, never, never) != nil || time.Now() != begun {
+			if l.claim(t.Context(), id, time.Hour) != nil || time.Now() != begun {
 				t.Error("one more waited")
 			}
 		}
-		l.release(l.hold(t, 3)) // who need not wait comes in all the same
-		cancel()                // as a server that stops does
+		l.hold(t, 3).Release() // who need not wait comes in all the same
+		cancel()               // as a server that stops does
 		l.all.Wait()
 		if time.Now() != begun || len(l.got) != maxWaiting || l.got[0] != -1 {
 			t.Errorf("%d ended after %v", len(l.got), time.Since(begun))
 		}
-		l.release(h)
-		l.release(other)
+		h.Release()
+		other.Release()
 		l.end(t)
 	})
 }
@@ -133,18 +141,18 @@ func TestFirstWaiterTakesOver(t *testing.T) {
 		l.wait(t.Context(), 2, 10*time.Second)
 		time.Sleep(time.Second)
 		begun := time.Now()
-		silent.wait(begun.Add(3 * time.Second))
+		silent.Yield(begun.Add(3 * time.Second))
 		time.Sleep(2 * time.Second)
-		if !silent.work() {
+		if silent.Hold(t.Context()) != nil {
 			t.Fatal("taken before its time")
 		}
-		silent.wait(time.Now().Add(3 * time.Second))
+		silent.Yield(time.Now().Add(3 * time.Second))
 		time.Sleep(3*time.Second + lookEvery)
 		synctest.Wait()
-		if !slices.Equal(l.got, []int{0}) || silent.work() {
+		if !slices.Equal(l.got, []int{0}) || silent.Hold(t.Context()) == nil {
 			t.Errorf("%v took over", l.got)
 		}
-		l.release(silent) // which it lost
+		silent.Release() // which it lost
 		l.end(t)
 		if !slices.Equal(l.got, []int{0, 1}) {
 			t.Errorf("got it in the order %v", l.got)
@@ -159,17 +167,17 @@ func TestWaiterThatHangsUp(t *testing.T) {
 		h := l.hold(t, 1)
 		begun := time.Now()
 		gone := func() bool { return time.Since(begun) >= time.Second }
-		if l.acquire(t.Context(), 1, time.Minute, never, gone) != nil || time.Since(begun) > time.Second+lookEvery {
+		if _, err := l.Claim(t.Context(), 1, Claimant{Patience: time.Minute, Gone: gone}); !errors.Is(err, ErrInUse) || time.Since(begun) > time.Second+lookEvery {
 			t.Errorf("waited %v", time.Since(begun))
 		}
-		l.release(h)
+		h.Release()
 		l.end(t)
 	})
 }
 
 // Whatever ends at the same moment, a maildrop is either had or free.
 func TestWaitersUnderStress(t *testing.T) {
-	var l locks
+	var l LocalClaims
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	holders := 0
@@ -177,7 +185,7 @@ func TestWaitersUnderStress(t *testing.T) {
 		all.Go(func() {
 			for range 100 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(i)*20*time.Microsecond)
-				if h := l.acquire(ctx, 1, time.Duration(50-i)*20*time.Microsecond, never, never); h != nil {
+				if h := l.claim(ctx, 1, time.Duration(50-i)*20*time.Microsecond); h != nil {
 					mu.Lock()
 					holders++
 					if holders > 1 {
@@ -188,7 +196,7 @@ func TestWaitersUnderStress(t *testing.T) {
 					mu.Lock()
 					holders--
 					mu.Unlock()
-					l.release(h)
+					h.Release()
 				}
 				cancel()
 			}

@@ -1,0 +1,41 @@
+package storage
+
+import (
+	"errors"
+
+	"mailsrv/internal/buffers"
+)
+
+// Errors of a store at work. Any other error is unexpected and means "try again
+// later" to a peer.
+var (
+	// ErrNoSpace: less than the configured minimum is free, or a write met a
+	// full disk.
+	ErrNoSpace = errors.New("not enough free disk space")
+	// ErrReadOnly: the disk failed repeatedly, or to sync what it has, and nothing is
+	// written until a restart.
+	ErrReadOnly = errors.New("the store is read-only after I/O errors, until a restart")
+	// ErrNoMemory: no memory for a message within the wait.
+	ErrNoMemory = buffers.ErrExhausted
+	// ErrStagedFull: the total of content staged by unfinished transfers is
+	// used up.
+	ErrStagedFull = errors.New("too much unfinished mail is being received")
+	// ErrNoMaildrop: the mailbox was removed.
+	ErrNoMaildrop = errors.New("no such maildrop")
+	// ErrInUse: another session holds the maildrop.
+	ErrInUse = errors.New("another session has the maildrop open")
+	// ErrTaken: the claim is another session's by now, or was released.
+	ErrTaken = errors.New("another session has taken the maildrop over")
+	// ErrGone: the message was removed by expiry or the administrator since
+	// the maildrop was opened.
+	ErrGone = errors.New("message is gone")
+	// ErrDamaged: the stored octets do not match their checksum.
+	ErrDamaged = errors.New("the stored message is damaged")
+	// ErrNoFolder: the mailbox has no folder of that id.
+	ErrNoFolder = errors.New("no such folder")
+	// ErrFolderEnded: the folder has given its last uid, MaxUID. Temporary to a peer:
+	// an administrator has to move the mail to a new mailbox.
+	ErrFolderEnded = errors.New("the folder has given all its uids")
+	// ErrUID: the uid asked for is not above those that the folder has given.
+	ErrUID = errors.New("the uid is not above those given before")
+)
