@@ -39,3 +39,28 @@ var (
 	// ErrUID: the uid asked for is not above those that the folder has given.
 	ErrUID = errors.New("the uid is not above those given before")
 )
+
+// Errors of opening, checking, backing up and restoring a store, and of one that is
+// damaged as a whole.
+var (
+	// ErrLocked: a server runs on the store, or a repair.
+	ErrLocked = errors.New("another mailsrv holds the data directory")
+	// ErrOccupied: a command has the database open while a repair wants to lay it out
+	// anew or a restore to put it there, or the other way round.
+	ErrOccupied = errors.New("a repair or a restore is at work, or a command beside it")
+	// ErrNewer: a later release wrote the store.
+	ErrNewer = errors.New("the database was written by a newer mailsrv")
+	// ErrEarly: a build before the first release wrote the store, which nothing upgrades.
+	ErrEarly = errors.New("the database was written by a build before the first release, which nothing upgrades")
+	// ErrForeign: what is there is no store of ours.
+	ErrForeign = errors.New("the file holds another program's database")
+	// ErrCorrupt: a part of the database cannot be read, or rows that must be there are
+	// missing. A repair saves what can be read.
+	ErrCorrupt = errors.New("the database is damaged")
+	// ErrLost: what says where all else is cannot be read. No repair helps.
+	ErrLost = errors.New("the page is damaged that says where all others are")
+	// ErrBackup: another backup is being written to the same file.
+	ErrBackup = errors.New("another backup is writing this file")
+	// ErrNotEmpty: a restore found a store where it should put one.
+	ErrNotEmpty = errors.New("the data directory holds mail already")
+)

@@ -56,7 +56,7 @@ the folder.`,
 		case errors.Is(err, fs.ErrPermission):
 			return fmt.Errorf("backup: %w: choose a folder that the owner of the data directory may write to (%s)", err, where(cfg))
 		case err != nil:
-			return fmt.Errorf("backup: %w (%s)", err, where(cfg))
+			return fmt.Errorf("backup: %w (%s)", remedied(err), where(cfg))
 		}
 		p.printf("%s holds the store as it was when the backup began (%s).\n", file, quota.FormatSize(bar.total))
 		return nil
@@ -110,7 +110,7 @@ download nothing twice.`,
 		})
 		bar.end()
 		if err != nil {
-			return fmt.Errorf("restore: %w (%s)", err, where(cfg))
+			return fmt.Errorf("restore: %w (%s)", remedied(err), where(cfg))
 		}
 		p.printf("%s is restored and agrees with itself. Now the server may be started.\n", file)
 		return nil

@@ -58,7 +58,7 @@ space as it has, and keeps the old one beside it.`,
 		}
 		switch {
 		case err != nil:
-			return fmt.Errorf("check: %w (%s)", err, where(cfg))
+			return fmt.Errorf("check: %w (%s)", remedied(err), where(cfg))
 		case remaining > 0 && repair:
 			return fmt.Errorf("%s could not be mended: restore from a backup, or go on without that mail (%s)",
 				plural(int64(remaining), "finding", "findings"), where(cfg))

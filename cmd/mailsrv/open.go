@@ -66,7 +66,7 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	return explain(err, c)
 }
 
-// explain adds where a command looked, when that can be why it failed.
+// explain adds what to do, and where a command looked, when that can be why it failed.
 func explain(err error, c *config.Config) error {
 	var advice *admin.Advice
 	var wrong *usageError
@@ -76,7 +76,7 @@ func explain(err error, c *config.Config) error {
 	case errors.As(err, &advice) && !errors.Is(err, directory.ErrNotFound):
 		return err
 	}
-	return fmt.Errorf("%w (%s)", err, where(c))
+	return fmt.Errorf("%w (%s)", remedied(err), where(c))
 }
 
 func where(c *config.Config) string {
@@ -101,13 +101,13 @@ func (p *program) open(ctx context.Context, c *config.Config, o backend.Options,
 	return store, storeError(err, c)
 }
 
-// storeError says where the store is that err is about.
+// storeError says what to do about err, and where the store is that it is about.
 func storeError(err error, c *config.Config) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: run this as root or as the user who owns the data (%s)", err, where(c))
 	case err != nil:
-		return fmt.Errorf("%w (%s)", err, where(c))
+		return fmt.Errorf("%w (%s)", remedied(err), where(c))
 	}
 	return nil
 }

@@ -66,6 +66,7 @@ func (p *program) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	logger = slog.New(remedial{logger.Handler()})
 	p.warn = func(texts ...string) {
 		for _, text := range texts {
 			logger.Warn(logs.Warning, logs.Reason, text)

@@ -66,7 +66,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	h := newHouse(t)
 	h.do("", "domain", "add", "me.com")
 	h.sql("PRAGMA user_version = 99; UPDATE store SET least = 2")
-	const line = "the database was written by a newer mailsrv: install that version, or restore a backup made by this one (schema 99, known up to 1) (data directory "
+	const line = "the database was written by a newer mailsrv (schema 99, known up to 1): install that version, or restore a backup made by this one (data directory "
 	file := filepath.Join(t.TempDir(), "b")
 	for _, command := range []string{"domain list", "check", "check --repair", "backup " + file, "serve"} {
 		h.refused(line, strings.Fields(command)...)

@@ -12,6 +12,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
+
+	"mailsrv/storage"
 )
 
 // backupStep is how many pages are copied between two reports of progress.
@@ -20,7 +22,7 @@ const backupStep = 256
 // Backup writes a copy of the whole store into a new file, as it stands at one
 // moment: what is delivered meanwhile is not in it. A server may be at work;
 // nothing waits for the backup. progress hears how many octets of how many have
-// been copied. An existing file is not overwritten: fs.ErrExist. ErrBackup if
+// been copied. An existing file is not overwritten: fs.ErrExist. storage.ErrBackup if
 // another one is on its way there.
 func (s *Store) Backup(ctx context.Context, file string, progress func(done, total int64)) error {
 	source, err := openConn(s.path, readerCacheKiB)
@@ -96,12 +98,9 @@ func copyPages(ctx context.Context, source *conn, file string, progress func(don
 	return err
 }
 
-// ErrNotEmpty says that a restore found a store where it should put one.
-var ErrNotEmpty = errors.New("the data directory holds mail already: restore into an empty one")
-
 // Restore puts a backup into an empty data directory, after recounting all of
-// it; findings are reported and refuse it. Errors: ErrLocked, ErrInUse,
-// ErrNotEmpty, ErrNewer. After an error the directory is as it was. The caller
+// it; findings are reported and refuse it. Errors: storage.ErrLocked,
+// ErrOccupied, ErrNotEmpty, ErrNewer. After an error the directory is as it was. The caller
 // closes the file.
 func Restore(ctx context.Context, dir string, o Options, file *os.File, progress func(done, total int64), report func(finding string)) (err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -125,7 +124,7 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	// A log that is left of another database would be applied to this one.
 	for _, name := range filesOf(path) {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", name, errors.Join(ErrNotEmpty, err))
+			return fmt.Errorf("%s: %w", name, errors.Join(storage.ErrNotEmpty, err))
 		}
 	}
 	part := path + ".restore"
@@ -148,7 +147,7 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	}
 	err = install(part, path)
 	if errors.Is(err, fs.ErrExist) {
-		err = fmt.Errorf("%s: %w", path, ErrNotEmpty)
+		err = fmt.Errorf("%s: %w", path, storage.ErrNotEmpty)
 	}
 	return err
 }
@@ -190,7 +189,7 @@ func isOurs(path string) error {
 		defer c.Close()
 		o, err = originOf(c, current.newest())
 	}
-	if err == nil && o.empty || errors.Is(err, errForeign) || is(err, sqlite3.ErrNotADB) {
+	if err == nil && o.empty || errors.Is(err, storage.ErrForeign) || is(err, sqlite3.ErrNotADB) {
 		return errors.New("this is no backup of mailsrv")
 	}
 	return err

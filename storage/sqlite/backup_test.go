@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"mailsrv/storage"
 )
 
 func quiet(int64, int64) {}
@@ -63,7 +65,7 @@ func TestBackupAndRestore(t *testing.T) {
 
 	restored := &house{t: t, dir: filepath.Join(t.TempDir(), "new"), look: h.look}
 	h.must(restore(t, restored.dir, file))
-	if err := restore(t, restored.dir, file); !errors.Is(err, ErrNotEmpty) {
+	if err := restore(t, restored.dir, file); !errors.Is(err, storage.ErrNotEmpty) {
 		t.Errorf("a second restore: %v", err)
 	}
 	restored.open(Options{Server: true})
@@ -108,13 +110,13 @@ func TestRestoreRefusesWhatIsNoBackup(t *testing.T) {
 	}
 	h.must(h.Close())
 	h.Store = nil
-	if err := restore(t, h.dir, good); !errors.Is(err, ErrNotEmpty) {
+	if err := restore(t, h.dir, good); !errors.Is(err, storage.ErrNotEmpty) {
 		t.Errorf("into a store: %v", err)
 	}
 	server, err := Open(background, t.TempDir(), Options{Server: true})
 	h.must(err)
 	defer server.Close()
-	if err := restore(t, filepath.Dir(server.path), good); !errors.Is(err, ErrLocked) {
+	if err := restore(t, filepath.Dir(server.path), good); !errors.Is(err, storage.ErrLocked) {
 		t.Errorf("beside a server: %v", err)
 	}
 }
@@ -127,7 +129,7 @@ func TestRestoreRefusesBesideAStrayLog(t *testing.T) {
 	for _, suffix := range []string{"-wal", "-shm", "-journal"} {
 		dir := t.TempDir()
 		h.must(os.WriteFile(filepath.Join(dir, "mailsrv.db"+suffix), nil, 0o600))
-		if err := restore(t, dir, file); !errors.Is(err, ErrNotEmpty) {
+		if err := restore(t, dir, file); !errors.Is(err, storage.ErrNotEmpty) {
 			t.Errorf("beside %s: %v", suffix, err)
 		}
 	}
@@ -159,7 +161,7 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 
 	dir := t.TempDir()
 	h.must(restoreWith(t, dir, file, func() {
-		if s, err := Open(background, dir, Options{}); !errors.Is(err, ErrInUse) {
+		if s, err := Open(background, dir, Options{}); !errors.Is(err, storage.ErrOccupied) {
 			t.Errorf("a command meanwhile: %v", err)
 			s.Close()
 		}
@@ -170,14 +172,14 @@ func TestRestoreOverwritesNothing(t *testing.T) {
 	if _, e := restored.entries(); len(e) != 1 {
 		t.Errorf("%d messages", len(e))
 	}
-	if err := restore(t, dir, file); !errors.Is(err, ErrInUse) {
+	if err := restore(t, dir, file); !errors.Is(err, storage.ErrOccupied) {
 		t.Errorf("beside a command: %v", err)
 	}
 
 	other := t.TempDir()
 	path := filepath.Join(other, "mailsrv.db")
 	err := restoreWith(t, other, file, func() { h.must(os.WriteFile(path, []byte("theirs"), 0o600)) })
-	if !errors.Is(err, ErrNotEmpty) {
+	if !errors.Is(err, storage.ErrNotEmpty) {
 		t.Errorf("a file that came meanwhile: %v", err)
 	}
 	if text, _ := os.ReadFile(path); string(text) != "theirs" {
@@ -272,7 +274,7 @@ func TestTwoBackupsAtOnce(t *testing.T) {
 	h.must(h.deliver("m", strings.Repeat("x", 5<<20)))
 	file := filepath.Join(t.TempDir(), "b")
 	h.must(h.Backup(background, file, func(int64, int64) {
-		if err := h.Backup(background, file, quiet); !errors.Is(err, ErrBackup) {
+		if err := h.Backup(background, file, quiet); !errors.Is(err, storage.ErrBackup) {
 			t.Errorf("the second: %v", err)
 		}
 	}))

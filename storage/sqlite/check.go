@@ -201,7 +201,7 @@ const totals = `(SELECT f.id AS folder, iif(m.inbox = f.id, (SELECT sum(octets) 
 FROM folder f JOIN mailbox m ON m.id = f.mailbox)`
 
 // Check implements storage.Checker. With repair the store must have been
-// opened with Exclusive; without, a server may be at work meanwhile. ErrNewer: only the
+// opened with Exclusive; without, a server may be at work meanwhile. storage.ErrNewer: only the
 // program that knows all of a schema can say what disagrees.
 func (s *Store) Check(ctx context.Context, repair bool, report func(finding string)) (remaining int, err error) {
 	if s.schema > current.newest() {

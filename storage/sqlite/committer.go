@@ -295,7 +295,7 @@ func (m *committer) explain(err error) error {
 	case isFull(err):
 		return errors.Join(storage.ErrNoSpace, err)
 	}
-	return advise(err)
+	return named(err)
 }
 
 // applyAndCommit works inside the open transaction and always ends it. tend adds a

@@ -11,6 +11,8 @@ import (
 
 	"github.com/mattn/go-sqlite3"
 	"golang.org/x/sys/unix"
+
+	"mailsrv/storage"
 )
 
 // conn is one connection with its prepared statements, for one goroutine at a
@@ -254,19 +256,16 @@ func isFull(err error) bool {
 	return errors.As(err, &e) && (e.Code == sqlite3.ErrFull || e.SystemErrno == unix.ENOSPC || e.SystemErrno == unix.EDQUOT)
 }
 
-// advise adds what to do where err says that the database is damaged.
-func advise(err error) error {
+// named gives damage of the whole database the name that it has in the contract.
+func named(err error) error {
 	switch {
-	case isDamage(err):
-		return fmt.Errorf("%w: stop the server and run mailsrv check --repair, which saves what can be read, or restore a backup", err)
+	case isDamage(err) && !errors.Is(err, storage.ErrCorrupt):
+		return fmt.Errorf("%w: %w", storage.ErrCorrupt, err)
 	case is(err, sqlite3.ErrNotADB):
-		return fmt.Errorf("%w, or %w", err, errNoSchema)
+		return fmt.Errorf("%w, or %w", err, storage.ErrLost)
 	}
 	return err
 }
-
-// errNoSchema says that nothing can be found in a database any more.
-var errNoSchema = errors.New("the page is damaged that says where all others are: only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE")
 
 // What damage leaves of rows where SQLite finds its pages sound.
 var (

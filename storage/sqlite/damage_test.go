@@ -103,9 +103,9 @@ func TestDamagedPage(t *testing.T) {
 				}
 			}
 			if wholePage {
-				for end := time.Now().Add(5 * time.Second); !strings.Contains(log.String(), "check --repair"); time.Sleep(10 * time.Millisecond) {
+				for end := time.Now().Add(5 * time.Second); !strings.Contains(log.String(), storage.ErrCorrupt.Error()); time.Sleep(10 * time.Millisecond) {
 					if time.Now().After(end) {
-						t.Fatalf("the log does not say what to do: %s", log.String())
+						t.Fatalf("the log does not tell of the damage: %s", log.String())
 					}
 				}
 				h.must(h.deliver("later", "text"))
@@ -132,7 +132,7 @@ func TestZeroedSectors(t *testing.T) {
 	h.eachZeroedSector(func(at int) {
 		s, err := Open(background, h.dir, Options{Server: true})
 		if err != nil {
-			saysWhatToDo(t, at, err)
+			saysWhatIsWrong(t, at, err)
 			return
 		}
 		found := 0
@@ -161,7 +161,7 @@ func TestRebuildAroundZeroedSectors(t *testing.T) {
 		})
 		switch {
 		case err != nil:
-			saysWhatToDo(t, at, err)
+			saysWhatIsWrong(t, at, err)
 		case !sound:
 			h.open(Options{Server: true})
 			found, _ := h.findings(false)
@@ -239,10 +239,10 @@ func (h *house) eachZeroedSector(f func(at int)) {
 	}
 }
 
-// saysWhatToDo fails the test unless the error names a remedy.
-func saysWhatToDo(t *testing.T, at int, err error) {
+// saysWhatIsWrong fails the test unless the error is one that has a remedy.
+func saysWhatIsWrong(t *testing.T, at int, err error) {
 	t.Helper()
-	if !strings.Contains(err.Error(), "mailsrv check --repair") && !strings.Contains(err.Error(), "mailsrv restore") {
+	if !errors.Is(err, storage.ErrCorrupt) && !errors.Is(err, storage.ErrLost) {
 		t.Errorf("%d: %v", at, err)
 	}
 }

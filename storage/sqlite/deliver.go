@@ -134,7 +134,7 @@ func countElsewhere(c *conn, p place, octets, uid, last int64, limit quota.Limit
 	t = room{counters: scanCounters(p.mailbox, row), folder: p.folder, before: last}
 	row, err = c.first(countFolder, p.folder, octets, nil, nil, uid)
 	if err == nil && row == nil {
-		err = fmt.Errorf("folder %d has no counters: stop the server and run mailsrv check --repair", p.folder)
+		err = fmt.Errorf("%w: folder %d has no counters", storage.ErrCorrupt, p.folder)
 	}
 	if err != nil {
 		return t, false, err
@@ -213,7 +213,7 @@ FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN tally p ON p.folder = 
 	case row[0].(int64) == 0:
 		return storage.MisfitDisabled, nil, nil
 	case row[1] == nil || row[5] == nil: // a page of it was lost: that is no reason to send mail back
-		return 0, nil, fmt.Errorf("mailbox %d has no counters: stop the server and run mailsrv check --repair", r.Mailbox)
+		return 0, nil, fmt.Errorf("%w: mailbox %d has no counters", storage.ErrCorrupt, r.Mailbox)
 	}
 	held := quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
 	allowed := quota.Limit{Octets: amountOf(row[3]), Messages: amountOf(row[4])}

@@ -205,7 +205,7 @@ func TestDamagedMessage(t *testing.T) {
 func TestOneServerPerDirectory(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	for _, o := range []Options{{Server: true}, {Exclusive: true}} {
-		if _, err := Open(background, h.dir, o); !errors.Is(err, ErrLocked) {
+		if _, err := Open(background, h.dir, o); !errors.Is(err, storage.ErrLocked) {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
@@ -220,7 +220,7 @@ func TestOneServerPerDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(background, t.TempDir(), Options{Server: true, Path: shared}); !errors.Is(err, ErrLocked) {
+	if _, err := Open(background, t.TempDir(), Options{Server: true, Path: shared}); !errors.Is(err, storage.ErrLocked) {
 		t.Errorf("got %v", err)
 	}
 	if err := first.Close(); err != nil {

@@ -58,7 +58,7 @@ func nextValidity(c *conn) (int64, error) {
 		return 0, err
 	}
 	if row == nil {
-		return 0, fmt.Errorf("the table store is empty: stop the server and run mailsrv check --repair")
+		return 0, fmt.Errorf("%w: the table store is empty", storage.ErrCorrupt)
 	}
 	return row[0].(int64), nil
 }

@@ -7,10 +7,9 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
-)
 
-// ErrLocked says that a server runs on the data directory, or a repair.
-var ErrLocked = errors.New("another mailsrv holds the data directory: stop it first, or choose another data_dir")
+	"mailsrv/storage"
+)
 
 // locks are what one server at a time holds. The kernel gives them back when
 // the process ends, however it ends.
@@ -48,18 +47,14 @@ func (l locks) release() {
 }
 
 func lockDirectory(dir string) (*os.File, error) {
-	return lockFile(filepath.Join(dir, "lock"), unix.LOCK_EX, ErrLocked)
+	return lockFile(filepath.Join(dir, "lock"), unix.LOCK_EX, storage.ErrLocked)
 }
-
-// ErrInUse says that a command has the database open while a repair wants to lay
-// it out anew or a restore to put it there, or the other way round.
-var ErrInUse = errors.New("a repair or a restore is at work, or a command beside it: try again when it has ended")
 
 // lockDatabase keeps a database from being exchanged while it is open: whoever
 // opens one in its directory shares the lock (LOCK_SH), who exchanges one, or puts
 // it where there is none, has it alone (LOCK_EX).
 func lockDatabase(path string, how int) (*os.File, error) {
-	return lockFile(filepath.Join(filepath.Dir(path), "in-use"), how, ErrInUse)
+	return lockFile(filepath.Join(filepath.Dir(path), "in-use"), how, storage.ErrOccupied)
 }
 
 // lockFile locks a file, which is made if needed; held is the error if it is

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/mattn/go-sqlite3"
+
+	"mailsrv/storage"
 )
 
 //go:embed schema.sql
@@ -51,23 +53,14 @@ func (e edition) least() int64 {
 	return least
 }
 
-// Errors of a database that this program does not write to.
-var (
-	// ErrNewer says that a later release wrote the database.
-	ErrNewer = errors.New("the database was written by a newer mailsrv: install that version, or restore a backup made by this one")
-
-	errEarly   = errors.New("the database was written by a build before the first release, which nothing upgrades: move it elsewhere, or choose another data_dir")
-	errForeign = errors.New("the file holds another program's database: choose another data_dir or storage.url")
-)
-
 // origin is what a database says of itself.
 type origin struct {
 	empty         bool // nothing is in it yet
 	schema, least int64
 }
 
-// originOf reads where a database comes from. ErrNewer if a program of schema newest
-// may not write to it, errEarly, errForeign.
+// originOf reads where a database comes from. storage.ErrNewer if a program of schema
+// newest may not write to it, storage.ErrEarly, storage.ErrForeign.
 func originOf(c *conn, newest int64) (o origin, err error) {
 	row, err := c.first("SELECT * FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)")
 	if err != nil {
@@ -79,9 +72,9 @@ func originOf(c *conn, newest int64) (o origin, err error) {
 	case application == 0 && o.schema == 0 && tables == 0:
 		return origin{empty: true}, nil
 	case application == earlyApplicationID:
-		return o, errEarly
+		return o, storage.ErrEarly
 	case application != applicationID || o.schema <= 0:
-		return o, errForeign
+		return o, storage.ErrForeign
 	case o.schema <= newest:
 		return o, nil
 	}
@@ -95,7 +88,7 @@ func originOf(c *conn, newest int64) (o origin, err error) {
 }
 
 func newerError(schema, newest int64) error {
-	return fmt.Errorf("%w (schema %d, known up to %d)", ErrNewer, schema, newest)
+	return fmt.Errorf("%w (schema %d, known up to %d)", storage.ErrNewer, schema, newest)
 }
 
 // migrate creates the schema in an empty database or upgrades an older one, in

@@ -74,7 +74,7 @@ func TestMigrations(t *testing.T) {
 	if schema, err := third.migrate(open(), before); err != nil || schema != 4 {
 		t.Fatalf("the least that may write: schema %d, %v", schema, err)
 	}
-	if _, err := second.migrate(open(), before); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), "(schema 4, known up to 2)") {
+	if _, err := second.migrate(open(), before); !errors.Is(err, storage.ErrNewer) || !strings.Contains(err.Error(), "(schema 4, known up to 2)") {
 		t.Fatalf("one below: %v", err)
 	}
 }
@@ -110,20 +110,20 @@ func TestNewerStoreThatMayBeWritten(t *testing.T) {
 	}
 	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)})
 	h.must(err)
-	if _, err := h.Check(background, false, func(string) {}); !errors.Is(err, ErrNewer) {
+	if _, err := h.Check(background, false, func(string) {}); !errors.Is(err, storage.ErrNewer) {
 		t.Errorf("check: %v", err)
 	}
 	h.Close()
-	if _, err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, ErrNewer) {
+	if _, err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, storage.ErrNewer) {
 		t.Errorf("rebuild: %v", err)
 	}
 	defer func() { h.Store = nil }()
 	h.tamper("UPDATE store SET least = 2")
-	if _, err := Open(background, h.dir, Options{}); !errors.Is(err, ErrNewer) {
+	if _, err := Open(background, h.dir, Options{}); !errors.Is(err, storage.ErrNewer) {
 		t.Errorf("a store that must not be written: %v", err)
 	}
 	h.tamper("DELETE FROM store")
-	if _, err := Open(background, h.dir, Options{}); !errors.Is(err, ErrNewer) {
+	if _, err := Open(background, h.dir, Options{}); !errors.Is(err, storage.ErrNewer) {
 		t.Errorf("a store that says nothing: %v", err)
 	}
 }
@@ -134,12 +134,12 @@ func TestUpgradeHoldsTheStore(t *testing.T) {
 	h := newHouse(t, Options{})
 	older, err := lockStore(h.dir, h.path)
 	h.must(err)
-	if err := h.beforeUpgrade(1); !errors.Is(err, ErrLocked) {
+	if err := h.beforeUpgrade(1); !errors.Is(err, storage.ErrLocked) {
 		t.Errorf("beside an older server: %v", err)
 	}
 	older.release()
 	h.must(h.beforeUpgrade(1))
-	if _, err := lockStore(h.dir, h.path); !errors.Is(err, ErrLocked) {
+	if _, err := lockStore(h.dir, h.path); !errors.Is(err, storage.ErrLocked) {
 		t.Errorf("an older server may begin: %v", err)
 	}
 	h.Close()
@@ -154,11 +154,11 @@ func TestForeignDatabases(t *testing.T) {
 		script string
 		want   error
 	}{
-		"another program's":       {"CREATE TABLE x (y)", errForeign},
-		"one with our number":     {"CREATE TABLE x (y); PRAGMA user_version = 1", errForeign},
-		"one that has an id":      {"PRAGMA application_id = 77; PRAGMA user_version = 1", errForeign},
-		"before the first":        {"CREATE TABLE maildrop (id); PRAGMA application_id = 0x6d61696c; PRAGMA user_version = 2", errEarly},
-		"before the first, empty": {"PRAGMA application_id = 0x6d61696c; PRAGMA user_version = 1", errEarly},
+		"another program's":       {"CREATE TABLE x (y)", storage.ErrForeign},
+		"one with our number":     {"CREATE TABLE x (y); PRAGMA user_version = 1", storage.ErrForeign},
+		"one that has an id":      {"PRAGMA application_id = 77; PRAGMA user_version = 1", storage.ErrForeign},
+		"before the first":        {"CREATE TABLE maildrop (id); PRAGMA application_id = 0x6d61696c; PRAGMA user_version = 2", storage.ErrEarly},
+		"before the first, empty": {"PRAGMA application_id = 0x6d61696c; PRAGMA user_version = 1", storage.ErrEarly},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

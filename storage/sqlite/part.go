@@ -8,14 +8,13 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"mailsrv/storage"
 )
 
 // partial is what the name of a backup ends in until it is whole. No other
 // program's files end so: what a killed backup left is removed by the next.
 const partial = ".mailsrv-part"
-
-// ErrBackup says that another backup is being written to the same file.
-var ErrBackup = errors.New("another backup is writing this file: wait until it has ended, or choose another name")
 
 // claim makes an empty private file that is nobody else's until it is closed, in
 // place of one that a killed process left.
@@ -54,7 +53,7 @@ func lockPart(f *os.File) (named bool, err error) {
 	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &octet)
 	switch {
 	case errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES):
-		return false, fmt.Errorf("%s: %w", f.Name(), ErrBackup)
+		return false, fmt.Errorf("%s: %w", f.Name(), storage.ErrBackup)
 	case err != nil:
 		return false, fmt.Errorf("lock %s: %w", f.Name(), err)
 	}

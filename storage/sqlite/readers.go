@@ -40,7 +40,7 @@ func (r *readers) use(ctx context.Context, f func(*conn) error) error {
 		c = opened
 	}
 	defer func() { r.slots <- c }()
-	return advise(guarded(func() error { return f(c) }))
+	return named(guarded(func() error { return f(c) }))
 }
 
 // snapshot lends a connection inside a read transaction: all that f reads is

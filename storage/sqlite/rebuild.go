@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsrv/internal/logs"
+	"mailsrv/storage"
 )
 
 // Rebuild lays a database with damaged pages out anew: each row that can still be
@@ -23,9 +24,9 @@ import (
 // A database whose pages are sound is left as it is, and said to be so.
 //
 // What disagrees then is mended before the new file takes its place, as Check mends
-// it; an older schema is upgraded. Rebuild needs the store to itself (ErrLocked,
-// ErrInUse) and, for a while, as much space again as the database takes. A database
-// that Open refuses is refused: ErrNewer.
+// it; an older schema is upgraded. Rebuild needs the store to itself
+// (storage.ErrLocked, storage.ErrOccupied) and, for a while, as much space again as the database takes. A database
+// that Open refuses is refused: storage.ErrNewer.
 func Rebuild(ctx context.Context, dir string, o Options, report func(loss string)) (sound bool, err error) {
 	path, err := o.path(dir)
 	if err != nil {
@@ -53,7 +54,7 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 	defer r.pages.Close()
 	if err := r.open(); err != nil {
 		if isDamage(err) || is(err, sqlite3.ErrNotADB) || isUnreadable(err) {
-			err = fmt.Errorf("%w: %w", err, errNoSchema)
+			err = fmt.Errorf("%w: %w", err, storage.ErrLost)
 		}
 		return false, fmt.Errorf("open %s: %w", path, err)
 	}

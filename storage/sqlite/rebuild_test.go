@@ -77,7 +77,7 @@ func TestRebuildLosesWhatStoodOnThePage(t *testing.T) {
 		t.Errorf("a sound database: %t, %v", sound, err)
 	}
 	h.open(Options{})
-	if _, err := Rebuild(background, h.dir, Options{}, sound); !errors.Is(err, ErrInUse) {
+	if _, err := Rebuild(background, h.dir, Options{}, sound); !errors.Is(err, storage.ErrOccupied) {
 		t.Errorf("beside a command: %v", err)
 	}
 }
@@ -618,12 +618,12 @@ func TestRebuildRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		statement string
 		at        int // where noise stands in the first page
-		says      string
+		is        error
 	}{
-		"another program's": {"PRAGMA application_id = 7", 0, "another program's database"},
-		"a newer one":       {"PRAGMA user_version = 99", 0, ErrNewer.Error()},
-		"no first page":     {"", 1, "only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE"},
-		"no schema":         {"", 101, "only a backup helps"},
+		"another program's": {"PRAGMA application_id = 7", 0, storage.ErrForeign},
+		"a newer one":       {"PRAGMA user_version = 99", 0, storage.ErrNewer},
+		"no first page":     {"", 1, storage.ErrLost},
+		"no schema":         {"", 101, storage.ErrLost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, Options{Server: true})
@@ -638,7 +638,7 @@ func TestRebuildRefuses(t *testing.T) {
 				before = bytes.Clone(octets)
 			})
 			_, err := Rebuild(background, h.dir, Options{}, func(string) {})
-			if err == nil || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+			if !errors.Is(err, c.is) || strings.Contains(err.Error(), "\n") {
 				t.Error(err)
 			}
 			h.edit(func(octets []byte) {

@@ -95,8 +95,9 @@ type Store struct {
 
 // Open opens the store in the data directory dir, making both where they are
 // missing, and upgrading an older schema. A newer one is written to where it allows
-// that. ErrLocked if Server or Exclusive is
-// asked for and another process holds the directory; ErrNewer.
+// that. Errors: storage.ErrLocked if Server or
+// Exclusive is asked for and another process holds the directory, ErrOccupied,
+// ErrNewer, ErrEarly, ErrForeign, ErrCorrupt, ErrLost.
 func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
@@ -171,7 +172,7 @@ func (s *Store) open() error {
 // finds the transfers that an earlier run left unfinished.
 func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 	if c, err = openWriter(s.path, s.space.autoCheckpoint()); err != nil {
-		return nil, nil, advise(err)
+		return nil, nil, named(err)
 	}
 	if s.schema, err = current.migrate(c, s.beforeUpgrade); err == nil {
 		err = c.each("SELECT body FROM transfer", func(row []driver.Value) error {
@@ -181,7 +182,7 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 	}
 	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()
-		return nil, nil, fmt.Errorf("%s: %w", s.path, advise(err))
+		return nil, nil, fmt.Errorf("%s: %w", s.path, named(err))
 	}
 	return c, unfinished, nil
 }

@@ -103,7 +103,7 @@ func (m *committer) tendRows(resting bool, brought int64) error {
 // what this means.
 func (m *committer) met(err error, stopped *atomic.Bool, effect string) error {
 	if isDamage(err) && !stopped.Swap(true) {
-		m.logger.Error(logs.Storage, logs.Reason, "the database is damaged: "+effect, logs.Error, advise(err))
+		m.logger.Error(logs.Storage, logs.Reason, effect, logs.Error, named(err))
 	}
 	return err
 }

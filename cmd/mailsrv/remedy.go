@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"mailsrv/internal/logs"
+	"mailsrv/storage"
+)
+
+// remedies are what an operator does about an error of the store, which says itself
+// only what is wrong. The first that fits counts.
+var remedies = []struct {
+	err    error
+	remedy string
+}{
+	{storage.ErrLocked, "stop it first, or choose another data_dir"},
+	{storage.ErrOccupied, "try again when it has ended"},
+	{storage.ErrNewer, "install that version, or restore a backup made by this one"},
+	{storage.ErrEarly, "move it elsewhere, or choose another data_dir"},
+	{storage.ErrForeign, "choose another data_dir or storage.url"},
+	{storage.ErrLost, "only a backup helps: move the files of the database elsewhere and run mailsrv restore FILE"},
+	{storage.ErrDamaged, "mailsrv check names all that are, a backup has it"},
+	{storage.ErrCorrupt, "stop the server and run mailsrv check --repair, which saves what can be read, or restore a backup"},
+	{storage.ErrBackup, "wait until it has ended, or choose another name"},
+	{storage.ErrNotEmpty, "restore into an empty one"},
+	{storage.ErrReadOnly, "restart the server when the disk is sound"},
+}
+
+// remedied adds what to do to an error, if that is known.
+func remedied(err error) error {
+	for _, r := range remedies {
+		if errors.Is(err, r.err) {
+			return fmt.Errorf("%w: %s", err, r.remedy)
+		}
+	}
+	return err
+}
+
+// remedial is a handler of log lines that adds to errors what to do.
+type remedial struct{ slog.Handler }
+
+// Handle implements slog.Handler.
+func (h remedial) Handle(ctx context.Context, r slog.Record) error {
+	with := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if err, ok := a.Value.Any().(error); ok && a.Key == logs.Error {
+			a = slog.Any(logs.Error, remedied(err))
+		}
+		with.AddAttrs(a)
+		return true
+	})
+	return h.Handler.Handle(ctx, with)
+}
+
+// WithAttrs implements slog.Handler.
+func (h remedial) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return remedial{h.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup implements slog.Handler.
+func (h remedial) WithGroup(name string) slog.Handler { return remedial{h.Handler.WithGroup(name)} }
