@@ -48,6 +48,10 @@ var (
 	// ErrOccupied: a command has the database open while a repair wants to lay it out
 	// anew or a restore to put it there, or the other way round.
 	ErrOccupied = errors.New("a repair or a restore is at work, or a command beside it")
+	// ErrUsed: a program that knows nothing of our locks uses the store.
+	ErrUsed = errors.New("another program has the database open")
+	// ErrKept: what an earlier repair kept aside stands where this one would put it.
+	ErrKept = errors.New("is there from an earlier repair")
 	// ErrNewer: a later release wrote the store.
 	ErrNewer = errors.New("the database was written by a newer mailsrv")
 	// ErrEarly: a build before the first release wrote the store, which nothing upgrades.

@@ -77,23 +77,29 @@ type Message interface {
 	Close()
 }
 
-// perPiece is how many entries are read at a time where all are wanted.
-const perPiece = 8192
+// perPiece is how many entries are read at a time where all are wanted: 2 MiB of them,
+// so that the few very large maildrops alone come in several.
+const perPiece = 64 << 10
 
 // AllEntries returns the entries of a maildrop's snapshot.
 func AllEntries(ctx context.Context, m Maildrop) ([]Entry, error) {
-	all := make([]Entry, 0, m.Usage().Messages)
-	for from := UID(0); ; {
-		piece, err := m.Entries(ctx, from, perPiece)
+	all, err := m.Entries(ctx, 0, perPiece)
+	if err != nil || len(all) < perPiece {
+		return all, err
+	}
+	all = append(make([]Entry, 0, max(m.Usage().Messages, perPiece)), all...)
+	for last := all[perPiece-1].UID; last < MaxUID; {
+		piece, err := m.Entries(ctx, last+1, perPiece)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, piece...)
-		if len(piece) < perPiece || piece[perPiece-1].UID == MaxUID {
-			return all, nil
+		if len(piece) < perPiece {
+			break
 		}
-		from = piece[perPiece-1].UID + 1
+		last = piece[perPiece-1].UID
 	}
+	return all, nil
 }
 
 // UIDs returns the uids of entries.

@@ -18,6 +18,8 @@ var remedies = []struct {
 }{
 	{storage.ErrLocked, "stop it first, or choose another data_dir"},
 	{storage.ErrOccupied, "try again when it has ended"},
+	{storage.ErrUsed, "end it first"},
+	{storage.ErrKept, "move it elsewhere first"},
 	{storage.ErrNewer, "install that version, or restore a backup made by this one"},
 	{storage.ErrEarly, "move it elsewhere, or choose another data_dir"},
 	{storage.ErrForeign, "choose another data_dir or storage.url"},
@@ -44,10 +46,20 @@ type remedial struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h remedial) Handle(ctx context.Context, r slog.Record) error {
+	var failed error
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == logs.Error {
+			failed, _ = a.Value.Any().(error)
+		}
+		return failed == nil
+	})
+	if failed == nil { // as with nearly every line
+		return h.Handler.Handle(ctx, r)
+	}
 	with := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
 	r.Attrs(func(a slog.Attr) bool {
-		if err, ok := a.Value.Any().(error); ok && a.Key == logs.Error {
-			a = slog.Any(logs.Error, remedied(err))
+		if a.Key == logs.Error {
+			a = slog.Any(logs.Error, remedied(failed))
 		}
 		with.AddAttrs(a)
 		return true

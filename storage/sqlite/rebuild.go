@@ -69,7 +69,7 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(loss string
 func (r *rebuild) layOut() (err error) {
 	for _, kept := range []string{r.damaged(), r.lost()} {
 		if _, err := os.Lstat(kept); err == nil {
-			return fmt.Errorf("%s is there from an earlier repair: %w: move it elsewhere first", kept, fs.ErrExist)
+			return fmt.Errorf("%s %w", kept, storage.ErrKept)
 		}
 	}
 	part := r.path + ".new"
@@ -147,9 +147,6 @@ func (r *rebuild) sound() (bool, error) {
 	return sound && err == nil, err
 }
 
-// errUsed says that a program which knows nothing of our locks uses the database.
-var errUsed = errors.New("another program has the database open: end it first")
-
 // fill makes the new file. Nobody may write into the old one until it is exchanged.
 func (r *rebuild) fill(part string) error {
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
@@ -203,7 +200,7 @@ func (r *rebuild) begin() (err error) {
 		return err
 	}
 	if logged(r.path) {
-		return errUsed
+		return storage.ErrUsed
 	}
 	r.version, err = r.from.number("PRAGMA data_version")
 	return err
@@ -216,7 +213,7 @@ func (r *rebuild) emptyLog() error {
 		return err
 	}
 	if busy, _ := row[0].(int64); busy != 0 {
-		return errUsed
+		return storage.ErrUsed
 	}
 	return nil
 }
@@ -235,13 +232,13 @@ func (r *rebuild) exchange(part string) error {
 		return err
 	}
 	if version, err := r.from.number("PRAGMA data_version"); err != nil || version != r.version {
-		return errors.Join(err, errUsed)
+		return errors.Join(err, storage.ErrUsed)
 	}
 	if err := r.from.Close(); err != nil {
 		return err
 	}
 	if logged(r.path) {
-		return errUsed
+		return storage.ErrUsed
 	}
 	if err := os.Link(r.path, r.damaged()); err != nil {
 		return err

@@ -541,7 +541,7 @@ func TestRebuildRefusesBesideAReader(t *testing.T) {
 	h.must(h.deliver("late", "text"))
 	h.must(h.Close())
 	h.Store = nil
-	if _, err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, errUsed) {
+	if _, err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, storage.ErrUsed) {
 		t.Errorf("beside a reader: %v", err)
 	}
 	h.must(reader.script("ROLLBACK"))
