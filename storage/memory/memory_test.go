@@ -143,6 +143,25 @@ func TestMemoryIsBounded(t *testing.T) {
 	must(t, s.Close())
 }
 
+// The suite asks Check after each case: it must be able to find something.
+func TestCheckFinds(t *testing.T) {
+	s := memory.New(memory.Options{})
+	id := look(t, s)
+	for range 2 {
+		b, err := s.NewBody(background, 0)
+		must(t, err)
+		_, err = s.Deliver(background, &storage.Delivery{ID: "twice", Body: b, To: []storage.Recipient{{Mailbox: id}}})
+		must(t, err)
+		b.Discard()
+	}
+	var findings []string
+	n, err := s.Check(background, false, func(finding string) { findings = append(findings, finding) })
+	must(t, err)
+	if n != 1 || len(findings) != 1 || !strings.Contains(findings[0], "holds UIDL twice twice") {
+		t.Errorf("%d findings: %q", n, findings)
+	}
+}
+
 // Pieces are cut as asked, and one octet at a time is a message too.
 func TestPieces(t *testing.T) {
 	s := memory.New(memory.Options{Piece: 1})

@@ -58,6 +58,8 @@ func New(o Options) *Store {
 		mailboxes: map[mail.Address]*mailbox{},
 		byID:      map[mail.MailboxID]*mailbox{},
 		aliases:   map[mail.Address][]mail.Address{},
+		// No folder has the id of its mailbox: who takes one for the other is found.
+		lastFolder: 1000,
 	}
 	if s.buffers == nil {
 		s.buffers = buffers.NewPool(16<<20, 30*time.Second)
