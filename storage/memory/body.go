@@ -15,7 +15,7 @@ type body struct {
 	ctx    context.Context
 	buffer []byte
 	pieces [][]byte // staged
-	staged int64    // octets of pieces that were not delivered
+	staged int64    // octets of pieces
 	octets int64
 	err    error // of an earlier Write
 	done   bool
@@ -86,12 +86,6 @@ func (b *body) content(prefix string) *content {
 	return c
 }
 
-// unstage gives the place of what was staged free. The caller has the lock.
-func (b *body) unstage() {
-	b.store.staged -= b.staged
-	b.staged = 0
-}
-
 // Discard implements storage.Body.
 func (b *body) Discard() {
 	if b.done {
@@ -102,6 +96,6 @@ func (b *body) Discard() {
 	b.buffer, b.pieces = nil, nil
 	b.store.mu.Lock()
 	defer b.store.mu.Unlock()
-	b.unstage()
+	b.store.staged -= b.staged
 	b.store.bodies--
 }

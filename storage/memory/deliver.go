@@ -35,7 +35,6 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (receipt stora
 			p.folder.add(p.mailbox, p.uid, e)
 			receipt.Placed = append(receipt.Placed, storage.Placed{Mailbox: r.Mailbox, Folder: p.folder.id, UID: p.uid})
 		}
-		b.unstage()
 		return nil
 	})
 	return receipt, err
