@@ -49,6 +49,7 @@ func Run(t *testing.T, open Opener) {
 		"ExpireMany":       testExpireMany,
 		"Expiries":         testExpiries,
 		"Undelete":         testUndelete,
+		"UndeletedIsNew":   testUndeletedIsNew,
 		"RemoveDeleted":    testRemoveWithDeleted,
 		"Domains":          testDomains,
 		"Mailboxes":        testMailboxes,
