@@ -16,7 +16,8 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
 	"mailsrv/quota"
-	"mailsrv/storage/sqlite"
+	"mailsrv/storage/memory"
+	"mailsrv/storage/storagetest"
 )
 
 var (
@@ -24,24 +25,26 @@ var (
 	sender     = mail.Client{Addr: netip.MustParseAddr("192.0.2.7"), Helo: "c.example", Protocol: "ESMTP"}
 )
 
-// world is an agent on a real store that hosts me.com.
+// world is an agent on a store of its own that hosts me.com.
 type world struct {
 	*testing.T
-	store *sqlite.Store
+	store storagetest.Backend
 	agent *Agent
 	log   logs.Recorder
 }
 
 func newWorld(t *testing.T, s Settings) *world {
-	store, err := sqlite.Open(background, t.TempDir(), sqlite.Options{Server: true})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return newWorldOn(t, memory.New(memory.Options{}), s)
+}
+
+func newWorldOn(t *testing.T, store storagetest.Backend, s Settings) *world {
 	t.Cleanup(func() {
 		if n, err := store.Check(background, false, func(s string) { t.Error(s) }); n > 0 || err != nil {
 			t.Errorf("check: %d, %v", n, err)
 		}
-		store.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	w := &world{T: t, store: store}
 	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))

@@ -32,7 +32,7 @@ func BenchmarkLogin(b *testing.B) {
 func benchmarkRetr(b *testing.B, pipelined int) {
 	s := start(b, nil)
 	text := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 51)
-	s.store.maildrops[bob] = []message{{uidl: "x", text: text}}
+	s.store.put(bob, message{uidl: "x", text: text})
 	c := s.login(b, "bob@me.com")
 	c.SetDeadline(time.Time{})
 	c.send("RETR 1\r\n")

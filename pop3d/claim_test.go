@@ -2,7 +2,6 @@ package pop3d_test
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"testing"
 
@@ -40,7 +39,7 @@ func (c *badClaim) Hold(ctx context.Context) error {
 
 // What is wrong with a claim is told to the log, and to the client that it may come back.
 func TestClaimFails(t *testing.T) {
-	bad := &badClaims{store: newStore(), claimErr: errUnexpected}
+	bad := &badClaims{store: newStore(0), claimErr: errUnexpected}
 	s := start(t, func(c *pop3d.Config) { c.Store = bad })
 	if _, line := s.tryLogin(t, "alice@me.com"); !strings.HasPrefix(line, "-ERR [SYS/TEMP] ") {
 		t.Errorf("got %q", line)
@@ -50,7 +49,7 @@ func TestClaimFails(t *testing.T) {
 
 func TestHoldFails(t *testing.T) {
 	for _, err := range []error{storage.ErrTaken, errUnexpected} {
-		bad := &badClaims{store: newStore(), holdErr: err}
+		bad := &badClaims{store: newStore(0), holdErr: err}
 		s := start(t, func(c *pop3d.Config) { c.Store = bad })
 		c := s.login(t, "alice@me.com")
 		c.send("DELE 1\r\nQUIT\r\n")
@@ -73,13 +72,11 @@ func TestQuitAfterATakeover(t *testing.T) {
 	c := s.login(t, "alice@me.com")
 	c.send("DELE 1\r\n")
 	c.want("+OK")
-	s.store.mu.Lock()
-	s.store.expungeErr = storage.ErrTaken
-	s.store.mu.Unlock()
+	s.store.fail("Update", storage.ErrTaken)
 	c.send("QUIT\r\n")
 	c.want("-ERR [SYS/TEMP] another session took this maildrop")
 	c.wantEnd()
-	if calls := s.store.calls; !slices.Contains(calls, "Update") || len(s.store.left(alice)) != 3 {
+	if calls := s.store.called(); !strings.HasSuffix(calls, "Update") || len(s.store.left(alice)) != 3 {
 		t.Errorf("%q, left %q", calls, s.store.left(alice))
 	}
 	if _, line := s.tryLogin(t, "alice@me.com"); !strings.HasPrefix(line, "+OK") {

@@ -3,11 +3,11 @@ package pop3d_test
 import (
 	"context"
 	"errors"
-	"mailsrv/internal/mail"
-	"mailsrv/test/kit"
 	"net"
 	"testing"
 	"time"
+
+	"mailsrv/test/kit"
 )
 
 func TestDrainTellsIdleSessions(t *testing.T) {
@@ -65,14 +65,10 @@ func TestDrainTellsIdleSessions(t *testing.T) {
 func stalled(t *testing.T) (*setup, *client, chan struct{}) {
 	stall := make(chan struct{})
 	s := start(t, nil)
-	s.store.maildrops = map[mail.MailboxID][]message{bob: {{uidl: "s", text: "text\r\n", stall: stall}}}
+	s.store.put(bob, message{uidl: "s", text: "text\r\n", stall: stall})
 	c := s.login(t, "bob@me.com")
 	c.send("RETR 1\r\n")
-	eventually(t, "the transfer begins", func() bool {
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		return s.store.open == 1
-	})
+	eventually(t, "the transfer begins", func() bool { return s.store.Reading() == 1 })
 	return s, c, stall
 }
 

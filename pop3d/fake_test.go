@@ -7,187 +7,187 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"mailsrv/internal/auth"
+	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
-	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/memory"
 )
 
-// message is a stored message, and what goes wrong with it.
+// message is what a maildrop of the tests is given, and what goes wrong with it.
 type message struct {
-	text    string
-	uidl    string
-	octets  int64 // claimed, if not those of text
-	openErr error // from Message
-	nextErr error // from Next, after nextAt octets
-	nextAt  int
-	panics  bool          // in Next
-	stall   chan struct{} // Next waits until it is closed
+	text, uidl string
+	openErr    error // from Message
+	nextErr    error // from Next, after nextAt octets
+	nextAt     int
+	panics     bool          // in Next
+	stall      chan struct{} // Next waits until it is closed
 }
 
-func (m *message) size() int64 {
-	if m.octets > 0 {
-		return m.octets
-	}
-	return int64(len(m.text))
-}
-
-// store is a pop3d.Store in memory whose reading can be made to fail.
+// store is a store in memory whose reading can be made to fail.
 type store struct {
-	storage.LocalClaims
-	piece int // octets Next returns at most; 0: all
+	*memory.Store
 
-	mu         sync.Mutex
-	maildrops  map[mail.MailboxID][]message
-	openErr    error
-	entriesErr error
-	expungeErr error
-	calls      []string      // of methods, in order
-	noted      []string      // UIDLs that Update was told were retrieved
-	open       int           // messages open
-	opening    chan struct{} // OpenMaildrop waits until it is closed
+	mu      sync.Mutex
+	faulty  map[string]message // by UIDL
+	failing map[string]error   // of methods
+	calls   []string           // of methods of Maildrop, and OpenMaildrop, in order
+	noted   []string           // UIDLs that Update was told were retrieved
+	opening chan struct{}      // OpenMaildrop waits until it is closed
 }
 
-func (s *store) called(method string) {
+// newStore makes a store whose messages come in pieces of so many octets; 0: whole.
+func newStore(piece int) *store {
+	s := &store{faulty: map[string]message{}, failing: map[string]error{}}
+	s.Store = memory.New(memory.Options{Piece: piece, Fault: s.fault})
+	must(s.AddDomain(ours, directory.Domain{Name: "me.com"}))
+	for id, name := range mailboxes {
+		address, err := mail.ParseAddress(name)
+		must(err)
+		got, err := s.AddMailbox(ours, directory.Mailbox{Address: address, Switches: directory.AllOn})
+		must(err)
+		if want := mail.MailboxID(id + 1); got != want {
+			panic("the mailboxes are numbered in another way")
+		}
+	}
+	three := []message{
+		{uidl: "one", text: "Subject: one\r\n\r\nline 1\r\n.line 2\r\n..\r\n.\r\nline 5\r\n"},
+		{uidl: "two", text: ".dot: first\r\nSubject: two\r\n\r\n"},
+		{uidl: "three", text: "Subject: three\r\n\r\nbody\x00\xff\r\n"},
+	}
+	s.put(alice, three...)
+	s.put(passing, three...)
+	s.put(faulty,
+		message{uidl: "gone", text: "x\r\n", openErr: storage.ErrGone},
+		message{uidl: "damaged", text: "x\r\n", openErr: storage.ErrDamaged},
+		message{uidl: "unexpected", text: "x\r\n", openErr: errUnexpected},
+		message{uidl: "damaged-first", text: "x\r\n", nextErr: storage.ErrDamaged},
+		message{uidl: "damaged-later", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrDamaged, nextAt: 14},
+		message{uidl: "gone-later", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrGone, nextAt: 14},
+		message{uidl: "empty"},
+		message{uidl: "panics", text: "x\r\n", panics: true},
+	)
+	s.put(grete, message{uidl: "g", text: "Subject: gr\u00fcn\r\n\r\ngr\u00fcn\r\n"})
+	return s
+}
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// ours is the context of what the tests themselves ask of a store: no fault of theirs
+// is meant for that.
+var ours = context.WithValue(context.Background(), oursKey{}, true)
+
+type oursKey struct{}
+
+// put delivers messages.
+func (s *store) put(id mail.MailboxID, all ...message) {
+	for _, m := range all {
+		b, err := s.NewBody(ours, 0)
+		must(err)
+		// What comes first is a piece of its own.
+		_, err = io.WriteString(b, m.text[m.nextAt:])
+		must(err)
+		_, err = s.Deliver(ours, &storage.Delivery{ID: m.uidl, Trace: m.text[:m.nextAt], Body: b, To: []storage.Recipient{{Mailbox: id}}})
+		must(err)
+		b.Discard()
+		s.mu.Lock()
+		s.faulty[m.uidl] = m
+		s.mu.Unlock()
+	}
+}
+
+// fail lets a method fail from now on; nil: no more.
+func (s *store) fail(method string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.calls = append(s.calls, method)
+	s.failing[method] = err
+}
+
+// called returns the calls of the sessions.
+func (s *store) called() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.calls, " ")
+}
+
+// retrieved returns the UIDLs that were noted.
+func (s *store) retrieved() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.noted, " ")
 }
 
 // left returns the UIDLs in a maildrop.
 func (s *store) left(id mail.MailboxID) (uidls []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, m := range s.maildrops[id] {
-		uidls = append(uidls, m.uidl)
+	drop, err := s.OpenMaildrop(ours, id)
+	must(err)
+	entries, err := storage.AllEntries(ours, drop)
+	must(err)
+	for _, e := range entries {
+		uidls = append(uidls, e.UIDL)
 	}
 	return uidls
 }
 
-func (s *store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
-	s.called("OpenMaildrop")
+// uidls returns the UIDLs of messages in a maildrop.
+func (s *store) uidls(id mail.MailboxID, uids []storage.UID) (uidls []string) {
+	drop, err := s.OpenMaildrop(ours, id)
+	must(err)
+	entries, err := storage.AllEntries(ours, drop)
+	must(err)
+	for _, e := range entries {
+		if slices.Contains(uids, e.UID) {
+			uidls = append(uidls, e.UIDL)
+		}
+	}
+	return uidls
+}
+
+// fault is what happens to a call of a session.
+func (s *store) fault(ctx context.Context, c memory.Call) error {
+	if ctx.Value(oursKey{}) != nil {
+		return nil
+	}
 	s.mu.Lock()
-	opening := s.opening
+	m, wait, err := s.faulty[c.Entry.UIDL], chan struct{}(nil), s.failing[c.Method]
+	if c.Method != "Next" && c.Method != "Claim" {
+		s.calls = append(s.calls, c.Method)
+	}
+	switch c.Method {
+	case "OpenMaildrop":
+		wait = s.opening
+	case "Message":
+		err = m.openErr
+	case "Next":
+		wait = m.stall
+		if c.At >= int64(m.nextAt) {
+			err = m.nextErr
+		}
+	case "Update":
+		if err == nil {
+			s.noted = append(s.noted, s.uidls(c.Mailbox, c.Retrieved)...)
+		}
+	}
 	s.mu.Unlock()
-	if opening != nil {
+	if wait != nil {
 		select {
-		case <-opening:
+		case <-wait:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return &maildrop{store: s, id: id, messages: s.maildrops[id]}, s.openErr
-}
-
-type maildrop struct {
-	store    *store
-	id       mail.MailboxID
-	messages []message
-}
-
-func (d *maildrop) Usage() (u quota.Usage) {
-	for _, m := range d.messages {
-		u = u.Add(quota.Usage{Octets: m.size(), Messages: 1})
-	}
-	return u
-}
-
-func (d *maildrop) Entries(_ context.Context, from storage.UID, most int) (entries []storage.Entry, err error) {
-	d.store.called("Entries")
-	for i, m := range d.messages {
-		if i+1 < int(from) || len(entries) == most {
-			continue
-		}
-		entries = append(entries, storage.Entry{UID: storage.UID(i + 1), Octets: m.size(), UIDL: m.uidl})
-	}
-	return entries, d.store.entriesErr
-}
-
-func (d *maildrop) Details(context.Context, storage.UID, int) ([]storage.Detail, error) {
-	panic("POP3 shows no details")
-}
-
-func (d *maildrop) Message(_ context.Context, e storage.Entry, _ int64) (storage.Message, error) {
-	d.store.called("Message")
-	m := d.messages[e.UID-1]
-	if m.openErr != nil {
-		return nil, m.openErr
-	}
-	d.store.mu.Lock()
-	defer d.store.mu.Unlock()
-	d.store.open++
-	return &reader{store: d.store, message: m}, nil
-}
-
-func (d *maildrop) Update(ctx context.Context, claim storage.Claim, c storage.Change) (removed quota.Usage, err error) {
-	d.store.called("Update")
-	if err := claim.Hold(ctx); err != nil {
-		return quota.Usage{}, err
-	}
-	d.store.mu.Lock()
-	defer d.store.mu.Unlock()
-	if d.store.expungeErr != nil {
-		return quota.Usage{}, d.store.expungeErr
-	}
-	uidl := func(uid storage.UID) string { return d.messages[uid-1].uidl }
-	for _, uid := range c.Retrieved {
-		d.store.noted = append(d.store.noted, uidl(uid))
-	}
-	var kept []message
-	for _, m := range d.store.maildrops[d.id] {
-		if slices.ContainsFunc(c.Expunge, func(uid storage.UID) bool { return uidl(uid) == m.uidl }) {
-			removed = removed.Add(quota.Usage{Octets: m.size(), Messages: 1})
-		} else {
-			kept = append(kept, m)
-		}
-	}
-	d.store.maildrops[d.id] = kept
-	return removed, nil
-}
-
-type reader struct {
-	store   *store
-	message message
-	at      int
-}
-
-func (r *reader) Next(ctx context.Context) ([]byte, error) {
-	if r.message.stall != nil {
-		select {
-		case <-r.message.stall:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	switch {
-	case r.message.panics:
+	if m.panics && c.Method == "Next" {
 		panic("a fault of the test")
-	case r.message.nextErr != nil && r.at >= r.message.nextAt:
-		return nil, r.message.nextErr
-	case r.at == len(r.message.text):
-		return nil, io.EOF
 	}
-	n := len(r.message.text) - r.at
-	if r.store.piece > 0 {
-		n = min(n, r.store.piece)
-	}
-	if r.message.nextErr != nil {
-		n = min(n, r.message.nextAt-r.at)
-	}
-	p := r.message.text[r.at : r.at+n]
-	r.at += n
-	return []byte(p), nil
-}
-
-func (r *reader) Close() {
-	r.store.mu.Lock()
-	defer r.store.mu.Unlock()
-	r.store.open--
+	return err
 }
 
 // authenticator knows some mailboxes, all with the password "secret" but the
@@ -231,14 +231,12 @@ const (
 	bob                               // none
 	faulty                            // each message has a fault
 	grete                             // a name and a password in UTF-8
-	vast                              // one message of some MiB
+	vast                              // none; for one of some MiB
 	passing                           // three messages, of which the retrieved go after 36 hours
 )
 
-var mailboxes = map[string]mail.MailboxID{
-	"alice@me.com": alice, "bob@me.com": bob, "faulty@me.com": faulty, "gr\u00fcn@me.com": grete, "vast@me.com": vast,
-	"passing@me.com": passing,
-}
+// mailboxes are their names, in that order.
+var mailboxes = []string{"alice@me.com", "bob@me.com", "faulty@me.com", "gr\u00fcn@me.com", "vast@me.com", "passing@me.com"}
 
 var errUnexpected = errors.New("the disk is on fire")
 
@@ -250,12 +248,12 @@ func (a authenticator) Login(_ context.Context, _ netip.Addr, name, password str
 		return auth.Login{}, errUnexpected
 	}
 	want := cmp.Or(a.password, "secret")
-	if mailboxes[name] == grete {
+	id := mail.MailboxID(slices.Index(mailboxes, name) + 1)
+	if id == grete {
 		want = "gr\u00fcn"
 	}
-	id, ok := mailboxes[name]
 	switch {
-	case !ok:
+	case id == 0:
 		return auth.Login{}, &auth.Refusal{Reason: "no such mailbox", Delay: 4 * time.Second}
 	case password != want:
 		return auth.Login{}, &auth.Refusal{Reason: "wrong password"}

@@ -51,12 +51,10 @@ func TestLoginDelay(t *testing.T) {
 // A login that was refused does not begin the delay anew.
 func TestRefusedLoginBeginsNoDelay(t *testing.T) {
 	s := start(t, func(c *pop3d.Config) { c.Settings.LoginDelay = time.Hour })
-	s.store.openErr = errUnexpected
+	s.store.fail("OpenMaildrop", errUnexpected)
 	if _, line := s.tryLogin(t, "alice@me.com"); !strings.HasPrefix(line, "-ERR [SYS/TEMP]") {
 		t.Fatalf("got %q", line)
 	}
-	s.store.mu.Lock()
-	s.store.openErr = nil
-	s.store.mu.Unlock()
+	s.store.fail("OpenMaildrop", nil)
 	s.login(t, "alice@me.com")
 }

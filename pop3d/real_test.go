@@ -1,3 +1,5 @@
+//go:build cgo
+
 package pop3d_test
 
 import (

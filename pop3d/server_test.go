@@ -14,9 +14,7 @@ import (
 
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
-	"mailsrv/internal/mail"
 	"mailsrv/pop3d"
-	"mailsrv/storage"
 	"mailsrv/test/kit"
 	"mailsrv/test/transcript"
 )
@@ -68,29 +66,6 @@ var clientTLS = &tls.Config{InsecureSkipVerify: true}
 // vastText is more than the buffers of a connection take.
 var vastText = "\r\n" + strings.Repeat(strings.Repeat("v", 998)+"\r\n", 32<<10)
 
-func newStore() *store {
-	three := []message{
-		{uidl: "one", text: "Subject: one\r\n\r\nline 1\r\n.line 2\r\n..\r\n.\r\nline 5\r\n"},
-		{uidl: "two", text: ".dot: first\r\nSubject: two\r\n\r\n"},
-		{uidl: "three", text: "Subject: three\r\n\r\nbody\x00\xff\r\n"},
-	}
-	return &store{maildrops: map[mail.MailboxID][]message{
-		alice: three, passing: three,
-		faulty: {
-			{uidl: "gone", text: "x\r\n", openErr: storage.ErrGone},
-			{uidl: "damaged", text: "x\r\n", openErr: storage.ErrDamaged},
-			{uidl: "unexpected", text: "x\r\n", openErr: errUnexpected},
-			{uidl: "damaged-first", text: "x\r\n", nextErr: storage.ErrDamaged},
-			{uidl: "damaged-later", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrDamaged, nextAt: 14},
-			{uidl: "gone-later", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrGone, nextAt: 14},
-			{uidl: "empty", text: ""},
-			{uidl: "panics", text: "x\r\n", panics: true},
-		},
-		grete: {{uidl: "g", text: "Subject: gr\u00fcn\r\n\r\ngr\u00fcn\r\n"}},
-		vast:  {{uidl: "v", text: vastText}},
-	}}
-}
-
 // start runs a server until the test's end. change adapts what it is made of.
 func start(t testing.TB, change func(*pop3d.Config)) *setup {
 	t.Helper()
@@ -100,7 +75,7 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 	}
 	s := &setup{log: &record{}, served: make(chan error, 2)}
 	c := pop3d.Config{
-		Store: newStore(), Directory: expiries{0}, Auth: authenticator{}, TLS: config, Hostname: "mail.me.com",
+		Store: newStore(0), Directory: expiries{0}, Auth: authenticator{}, TLS: config, Hostname: "mail.me.com",
 		Logger: slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Settings: pop3d.Settings{
 			PlaintextLogin: pop3d.PlaintextLoopback, IdleTimeout: 10 * time.Minute, LockTakeoverAfter: time.Minute,
@@ -126,13 +101,11 @@ func start(t testing.TB, change func(*pop3d.Config)) *setup {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
 		s.Shutdown(ctx)
-		if s.store == nil { // a real one
+		if s.store == nil { // another
 			return
 		}
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		if s.store.open != 0 {
-			t.Errorf("%d messages were not closed", s.store.open)
+		if err := s.store.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 	return s
@@ -196,7 +169,7 @@ func TestTranscripts(t *testing.T) {
 		"authorization": plain(nil),
 		"transaction":   plain(nil),
 		// Every cut of a message must come out the same.
-		"pieces":      plain(func(c *pop3d.Config) { c.Store.(*store).piece = 1 }),
+		"pieces":      plain(func(c *pop3d.Config) { c.Store = newStore(1) }),
 		"never":       plain(func(c *pop3d.Config) { c.Settings.PlaintextLogin = pop3d.PlaintextNever }),
 		"without_tls": plain(func(c *pop3d.Config) { c.TLS = nil }),
 		"without_login": plain(func(c *pop3d.Config) {

@@ -1,6 +1,7 @@
 package pop3d_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
 	"mailsrv/pop3d"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/test/kit"
 )
@@ -23,7 +26,7 @@ func TestLoginReadsOnlyTheSnapshot(t *testing.T) {
 	c.want("+OK")
 	c.want("+OK")
 	c.wantEnd()
-	if got := strings.Join(s.store.calls, " "); got != "OpenMaildrop" {
+	if got := s.store.called(); got != "OpenMaildrop" {
 		t.Errorf("calls: %s", got)
 	}
 }
@@ -33,7 +36,7 @@ func TestEntriesAreReadOnce(t *testing.T) {
 	c := s.login(t, "alice@me.com")
 	c.send("LIST 1\r\nUIDL 1\r\nLIST 2\r\nQUIT\r\n")
 	c.wantEnd()
-	if got := strings.Join(s.store.calls, " "); got != "OpenMaildrop Entries" {
+	if got := s.store.called(); got != "OpenMaildrop Entries" {
 		t.Errorf("calls: %s", got)
 	}
 }
@@ -49,14 +52,14 @@ func TestQuitExpungesAllMarksInOneCall(t *testing.T) {
 	if left := s.store.left(alice); !slices.Equal(left, []string{"two"}) {
 		t.Errorf("left %v", left)
 	}
-	if got := strings.Join(s.store.calls, " "); got != "OpenMaildrop Entries Update" {
+	if got := s.store.called(); got != "OpenMaildrop Entries Update" {
 		t.Errorf("calls: %s", got)
 	}
 }
 
 func TestFailedExpungeIsTold(t *testing.T) {
 	s := start(t, nil)
-	s.store.expungeErr = errUnexpected
+	s.store.fail("Update", errUnexpected)
 	c := s.login(t, "alice@me.com")
 	c.send("DELE 1\r\nQUIT\r\n")
 	c.want("+OK")
@@ -69,7 +72,7 @@ func TestFailedExpungeIsTold(t *testing.T) {
 
 func TestFailuresToOpenAreTemporary(t *testing.T) {
 	s := start(t, nil)
-	s.store.openErr = errUnexpected
+	s.store.fail("OpenMaildrop", errUnexpected)
 	c := s.connect(t)
 	c.send("USER alice@me.com\r\nPASS secret\r\n")
 	c.want("+OK")
@@ -80,15 +83,12 @@ func TestFailuresToOpenAreTemporary(t *testing.T) {
 		t.Error("the cause is not in the log")
 	}
 	// The lock did not stay behind, and a mailbox removed meanwhile is refused.
-	s.store.mu.Lock()
-	s.store.openErr = storage.ErrNoMaildrop
-	s.store.mu.Unlock()
+	s.store.fail("OpenMaildrop", storage.ErrNoMaildrop)
 	c.send("USER alice@me.com\r\nPASS secret\r\n")
 	c.want("+OK")
 	c.want("-ERR [AUTH] wrong name or password")
-	s.store.mu.Lock()
-	s.store.openErr, s.store.entriesErr = nil, errUnexpected
-	s.store.mu.Unlock()
+	s.store.fail("OpenMaildrop", nil)
+	s.store.fail("Entries", errUnexpected)
 	c.send("USER alice@me.com\r\nPASS secret\r\nLIST\r\nRETR 1\r\nSTAT\r\n")
 	c.want("+OK")
 	c.want("+OK")
@@ -113,10 +113,9 @@ func TestDroppedConnectionDeletesNothing(t *testing.T) {
 
 func TestLongLinesGoOutWhole(t *testing.T) {
 	text := "Subject: long\r\n\r\n" + strings.Repeat("x", 200<<10) + "\r\n." + strings.Repeat(".", 100<<10) + "\r\n"
-	s := start(t, nil)
-	s.store.maildrops[bob] = []message{{uidl: "long", text: text}}
 	for _, piece := range []int{0, 1000, 64 << 10} {
-		s.store.piece = piece
+		s := start(t, func(c *pop3d.Config) { c.Store = newStore(piece) })
+		s.store.put(bob, message{uidl: "long", text: text})
 		c := s.login(t, "bob@me.com")
 		c.send("RETR 1\r\nQUIT\r\n")
 		c.want("+OK")
@@ -127,9 +126,23 @@ func TestLongLinesGoOutWhole(t *testing.T) {
 	}
 }
 
+// huge is a store of messages that are longer than any that a test holds.
+type huge struct{ pop3d.Store }
+
+func (h huge) OpenMaildrop(context.Context, mail.MailboxID) (storage.Maildrop, error) {
+	return hugeMaildrop{}, nil
+}
+
+type hugeMaildrop struct{ storage.Maildrop }
+
+func (hugeMaildrop) Usage() quota.Usage { return quota.Usage{Octets: 12 << 30, Messages: 2} }
+
+func (hugeMaildrop) Entries(context.Context, storage.UID, int) ([]storage.Entry, error) {
+	return []storage.Entry{{UID: 1, UIDL: "a", Octets: 5 << 30}, {UID: 2, UIDL: "b", Octets: 7 << 30}}, nil
+}
+
 func TestTotalsBeyond32Bits(t *testing.T) {
-	s := start(t, nil)
-	s.store.maildrops[bob] = []message{{uidl: "a", octets: 5 << 30}, {uidl: "b", octets: 7 << 30}}
+	s := start(t, func(c *pop3d.Config) { c.Store = huge{c.Store} })
 	c := s.login(t, "bob@me.com")
 	c.send("STAT\r\nLIST\r\n")
 	c.want("+OK 2 12884901888")
@@ -142,7 +155,7 @@ func TestManyMarks(t *testing.T) {
 	const n = 1000
 	s := start(t, nil)
 	for i := range n {
-		s.store.maildrops[bob] = append(s.store.maildrops[bob], message{uidl: fmt.Sprint("m", i), text: "x\r\n"})
+		s.store.put(bob, message{uidl: fmt.Sprint("m", i), text: "x\r\n"})
 	}
 	c := s.login(t, "bob@me.com")
 	for i := 1; i <= n; i += 2 {
@@ -243,6 +256,7 @@ func TestTrickleIsEnded(t *testing.T) {
 
 func TestReaderThatNeverReadsIsEnded(t *testing.T) {
 	s := start(t, func(c *pop3d.Config) { c.Settings.IdleTimeout = 100 * time.Millisecond })
+	s.store.put(vast, message{uidl: "v", text: vastText})
 	c := s.login(t, "vast@me.com")
 	c.send("RETR 1\r\nDELE 1\r\nQUIT\r\n")
 	eventually(t, "the session is ended", func() bool { return s.group.Open() == 0 })

@@ -125,7 +125,7 @@ func TestBufferedTransferKeepsTheLock(t *testing.T) {
 // octets that its client has not read: only the reply line has been taken.
 func (s *setup) receiving(t *testing.T, size int64) *client {
 	t.Helper()
-	s.store.maildrops[bob] = []message{{uidl: "x", text: "\r\n" + strings.Repeat("x", int(size)-4) + "\r\n"}}
+	s.store.put(bob, message{uidl: "x", text: "\r\n" + strings.Repeat("x", int(size)-4) + "\r\n"})
 	// The client's end takes little, from the start.
 	small := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 128<<10) })
@@ -143,11 +143,7 @@ func (s *setup) receiving(t *testing.T, size int64) *client {
 	}
 	c.send("RETR 1\r\n")
 	c.want("+OK")
-	eventually(t, "the server has read all", func() bool {
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		return s.store.open == 0
-	})
+	eventually(t, "the server has read all", func() bool { return s.store.Reading() == 0 })
 	return c
 }
 
@@ -216,6 +212,7 @@ func TestIdleTimeoutFreesMarkedMaildrop(t *testing.T) {
 
 func TestTransferKeepsTheLock(t *testing.T) {
 	s := start(t, quickTakeover)
+	s.store.put(vast, message{uidl: "v", text: vastText})
 	first := s.login(t, "vast@me.com")
 	first.send("RETR 1\r\n")
 	first.want("+OK")

@@ -3,7 +3,6 @@ package pop3d_test
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -27,9 +26,7 @@ func notedAfter(t *testing.T, dialogue string) (noted, calls string) {
 	}
 	c.Close()
 	eventually(t, "the session ends", func() bool { return s.group.Open() == 0 })
-	s.store.mu.Lock()
-	defer s.store.mu.Unlock()
-	return strings.Join(s.store.noted, " "), strings.Join(s.store.calls, " ")
+	return s.store.retrieved(), s.store.called()
 }
 
 func TestRetrievedIsNotedAtQuit(t *testing.T) {
@@ -56,7 +53,7 @@ func TestRetrievedIsNotNotedWithoutExpiry(t *testing.T) {
 	c := s.login(t, "alice@me.com")
 	c.send("RETR 1\r\nQUIT\r\n")
 	c.wantEnd()
-	if got := strings.Join(s.store.calls, " "); got != "OpenMaildrop Entries Message" {
+	if got := s.store.called(); got != "OpenMaildrop Entries Message" {
 		t.Errorf("calls: %s", got)
 	}
 }
@@ -65,22 +62,20 @@ func TestRetrievedIsNotNotedWithoutExpiry(t *testing.T) {
 // retrieved, whatever came behind.
 func TestPartOfAMessageIsNotRetrieved(t *testing.T) {
 	s := start(t, nil)
-	s.store.maildrops[passing] = []message{
-		{uidl: "broken", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrDamaged, nextAt: 14},
-		{uidl: "vast", text: vastText},
-	}
+	s.store.put(passing,
+		message{uidl: "broken", text: "Subject: x\r\n\r\nbody\r\n", nextErr: storage.ErrDamaged, nextAt: 14},
+		message{uidl: "vast", text: vastText},
+	)
 	c := s.login(t, "passing@me.com")
-	c.send("RETR 1\r\nQUIT\r\n")
+	c.send("RETR 4\r\nQUIT\r\n")
 	c.wantEnd()
 	c = s.login(t, "passing@me.com")
-	c.send("RETR 2\r\nQUIT\r\n")
+	c.send("RETR 5\r\nQUIT\r\n")
 	c.want("+OK")
 	c.Close()
 	eventually(t, "the session ends", func() bool { return s.group.Open() == 0 })
-	s.store.mu.Lock()
-	defer s.store.mu.Unlock()
-	if len(s.store.noted) > 0 || slices.Contains(s.store.calls, "Update") {
-		t.Errorf("noted %v, calls %v", s.store.noted, s.store.calls)
+	if noted, calls := s.store.retrieved(), s.store.called(); noted != "" || strings.Contains(calls, "Update") {
+		t.Errorf("noted %s, calls %s", noted, calls)
 	}
 }
 
@@ -88,7 +83,7 @@ func TestPartOfAMessageIsNotRetrieved(t *testing.T) {
 // that the client need hear of.
 func TestFailedNoteIsLogged(t *testing.T) {
 	s := start(t, nil)
-	s.store.expungeErr = errUnexpected
+	s.store.fail("Update", errUnexpected)
 	c := s.login(t, "passing@me.com")
 	c.send("TOP 1 0\r\nRETR 1\r\nQUIT\r\n")
 	if got := c.wantEnd(); !strings.HasSuffix(got, "\r\n+OK bye\r\n") {
@@ -106,7 +101,7 @@ func TestLogNamesWhatWasDeleted(t *testing.T) {
 	s := start(t, nil)
 	uidl := func(i int) string { return fmt.Sprintf("%026d", i) }
 	for i := range n {
-		s.store.maildrops[bob] = append(s.store.maildrops[bob], message{uidl: uidl(i), text: "x\r\n"})
+		s.store.put(bob, message{uidl: uidl(i), text: "x\r\n"})
 	}
 	c := s.login(t, "bob@me.com")
 	var commands strings.Builder

@@ -75,6 +75,7 @@ func TestSilentSessionGivesWayToWhoWaits(t *testing.T) {
 
 func TestShutdownEndsWaiting(t *testing.T) {
 	s := start(t, patient)
+	s.store.put(vast, message{uidl: "v", text: vastText})
 	first := s.login(t, "vast@me.com")
 	first.send("RETR 1\r\n") // it does not read on: a drain would wait for it
 	first.want("+OK")
@@ -147,11 +148,7 @@ func TestLoginDelayCountsForWhoWaited(t *testing.T) {
 	first.send("USER alice@me.com\r\n")
 	first.want("+OK")
 	first.send("PASS secret\r\n")
-	eventually(t, "the first opens its maildrop", func() bool {
-		s.store.mu.Lock()
-		defer s.store.mu.Unlock()
-		return len(s.store.calls) == 1
-	})
+	eventually(t, "the first opens its maildrop", func() bool { return s.store.called() == "OpenMaildrop" })
 	second := s.waitFor(t, "alice@me.com")
 	close(blocked)
 	first.want("+OK")

@@ -82,7 +82,7 @@ func TestRepliesToPipelinedCommandsAreOneWrite(t *testing.T) {
 func TestSmallMessageIsOneWrite(t *testing.T) {
 	s := start(t, always)
 	text := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 200)
-	s.store.maildrops[bob] = []message{{uidl: "x", text: text}}
+	s.store.put(bob, message{uidl: "x", text: text})
 	c := s.connectPipe(t)
 	c.Write([]byte("USER bob@me.com\r\nPASS secret\r\n"))
 	readOnce(t, c)
@@ -100,7 +100,7 @@ func TestSlowReaderIsNotIdle(t *testing.T) {
 		always(c)
 		c.Settings.IdleTimeout = idle
 	})
-	s.store.maildrops[bob] = []message{{uidl: "x", text: strings.Repeat("x", 100<<10) + "\r\n"}}
+	s.store.put(bob, message{uidl: "x", text: strings.Repeat("x", 100<<10) + "\r\n"})
 	c := s.connectPipe(t)
 	c.Write([]byte("USER bob@me.com\r\nPASS secret\r\n"))
 	readOnce(t, c)

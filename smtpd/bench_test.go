@@ -16,7 +16,7 @@ import (
 )
 
 // BenchmarkReceive sends messages over kept connections, pipelined as real
-// senders do, into 100 maildrops of a real store. The processor time is that of
+// senders do, into 100 maildrops. The processor time is that of
 // both sides.
 func BenchmarkReceive(b *testing.B) {
 	w := newWorld(b, func(s *smtpd.Settings) { s.MaxRecipients = 100 })

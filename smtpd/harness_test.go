@@ -17,7 +17,8 @@ import (
 	"mailsrv/quota"
 	"mailsrv/smtpd"
 	"mailsrv/storage"
-	"mailsrv/storage/sqlite"
+	"mailsrv/storage/memory"
+	"mailsrv/storage/storagetest"
 	"mailsrv/test/kit"
 )
 
@@ -29,11 +30,11 @@ var (
 
 const maxMessage = 100_000
 
-// world is a server on a real store: me.com with a few mailboxes, and domains
+// world is a server on a store of its own: me.com with a few mailboxes, and domains
 // with a catch-all and an A-label.
 type world struct {
 	t      testing.TB
-	store  *sqlite.Store
+	store  storagetest.Backend
 	agent  *delivery.Agent
 	server *smtpd.Server
 	log    logs.Recorder
@@ -50,8 +51,11 @@ func address(s string) mail.Address {
 
 func newWorld(t testing.TB, change ...func(*smtpd.Settings)) *world {
 	t.Helper()
-	store, err := sqlite.Open(background, t.TempDir(), sqlite.Options{Server: true})
-	must(t, err)
+	return newWorldOn(t, memory.New(memory.Options{}), change...)
+}
+
+func newWorldOn(t testing.TB, store storagetest.Backend, change ...func(*smtpd.Settings)) *world {
+	t.Helper()
 	w := &world{t: t, store: store}
 	for _, name := range []string{"me.com", "catch.example", "xn--bcher-kva.example"} {
 		must(t, store.AddDomain(background, directory.Domain{Name: name}))

@@ -17,7 +17,7 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
-	"mailsrv/storage/sqlite"
+	"mailsrv/storage/memory"
 )
 
 // A hash as another system made it spares the tests the cost of argon2id.
@@ -27,7 +27,7 @@ var server = quota.Limit{Octets: 1 << 20, Messages: quota.Unlimited}
 
 type fixture struct {
 	*admin.Admin
-	store *sqlite.Store
+	store *memory.Store
 	log   *bytes.Buffer
 	ctx   context.Context
 	t     *testing.T
@@ -36,16 +36,15 @@ type fixture struct {
 func setUp(t *testing.T) *fixture {
 	t.Helper()
 	ctx := context.Background()
-	store, err := sqlite.Open(ctx, t.TempDir(), sqlite.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := memory.New(memory.Options{})
 	t.Cleanup(func() {
 		n, err := store.Check(ctx, false, func(finding string) { t.Log(finding) })
 		if n != 0 || err != nil {
 			t.Errorf("check: %d findings, %v", n, err)
 		}
-		store.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 	log := &bytes.Buffer{}
 	logger := slog.New(slog.NewTextHandler(log, nil))

@@ -51,6 +51,7 @@ var plan = []room{
 		"github.com/mattn/go-sqlite3",
 		"golang.org/x/sys/unix",
 	}},
+	{row: 3, path: "storage/memory", ours: andBelow("storage", "internal/directory"), testOnly: true},
 	{row: 3, path: "storage/storagetest", ours: andBelow("storage", "internal/directory"), testOnly: true},
 	{row: 3, path: "internal/auth", ours: andBelow("internal/directory"), others: []string{
 		"golang.org/x/crypto",
@@ -210,6 +211,7 @@ func TestBreachesAreFound(t *testing.T) {
 		{"internal/backend", "mailsrv/internal/config", false},
 		{"bench/peers", "mailsrv/storage/sqlite", true},
 		{"cmd/mailsrv", "mailsrv/storage/storagetest", false}, // tests alone
+		{"cmd/mailsrv", "mailsrv/storage/memory", false},
 		{"cmd/mailsrv", "mailsrv/test/transcript", false},
 		{"cmd/mailsrv", "golang.org/x/term", true},
 		{"cmd/mailsrv", "github.com/emersion/go-smtp", false},
@@ -243,6 +245,8 @@ func TestBreachesAreFound(t *testing.T) {
 		{"storage", "mailsrv/quota", true},
 		{"storage", "github.com/mattn/go-sqlite3", false},
 		{"storage", "database/sql", true},
+		{"storage/memory", "mailsrv/internal/buffers", true},
+		{"storage/memory", "mailsrv/storage/sqlite", false},
 		{"quota", "mailsrv/internal/mail", false},
 		{"quota", "mailsrv/internal/logs", false},
 		{"internal/listen", "mailsrv/internal/logs", true},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -65,20 +66,26 @@ func TestRefusalsAreAlike(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFixture()
-			f.people.add(t, "look@me.com", hash)
-			f.people.add(t, "off@me.com", hash).Switches = 0
-			f.people.add(t, "old@me.com", foreign[0].hash).Switches = 0
+			look := f.people.add(t, "look@me.com", hash)
+			f.people.setSwitches(t, f.people.add(t, "off@me.com", hash), 0)
+			f.people.setSwitches(t, f.people.add(t, "old@me.com", foreign[0].hash), 0)
 			f.memory.add(f.now(), f.keyed.digest(hash, "secret")) // as before it was disabled
 			f.people.add(t, "bare@me.com", "")
 			f.people.add(t, "broken@me.com", "secret")
 			f.people.add(t, "absurd@me.com", "$6$rounds=999999999$salt$"+strings.Repeat("a", 86))
-			info := mail.Address{Local: "info", Domain: "me.com"}
-			f.people.matches[info] = directory.Match{Hosted: true, Alias: &directory.Alias{Address: info}}
+			info := directory.Alias{Address: mail.Address{Local: "info", Domain: "me.com"}, Targets: []mail.Address{look}}
+			if err := f.people.AddAlias(t.Context(), info); err != nil {
+				t.Fatal(err)
+			}
+			mailboxes, err := f.people.Mailboxes(t.Context(), "")
+			if err != nil {
+				t.Fatal(err)
+			}
 			f.people.onLook = func(a mail.Address) {
 				if a.Local == "" {
 					t.Error("the catch-all was looked up")
 				}
-				if f.people.matches[a].Mailbox != nil {
+				if slices.ContainsFunc(mailboxes, func(m directory.Mailbox) bool { return m.Address == a }) {
 					f.clock.pass(foundTime)
 				}
 			}
@@ -209,20 +216,20 @@ func TestChangeCountsAtOnce(t *testing.T) {
 	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
 		t.Fatal(err)
 	}
-	old := m.Hash
-	m.Hash = mustHash(t, "changed")
+	old := f.people.hash(t, m)
+	f.people.setHash(t, m, mustHash(t, "changed"))
 	if _, err := f.login(t, home, "look@me.com", "secret"); !errors.Is(err, ErrRefused) {
 		t.Errorf("the old password: %v", err)
 	}
 	if _, err := f.login(t, home, "look@me.com", "changed"); err != nil {
 		t.Errorf("the new password: %v", err)
 	}
-	m.Hash = old
-	m.Switches = 0
+	f.people.setHash(t, m, old)
+	f.people.setSwitches(t, m, 0)
 	if _, err := f.login(t, home, "look@me.com", "secret"); !errors.Is(err, ErrRefused) {
 		t.Errorf("a disabled mailbox with a remembered password: %v", err)
 	}
-	m.Switches = directory.AllOn
+	f.people.setSwitches(t, m, directory.AllOn)
 	if _, err := f.login(t, home, "look@me.com", "secret"); err != nil {
 		t.Errorf("enabled again: %v", err)
 	}
@@ -236,15 +243,13 @@ func TestReplacingKeepsNewPassword(t *testing.T) {
 	changed := mustHash(t, "changed")
 	compute := f.compute
 	f.compute = func(h passwordHash, password string) bool {
-		f.people.mu.Lock()
-		m.Hash = changed
-		f.people.mu.Unlock()
+		f.people.setHash(t, m, changed)
 		return compute(h, password)
 	}
 	if _, err := f.login(t, home, "look@me.com", foreign[0].password); err != nil {
 		t.Fatal(err) // it was right when it was looked up
 	}
-	if f.people.hash(m) != changed {
+	if f.people.hash(t, m) != changed {
 		t.Error("the new password was undone")
 	}
 	if _, err := f.login(t, home, "look@me.com", foreign[0].password); !errors.Is(err, ErrRefused) {
@@ -293,7 +298,7 @@ func TestReplacingOutlivesClient(t *testing.T) {
 	if _, err := f.Login(ctx, home, "look@me.com", foreign[0].password); err != nil {
 		t.Fatal(err)
 	}
-	if f.people.hash(m) == foreign[0].hash {
+	if f.people.hash(t, m) == foreign[0].hash {
 		t.Error("the hash was not replaced")
 	}
 }
@@ -309,7 +314,7 @@ func TestReplacingKeepsOverlongBcrypt(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if f.people.hash(m) != hash {
+	if f.people.hash(t, m) != hash {
 		t.Error("the hash was replaced by one of an unchecked password")
 	}
 }

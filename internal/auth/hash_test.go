@@ -175,7 +175,7 @@ func TestForeignHashIsReplaced(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			now := f.people.hash(m)
+			now := f.people.hash(t, m)
 			if err := f.Stands(t.Context(), got); err != nil {
 				t.Errorf("its login does not stand: %v", err)
 			}

@@ -12,6 +12,7 @@ import (
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	store "mailsrv/storage/memory"
 )
 
 var (
@@ -19,64 +20,81 @@ var (
 	abroad = netip.MustParseAddr("198.51.100.7")
 )
 
-// people is a directory in memory.
+// people is a directory in memory whose calls can be made to fail.
 type people struct {
+	*store.Store
 	mu      sync.Mutex
-	matches map[mail.Address]directory.Match
 	lookErr error
 	setErr  error
 	sets    int
 	onLook  func(a mail.Address)
 }
 
-func newPeople() *people { return &people{matches: map[mail.Address]directory.Match{}} }
+func newPeople() *people {
+	p := &people{}
+	p.Store = store.New(store.Options{Fault: p.fault})
+	return p
+}
 
-// add gives address an enabled mailbox with this password hash.
-func (p *people) add(t testing.TB, address, hash string) *directory.Mailbox {
+func (p *people) fault(_ context.Context, c store.Call) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch c.Method {
+	case "Lookup":
+		if p.onLook != nil {
+			p.onLook(c.Address)
+		}
+		return p.lookErr
+	case "SetHash":
+		p.sets++
+		return p.setErr
+	}
+	return nil
+}
+
+// add gives address an enabled mailbox with this password hash, and its domain if need
+// be.
+func (p *people) add(t testing.TB, address, hash string) mail.Address {
 	t.Helper()
 	a, err := mail.ParseAddress(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &directory.Mailbox{ID: mail.MailboxID(len(p.matches) + 1), Address: a.Fold(), Switches: directory.AllOn, Hash: hash}
-	p.matches[m.Address] = directory.Match{Hosted: true, Mailbox: m}
-	return m
+	a = a.Fold()
+	if err := p.AddDomain(t.Context(), directory.Domain{Name: a.Domain}); err != nil && !errors.Is(err, directory.ErrExists) {
+		t.Fatal(err)
+	}
+	if _, err := p.AddMailbox(t.Context(), directory.Mailbox{Address: a, Switches: directory.AllOn, Hash: hash}); err != nil {
+		t.Fatal(err)
+	}
+	return a
 }
 
-func (p *people) Lookup(_ context.Context, a mail.Address) (directory.Match, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.onLook != nil {
-		p.onLook(a)
+// change edits a mailbox.
+func (p *people) change(t testing.TB, a mail.Address, change func(*directory.Mailbox)) {
+	t.Helper()
+	if err := p.ChangeMailbox(t.Context(), a, change); err != nil {
+		t.Fatal(err)
 	}
-	m := p.matches[a]
-	m.Hosted = a.Domain == "me.com"
-	if m.Mailbox != nil {
-		row := *m.Mailbox
-		m.Mailbox = &row
-	}
-	return m, p.lookErr
 }
 
-func (p *people) SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.sets++
-	if err := errors.Join(ctx.Err(), p.setErr); err != nil {
-		return err
-	}
-	for _, m := range p.matches {
-		if m.Mailbox != nil && m.Mailbox.ID == id && m.Mailbox.Hash == old {
-			m.Mailbox.Hash = hash
-		}
-	}
-	return nil
+// setHash sets a password as an administrator does.
+func (p *people) setHash(t testing.TB, a mail.Address, hash string) {
+	t.Helper()
+	p.change(t, a, func(m *directory.Mailbox) { m.Hash = hash })
 }
 
-func (p *people) hash(m *directory.Mailbox) string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return m.Hash
+// setSwitches switches a mailbox on or off.
+func (p *people) setSwitches(t testing.TB, a mail.Address, on directory.Switches) {
+	t.Helper()
+	p.change(t, a, func(m *directory.Mailbox) { m.Switches = on })
+}
+
+// hash is the one of a mailbox now.
+func (p *people) hash(t testing.TB, a mail.Address) (hash string) {
+	t.Helper()
+	p.change(t, a, func(m *directory.Mailbox) { hash = m.Hash })
+	return hash
 }
 
 // clock passes when somebody sleeps, or when it is told to.

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
 )
 
 func TestLoginStandsUntilItsMailboxChanges(t *testing.T) {
@@ -16,33 +17,49 @@ func TestLoginStandsUntilItsMailboxChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := *m
+	hash := f.people.hash(t, m)
 	lookErr := errors.New("database is locked")
-	for _, test := range []struct {
+	remove := func() {
+		if _, err := f.people.RemoveMailbox(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state := func(hash string, on directory.Switches) func() {
+		return func() {
+			f.people.setHash(t, m, hash)
+			f.people.setSwitches(t, m, on)
+		}
+	}
+	alias := directory.Alias{Address: m, Targets: []mail.Address{f.people.add(t, "see@me.com", "")}}
+	for _, test := range []struct { // one after the other
 		what   string
 		change func()
 		want   error
 	}{
 		{"nothing", func() {}, nil},
-		{"other settings", func() { m.Limit.Octets = 5 }, nil},
-		{"disabled", func() { m.Switches = 0 }, ErrDisabled},
-		{"another password", func() { m.Hash = mustHash(t, "changed") }, ErrChanged},
-		{"the same password, set again", func() { m.Hash = mustHash(t, "secret") }, ErrChanged},
-		{"no password", func() { m.Hash = "" }, ErrChanged},
-		{"another mailbox of the name", func() { m.ID++ }, ErrRemoved},
-		{"an alias of the name", func() {
-			f.people.matches[before.Address] = directory.Match{Alias: &directory.Alias{Address: before.Address}}
-		}, ErrRemoved},
-		{"removed", func() { delete(f.people.matches, before.Address) }, ErrRemoved},
+		{"other settings", func() { f.people.change(t, m, func(m *directory.Mailbox) { m.Limit.Octets = 5 }) }, nil},
+		{"disabled", state(hash, 0), ErrDisabled},
+		{"another password", state(mustHash(t, "changed"), directory.AllOn), ErrChanged},
+		{"the same password, set again", state(mustHash(t, "secret"), directory.AllOn), ErrChanged},
+		{"no password", state("", directory.AllOn), ErrChanged},
+		{"all as it was", state(hash, directory.AllOn), nil},
 		{"cannot be asked", func() { f.people.lookErr = lookErr }, lookErr},
+		{"another mailbox of the name", func() {
+			f.people.lookErr = nil
+			remove()
+			f.people.add(t, "look@me.com", hash)
+		}, ErrRemoved},
+		{"removed", remove, ErrRemoved},
+		{"an alias of the name", func() {
+			if err := f.people.AddAlias(t.Context(), alias); err != nil {
+				t.Fatal(err)
+			}
+		}, ErrRemoved},
 	} {
 		test.change()
 		if err := f.Stands(t.Context(), login); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", test.what, err)
 		}
-		*m = before
-		f.people.matches[m.Address] = directory.Match{Mailbox: m}
-		f.people.lookErr = nil
 	}
 	if f.computed != 1 {
 		t.Errorf("%d hashes were computed", f.computed)
@@ -68,8 +85,8 @@ func TestReplacedHashLetsLoginsStand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.people.hash(m) == foreign[0].hash || f.people.sets != 2 {
-		t.Fatalf("the hash is %s after %d tries to replace it", f.people.hash(m), f.people.sets)
+	if f.people.hash(t, m) == foreign[0].hash || f.people.sets != 2 {
+		t.Fatalf("the hash is %s after %d tries to replace it", f.people.hash(t, m), f.people.sets)
 	}
 	later, err := f.Login(t.Context(), home, "look@me.com", foreign[0].password)
 	if err != nil {
@@ -80,7 +97,7 @@ func TestReplacedHashLetsLoginsStand(t *testing.T) {
 			t.Errorf("%s login: %v", what, err)
 		}
 	}
-	m.Hash = mustHash(t, "changed")
+	f.people.setHash(t, m, mustHash(t, "changed"))
 	for what, login := range map[string]Login{"the slow": slow, "the rival": rival, "a later": later} {
 		if err := f.Stands(t.Context(), login); !errors.Is(err, ErrChanged) {
 			t.Errorf("%s login after a change: %v", what, err)
@@ -95,7 +112,7 @@ func TestLoginShowsNoHash(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, key, _ := strings.Cut(m.Hash, "p=1$")
+	_, key, _ := strings.Cut(f.people.hash(t, m), "p=1$")
 	if text := fmt.Sprintf("%+v %#v", login, login); strings.Contains(text, key) || strings.Contains(text, "argon2") {
 		t.Errorf("the login shows it: %s", text)
 	}

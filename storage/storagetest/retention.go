@@ -162,6 +162,23 @@ func testUndelete(t *testing.T, f *fixture) {
 	f.wantError(err, storage.ErrNoMaildrop)
 }
 
+// What comes back is new mail, which nobody has retrieved.
+func testUndeletedIsNew(t *testing.T, f *fixture) {
+	look := f.mailbox("look@me.com", inherit)
+	f.retention("look@me.com", directory.Retention{Retrieved: day, Deleted: 7 * day})
+	f.fill(look, 1)
+	d, e := f.openDrop(look)
+	_, err := d.Update(background, nil, storage.Change{Retrieved: storage.UIDs(e)})
+	f.must(err)
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
+	f.must(err)
+	restored, _, err := f.Undelete(background, look, time.Time{}, quota.Limit{}, func() string { return "again" })
+	f.must(err)
+	if gone := f.expire(2 * day); restored.Messages != 1 || gone != "" {
+		t.Errorf("of %+v expired %q", restored, gone)
+	}
+}
+
 // A mailbox that goes takes along what it had put aside.
 func testRemoveWithDeleted(t *testing.T, f *fixture) {
 	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)

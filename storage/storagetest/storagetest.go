@@ -39,7 +39,7 @@ type Limits struct {
 type Hooks struct {
 	// Open opens the backend kept in dir, which is empty the first time.
 	Open func(t *testing.T, dir string, l Limits) Backend
-	// Damage changes an octet of all content that is stored.
+	// Damage spoils all content that is stored.
 	Damage func(t *testing.T, b Backend)
 	// ReadOnly has the backend meet so many failures that it writes nothing more.
 	ReadOnly func(t *testing.T, b Backend)
@@ -68,6 +68,7 @@ func Run(t *testing.T, hooks Hooks) {
 		"ExpireMany":       testExpireMany,
 		"Expiries":         testExpiries,
 		"Undelete":         testUndelete,
+		"UndeletedIsNew":   testUndeletedIsNew,
 		"RemoveDeleted":    testRemoveWithDeleted,
 		"Domains":          testDomains,
 		"Mailboxes":        testMailboxes,

@@ -1,0 +1,158 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+)
+
+// domain is a directory.Domain, whose Postmaster and Effective are not kept.
+type domain struct {
+	directory.Domain
+	postmaster *mailbox // nil: the oldest
+}
+
+// view is a domain as a reader gets it.
+func (d *domain) view() directory.Domain {
+	v := d.Domain
+	v.Effective = v.Policy
+	if d.postmaster != nil {
+		v.Postmaster = d.postmaster.Address
+	}
+	return v
+}
+
+// view is a mailbox as a reader gets it.
+func (s *Store) view(m *mailbox) directory.Mailbox {
+	v := m.Mailbox
+	v.Effective = s.effective(m)
+	return v
+}
+
+// effective is a mailbox's policy with its domain's filled in. That of a removed one
+// keeps nothing.
+func (s *Store) effective(m *mailbox) directory.Policy {
+	if s.byID[m.ID] != m {
+		return directory.Policy{}
+	}
+	return m.Policy.Or(s.domains[m.Address.Domain].Policy)
+}
+
+// receives reports whether mail is taken for the mailbox.
+func (m *mailbox) receives() bool { return m.Switches.Has(directory.Receives) }
+
+// Lookup implements directory.Reader.
+func (s *Store) Lookup(ctx context.Context, a mail.Address) (match directory.Match, err error) {
+	err = s.use(ctx, Call{Method: "Lookup", Address: a}, func() error {
+		_, match.Hosted = s.domains[a.Domain]
+		if m := s.mailboxes[a]; m != nil {
+			v := s.view(m)
+			match.Mailbox = &v
+		} else if targets := s.aliases[a]; len(targets) > 0 {
+			match.Alias = &directory.Alias{Address: a, Targets: slices.Clone(targets)}
+		}
+		return nil
+	})
+	return match, err
+}
+
+// Postmaster implements directory.Reader.
+func (s *Store) Postmaster(ctx context.Context, name string) (found directory.Mailbox, err error) {
+	err = s.use(ctx, Call{Method: "Postmaster"}, func() error {
+		d := s.domains[name]
+		if d != nil && d.postmaster != nil {
+			found = s.view(d.postmaster)
+			return nil
+		}
+		for _, m := range sortedByID(s.byID) {
+			if m.Address.Domain == name {
+				found = s.view(m)
+				return nil
+			}
+		}
+		return directory.ErrNotFound
+	})
+	return found, err
+}
+
+// Expiries implements directory.Reader. What a domain sets counts as some mailbox's,
+// whether or not one inherits it.
+func (s *Store) Expiries(ctx context.Context) (all []time.Duration, err error) {
+	err = s.use(ctx, Call{Method: "Expiries"}, func() error {
+		values := map[time.Duration]bool{}
+		for _, d := range s.domains {
+			values[max(d.Retention.Retrieved, 0)] = true
+		}
+		for _, m := range s.byID {
+			if m.Retention.Retrieved != 0 {
+				values[max(m.Retention.Retrieved, 0)] = true
+			}
+		}
+		all = slices.Sorted(maps.Keys(values))
+		return nil
+	})
+	return all, err
+}
+
+// Domain implements directory.Reader.
+func (s *Store) Domain(ctx context.Context, name string) (found directory.Domain, err error) {
+	err = s.use(ctx, Call{Method: "Domain"}, func() error {
+		d := s.domains[name]
+		if d == nil {
+			return directory.ErrNotFound
+		}
+		found = d.view()
+		return nil
+	})
+	return found, err
+}
+
+// Domains implements directory.Reader.
+func (s *Store) Domains(ctx context.Context) (all []directory.Domain, err error) {
+	err = s.use(ctx, Call{Method: "Domains"}, func() error {
+		for _, name := range slices.Sorted(maps.Keys(s.domains)) {
+			all = append(all, s.domains[name].view())
+		}
+		return nil
+	})
+	return all, err
+}
+
+// compare orders addresses by domain, then by local part.
+func compare(a, b mail.Address) int {
+	return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Local, b.Local))
+}
+
+// addresses are the keys of a map that are of a domain, in order; "" is any.
+func addresses[V any](of map[mail.Address]V, domain string) []mail.Address {
+	return slices.DeleteFunc(slices.SortedFunc(maps.Keys(of), compare), func(a mail.Address) bool {
+		return domain != "" && a.Domain != domain
+	})
+}
+
+// Mailboxes implements directory.Reader.
+func (s *Store) Mailboxes(ctx context.Context, domain string) (all []directory.Mailbox, err error) {
+	err = s.use(ctx, Call{Method: "Mailboxes"}, func() error {
+		for _, a := range addresses(s.mailboxes, domain) {
+			all = append(all, s.view(s.mailboxes[a]))
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Aliases implements directory.Reader.
+func (s *Store) Aliases(ctx context.Context, domain string) (all []directory.Alias, err error) {
+	err = s.use(ctx, Call{Method: "Aliases"}, func() error {
+		for _, a := range addresses(s.aliases, domain) {
+			all = append(all, directory.Alias{Address: a, Targets: slices.Clone(s.aliases[a])})
+		}
+		return nil
+	})
+	return all, err
+}
