@@ -136,7 +136,7 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 	group.Wait()
-	if err := s.settleAll(background); err != nil {
+	if err := s.compactAll(background); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

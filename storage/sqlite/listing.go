@@ -8,7 +8,7 @@ import (
 	"mailsrv/storage"
 )
 
-// perText is how many settled entries are read as one text.
+// perText is how many compacted entries are read as one text.
 const perText = 1000
 
 // listing is how rows of some columns are read into values, one a message.
@@ -90,7 +90,7 @@ func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.U
 }
 
 // read returns at most so many messages whose entries' ids are from first to last. The
-// arrivals are read first: what is settled meanwhile is met twice, not missed.
+// arrivals are read first: what moves meanwhile is met twice, not missed.
 // It expects so many.
 func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, error) {
 	var arrived []T
@@ -102,7 +102,7 @@ func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, 
 		return nil, err
 	}
 	all := make([]T, 0, expected)
-	newest := storage.UID(0) // of those settled
+	newest := storage.UID(0) // of those compacted
 	for more := true; more && len(all) < most; {
 		piece := min(perText, most-len(all))
 		row, err := c.first(l.entries, first, last, int64(piece))

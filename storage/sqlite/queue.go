@@ -29,7 +29,7 @@ type job struct {
 	frees    bool       // removes mail: may use the space reserved for that
 	again    bool       // nobody waits for it: what fails is tried again later
 	arrivals int64      // how many it adds; less than 0: takes away
-	narrow   bool       // changes no more of what is remembered than counted says
+	narrow   bool       // changes no more of the cache than counted says
 	counted  []counters // as they are after apply, of the maildrops it changed
 	state    atomic.Int32
 	done     chan error

@@ -159,7 +159,7 @@ func (s *Store) open() error {
 	var work func(*conn, int64) (progress, error)
 	if s.options.Server {
 		s.space.check()
-		work = upkeep
+		work = collectSlice
 	}
 	s.writer = newCommitter(s.database, c, s.space, s.logger, work)
 	if s.options.Server && len(unfinished) > 0 {
