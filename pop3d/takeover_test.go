@@ -121,8 +121,8 @@ func TestBufferedTransferKeepsTheLock(t *testing.T) {
 	s.takeOver(t, "bob@me.com")
 }
 
-// receiving returns a session of which the kernel holds a message of so many
-// octets that its client has not read: only the reply line has been taken.
+// receiving returns a session of which the kernel holds a message, its size in
+// octets, that its client has not read: only the reply line has been taken.
 func (s *setup) receiving(t *testing.T, size int64) *client {
 	t.Helper()
 	s.store.put(bob, message{uidl: "x", text: "\r\n" + strings.Repeat("x", int(size)-4) + "\r\n"})

@@ -73,7 +73,7 @@ func (m *committer) runSlice() {
 }
 
 // tendRows does some of what waits in the open transaction, to which the batch
-// brought so many arrivals: where too many wait, or any at a rest, it compacts those;
+// brought that number of arrivals: where too many wait, or any at a rest, it compacts those;
 // otherwise it frees. A damaged page stops the one that met it, since it would meet
 // it again, and not the other.
 func (m *committer) tendRows(resting bool, brought int64) error {

@@ -80,7 +80,7 @@ func (m *maildrop) Details(ctx context.Context, from storage.UID, most int) ([]s
 	return list(ctx, m, &detailListing, from, most)
 }
 
-// list reads at most so many messages of a snapshot, from a uid on.
+// list reads messages of a snapshot, from a uid on, no more of them than most.
 func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.UID, most int) (all []T, err error) {
 	err = m.store.readers.use(ctx, func(c *conn) error {
 		all, err = l.read(c, entryID(m.folder, int64(from)), entryID(m.folder, m.last), most, int(min(int64(most), m.usage.Messages)))
@@ -89,9 +89,9 @@ func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.U
 	return all, err
 }
 
-// read returns at most so many messages whose entries' ids are from first to last. The
-// arrivals are read first: what moves meanwhile is met twice, not missed.
-// It expects so many.
+// read returns messages whose entries' ids are from first to last, no more of them than
+// most; expected is the number to make room for. The arrivals are read first: what
+// moves meanwhile is met twice, not missed.
 func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, error) {
 	var arrived []T
 	err := c.each(l.arrivals, func(row []driver.Value) error {

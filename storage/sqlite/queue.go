@@ -41,7 +41,7 @@ const (
 	jobWithdrawn
 )
 
-// queue is what waits for the committer. All methods may be called at once.
+// queue is what waits for the committer. All methods are safe for concurrent use.
 type queue struct {
 	wake chan struct{} // has a value when there is something to look at
 
@@ -92,8 +92,8 @@ func (q *queue) state() (waiting, closed bool) {
 	return len(q.jobs)+len(q.staged) > 0, q.closed
 }
 
-// take makes a batch of what waits, with so many octets of content and so many
-// arrivals.
+// take makes a batch of what waits: no more octets of content and no more arrivals
+// than given, unless the first job alone brings more.
 func (q *queue) take(octets, arrivals int64) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -289,7 +289,7 @@ func (h *house) editLeaves(table string, change func(leaf []byte), numbers ...in
 
 func zero(page []byte) { clear(page) }
 
-// compacted delivers so many short messages and compacts them.
+// compacted delivers short messages and compacts them.
 func (h *house) compacted(messages int) {
 	h.t.Helper()
 	for i := range messages {

@@ -131,8 +131,8 @@ CREATE TABLE removed (
 CREATE INDEX removed_mailbox ON removed (mailbox, at);
 CREATE INDEX removed_until ON removed (until);
 
--- chunks = 0: the content is in data. Otherwise in so many rows of chunk, whose
--- id is body * 65536 + number.
+-- chunks = 0: the content is in data. Otherwise in that number of rows of chunk,
+-- whose id is body * 65536 + number.
 CREATE TABLE body (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,     -- never given twice
     octets INTEGER NOT NULL,                      -- of the content alone

@@ -187,7 +187,7 @@ func TestFreeingBesideDeliveriesIsBounded(t *testing.T) {
 	}
 }
 
-// beside makes so many bodies wait, and f free them, within one job. With batch
+// beside makes this number of bodies wait, and f free them, within one job. With batch
 // another job comes right behind it, whose outcome it returns.
 func (h *house) beside(bodies int64, f func(bodies int64) (progress, error), batch bool) error {
 	h.t.Helper()

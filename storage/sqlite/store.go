@@ -74,7 +74,7 @@ func (o Options) path(dir string) (string, error) {
 	return filepath.Abs(o.Path)
 }
 
-// Store is the store on SQLite. All methods may be called at once.
+// Store is the store on SQLite. All methods are safe for concurrent use.
 type Store struct {
 	options Options
 	dir     string
