@@ -13,6 +13,43 @@ import (
 	"mailsrv/storage"
 )
 
+// The commit engine, one goroutine:
+//
+//	┌───► rest
+//	│      │   a job is queued; or none for restBefore, and there is idle work
+//	│      ▼
+//	│    gather ............ the queue grows until the write lock is held
+//	│      ▼
+//	│    begin ◄─┐
+//	│      │ └───┘ ......... busy: again, for busyLimit
+//	│      │ └── error ────► answer each with it, and rest
+//	│      ▼
+//	│    apply each ─ error ──► roll back ──► each alone, once:
+//	│      ▼                       ▲          begin, apply, commit
+//	│    commit ───── error ───────┘               │
+//	│      ▼                                       ▼
+//	│    update the cache                     answer each with
+//	│      ▼                                  its own outcome
+//	│    answer each                               │
+//	│      ▼                                       │
+//	└─── checkpoint, if the log is long ◄──────────┘
+//
+// A job that refuses has an outcome and changes no row: that is no error. One that
+// was alone in its transaction is tried again only where the disk was full.
+//
+// Idle work is compaction and collection. At a rest one slice of it is a batch of its
+// own, until a job comes or nothing is left. Where too much waits for that, or the
+// disk is low, a slice goes with each batch.
+//
+// Three kinds of error change more than their batch:
+//
+//   - The disk is full: the log is checkpointed before each is tried alone, and a job
+//     that frees space may use the reserve.
+//   - An I/O error or a damaged page ends the connection, and the next begin opens
+//     another. The third within a minute makes the store read-only until a restart.
+//   - A failed sync of the database, at a checkpoint: nothing is written and nothing
+//     checkpointed until a restart.
+
 // busyLimit is how long the lock of another process is waited for.
 const busyLimit = time.Minute
 
