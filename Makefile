@@ -55,8 +55,8 @@ minimise:
 	@deploy/setup build
 	$(GO) run .ci/minimise/main.go
 
-# So many kills, and a start with so many messages. SEED repeats the choices of a
-# run.
+# KILLS is the number of kills, PREFILL the number of messages in the store at a start.
+# SEED repeats the choices of a run.
 KILLS   ?= 300
 PREFILL ?= 200000
 SEED    ?=
@@ -65,8 +65,8 @@ crash:
 	@deploy/setup build
 	PROOF_KILLS=$(KILLS) PROOF_PREFILL=$(PREFILL) $(proof) -run 'TestKill|TestLargeStore|TestSecondServer'
 
-# Each way to fill a disk so often, so many races of a second, and so many times
-# all bad peers.
+# DISKS is how often each way to fill a disk is tried, RACES the number of races of a
+# second each, PEERS how often all bad peers come.
 DISKS ?= 10
 RACES ?= 100
 PEERS ?= 20
@@ -74,7 +74,7 @@ faults:
 	@deploy/setup build
 	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) PROOF_PEERS=$(PEERS) $(proof) -run 'TestFullDisk|TestQuotaRaces|TestBadPeers'
 
-# So many seconds of everything at once.
+# SOAK is how long everything runs at once, in seconds.
 SOAK ?= 3600
 soak:
 	@deploy/setup build

@@ -49,7 +49,7 @@ func (b *bench) read(ctx context.Context, s *station, book *load.Book, readers l
 	return figures(readers.Run(ctx), measured)
 }
 
-// fill puts so many messages into each mailbox of a book, and waits until they
+// fill puts a number of messages into each mailbox of a book, and waits until they
 // are there. Servers that have LMTP take them that way, which is faster.
 func (s *station) fill(ctx context.Context, book *load.Book, each int, sizes []load.Share) error {
 	senders := load.Senders{

@@ -61,7 +61,7 @@ func idleSessions(ctx context.Context, b *bench) (*outcome, error) {
 	return o, nil
 }
 
-// openSessions logs so many mailboxes in, one after the other. Also after an
+// openSessions logs n mailboxes in, one after the other. Also after an
 // error the caller closes the sessions.
 func (s *station) openSessions(ctx context.Context, n int) (open []*load.Session, err error) {
 	for i := range n {

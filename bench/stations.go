@@ -118,7 +118,7 @@ func (s *station) spareBook(i int) *load.Book {
 	return load.NewBook(s.all[at : at+1])
 }
 
-// warm logs every mailbox in once and fetches so many messages, so that passwords
+// warm logs every mailbox in once and fetches this number of messages, so that passwords
 // have been verified, processes started, and the messages are in the page cache.
 func (s *station) warm(ctx context.Context, messages int) error {
 	r := load.Readers{Address: s.POP3, Sessions: 16, Book: s.book, Rounds: 1, Fetch: messages}.Run(ctx)
@@ -133,7 +133,7 @@ func (s *station) collect(ctx context.Context, book *load.Book) error {
 	return s.collectBy(ctx, book, min(8, book.Mailboxes()))
 }
 
-// collectBy is collect with so many sessions, each of which holds a whole
+// collectBy is collect with this number of sessions, each of which holds a whole
 // message.
 func (s *station) collectBy(ctx context.Context, book *load.Book, sessions int) error {
 	if s.POP3 == "" {

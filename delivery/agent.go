@@ -38,7 +38,7 @@ type Options struct {
 	Settings  Settings
 }
 
-// Agent delivers. All methods may be called at once.
+// Agent delivers. All methods are safe for concurrent use.
 type Agent struct {
 	store     storage.Deliverer
 	directory directory.Reader

@@ -28,7 +28,8 @@ func BenchmarkLogin(b *testing.B) {
 	}
 }
 
-// benchmarkRetr fetches a message of 4 KiB again and again, so many at a time.
+// benchmarkRetr fetches a message of 4 KiB again and again, by a number of commands at
+// a time.
 func benchmarkRetr(b *testing.B, pipelined int) {
 	s := start(b, nil)
 	text := "Subject: x\r\n\r\n" + strings.Repeat(strings.Repeat("x", 78)+"\r\n", 51)

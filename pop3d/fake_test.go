@@ -40,7 +40,7 @@ type store struct {
 	opening chan struct{}      // OpenMaildrop waits until it is closed
 }
 
-// newStore makes a store whose messages come in pieces of so many octets; 0: whole.
+// newStore makes a store whose messages come in pieces of piece octets; 0: whole.
 func newStore(piece int) *store {
 	s := &store{faulty: map[string]message{}, failing: map[string]error{}}
 	s.Store = memory.New(memory.Options{Piece: piece, Fault: s.fault})

@@ -39,7 +39,7 @@ func TestLoginDelay(t *testing.T) {
 		t.Errorf("opened again after %v and %d refusals", waited, tooSoon)
 	}
 	s.login(t, "bob@me.com") // another mailbox has another clock
-	// The delay goes before the lock: nothing is taken over by who may not enter.
+	// The delay goes before the claim: nothing is taken over by who may not enter.
 	if _, line := s.tryLogin(t, "alice@me.com"); !strings.HasPrefix(line, "-ERR [LOGIN-DELAY]") {
 		t.Errorf("got %q", line)
 	}

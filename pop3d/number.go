@@ -8,7 +8,7 @@ import (
 
 // number reads an argument of decimal digits, with spaces around it let pass.
 // What is too large for an int64 is the largest: no maildrop and no message
-// has so many of anything.
+// has that many of anything.
 func number(argument string) (int64, bool) {
 	digits := strings.Trim(argument, " ")
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {

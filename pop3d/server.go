@@ -87,7 +87,7 @@ type Config struct {
 	Settings  Settings
 }
 
-// Server serves the maildrops of one store. Its methods may be called at once.
+// Server serves the maildrops of one store. Its methods are safe for concurrent use.
 type Server struct {
 	store     Store
 	directory Directory

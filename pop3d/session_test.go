@@ -82,7 +82,7 @@ func TestFailuresToOpenAreTemporary(t *testing.T) {
 	if !strings.Contains(s.log.String(), errUnexpected.Error()) {
 		t.Error("the cause is not in the log")
 	}
-	// The lock did not stay behind, and a mailbox removed meanwhile is refused.
+	// The claim did not stay behind, and a mailbox removed meanwhile is refused.
 	s.store.fail("OpenMaildrop", storage.ErrNoMaildrop)
 	c.send("USER alice@me.com\r\nPASS secret\r\n")
 	c.want("+OK")
@@ -278,7 +278,7 @@ func TestPanicEndsOneSession(t *testing.T) {
 	}
 	other.send("NOOP\r\n")
 	other.want("+OK")
-	s.login(t, "faulty@me.com") // its lock is free
+	s.login(t, "faulty@me.com") // its maildrop is free
 	eventually(t, "it is logged", func() bool { return len(s.log.lines(logs.Failed)) > 0 })
 	if lines := s.log.lines(logs.Failed); len(lines) != 1 || !strings.Contains(lines[0], "a fault of the test") || !strings.Contains(lines[0], "pop3d/transaction.go") {
 		t.Errorf("logged %q", lines)

@@ -40,7 +40,7 @@ func TestSecondSessionIsRefused(t *testing.T) {
 	s.login(t, "bob@me.com") // another maildrop
 	first.send("QUIT\r\n")
 	first.want("+OK")
-	// The lock is free by the time that +OK is read.
+	// The maildrop is free by the time that +OK is read.
 	if _, line := s.tryLogin(t, "alice@me.com"); !strings.HasPrefix(line, "+OK") {
 		t.Fatalf("got %q", line)
 	}
@@ -90,7 +90,7 @@ func TestSilentSessionIsTakenOverAndDoesNoHarm(t *testing.T) {
 		if left := s.store.left(alice); len(left) != 3 {
 			t.Errorf("%q deleted: left %v", command, left)
 		}
-		// The end of the first session leaves the second one's lock alone.
+		// The end of the first session leaves the second one's claim alone.
 		second.send("DELE 1\r\n")
 		second.want("+OK")
 		eventually(t, "the first session ends", func() bool { return s.group.Open() == 1 })
@@ -106,7 +106,7 @@ func TestSilentSessionIsTakenOverAndDoesNoHarm(t *testing.T) {
 }
 
 // Also when the server has written all: what the kernel holds is on its way.
-func TestBufferedTransferKeepsTheLock(t *testing.T) {
+func TestBufferedTransferKeepsTheClaim(t *testing.T) {
 	s := start(t, quickTakeover)
 	const size = 900_000
 	first := s.receiving(t, size)
@@ -121,8 +121,8 @@ func TestBufferedTransferKeepsTheLock(t *testing.T) {
 	s.takeOver(t, "bob@me.com")
 }
 
-// receiving returns a session of which the kernel holds a message of so many
-// octets that its client has not read: only the reply line has been taken.
+// receiving returns a session of which the kernel holds a message, its size in
+// octets, that its client has not read: only the reply line has been taken.
 func (s *setup) receiving(t *testing.T, size int64) *client {
 	t.Helper()
 	s.store.put(bob, message{uidl: "x", text: "\r\n" + strings.Repeat("x", int(size)-4) + "\r\n"})
@@ -184,7 +184,7 @@ func TestBufferedTransferThatNobodyReadsIsEnded(t *testing.T) {
 	}
 }
 
-func TestMarksKeepTheLock(t *testing.T) {
+func TestMarksKeepTheClaim(t *testing.T) {
 	s := start(t, quickTakeover)
 	first := s.login(t, "alice@me.com")
 	first.send("DELE 1\r\n")
@@ -210,7 +210,7 @@ func TestIdleTimeoutFreesMarkedMaildrop(t *testing.T) {
 	second.want("+OK 3 103")
 }
 
-func TestTransferKeepsTheLock(t *testing.T) {
+func TestTransferKeepsTheClaim(t *testing.T) {
 	s := start(t, quickTakeover)
 	s.store.put(vast, message{uidl: "v", text: vastText})
 	first := s.login(t, "vast@me.com")
@@ -221,7 +221,7 @@ func TestTransferKeepsTheLock(t *testing.T) {
 		t.Fatalf("got %q", line)
 	}
 	first.Close()
-	eventually(t, "the lock is free", func() bool {
+	eventually(t, "the maildrop is free", func() bool {
 		_, line := s.tryLogin(t, "vast@me.com")
 		return strings.HasPrefix(line, "+OK")
 	})

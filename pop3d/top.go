@@ -3,7 +3,7 @@ package pop3d
 import "bytes"
 
 // head finds the end of what TOP sends (RFC 1939 section 7): the header, the
-// blank line, and so many lines of the body. Pieces may be cut anywhere.
+// blank line, and the wanted number of lines of the body. Pieces may be cut anywhere.
 type head struct {
 	lines  int64 // of the body that are still wanted
 	inBody bool

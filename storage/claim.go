@@ -8,7 +8,7 @@ import (
 )
 
 // Claims says who holds a maildrop: one POP3 session (RFC 1939 section 4), of all the
-// servers of a store. All methods may be called at once.
+// servers of a store. All methods are safe for concurrent use.
 type Claims interface {
 	// Claim takes a maildrop for a session that is at work. It waits for one that
 	// another session holds as long as the claimant's patience lasts, within one

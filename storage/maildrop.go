@@ -7,7 +7,7 @@ import (
 	"mailsrv/quota"
 )
 
-// Maildrops is what reads mail and removes it. All methods may be called at once.
+// Maildrops is what reads mail and removes it. All methods are safe for concurrent use.
 type Maildrops interface {
 	// OpenMaildrop takes the snapshot of INBOX that a session works on: what had been
 	// committed by then. It locks nothing. ErrNoMaildrop.
@@ -20,17 +20,17 @@ type Maildrop interface {
 	// Usage is the snapshot's count and octets.
 	Usage() quota.Usage
 
-	// Entries returns messages of the snapshot in the order of their uids: at most
-	// so many, more than 0, from that uid on. Fewer than that are the last. What
-	// others removed since the snapshot may be missing.
+	// Entries returns messages of the snapshot in the order of their uids, from
+	// that uid on, and no more of them than most, which is above 0. Fewer than most are
+	// the last. What others removed since the snapshot may be missing.
 	Entries(ctx context.Context, from UID, most int) ([]Entry, error)
 
 	// Details is Entries with all that is known of each.
 	Details(ctx context.Context, from UID, most int) ([]Detail, error)
 
-	// Message opens one message, an entry of this maildrop, at so many octets from its
-	// beginning, and verifies what it reads first. The entry says how much memory that
-	// takes. ErrGone, ErrDamaged, ErrNoMemory.
+	// Message opens one message, an entry of this maildrop, from an octet on, counted
+	// from 0, and verifies what it reads first. The entry says how many octets of memory
+	// that takes. ErrGone, ErrDamaged, ErrNoMemory.
 	Message(ctx context.Context, e Entry, from int64) (Message, error)
 
 	// Update makes a change in one transaction, all of it or nothing, and returns what

@@ -108,7 +108,7 @@ func (e *MisfitError) Error() string {
 	return "not delivered: " + strings.Join(parts, ", ")
 }
 
-// Deliverer is what adds mail. All methods may be called at once.
+// Deliverer is what adds mail. All methods are safe for concurrent use.
 type Deliverer interface {
 	// Accepting returns nil while mail may be taken, else ErrNoSpace or ErrReadOnly.
 	// It answers from memory, or nearly so: it may be asked for each message.
@@ -126,7 +126,7 @@ type Deliverer interface {
 	Deliver(ctx context.Context, d *Delivery) (Receipt, error)
 }
 
-// Collector removes what its time has come for. All methods may be called at once.
+// Collector removes what its time has come for. All methods are safe for concurrent use.
 type Collector interface {
 	// Collect removes what each mailbox's Retention says is due at now: messages
 	// retrieved long enough ago, which it reports, and deleted ones that can no
@@ -140,7 +140,7 @@ type Expired struct {
 	Entry
 }
 
-// Undeleter brings deleted mail back. All methods may be called at once.
+// Undeleter brings deleted mail back. All methods are safe for concurrent use.
 type Undeleter interface {
 	// Undelete appends what was deleted from a mailbox since that time as new
 	// mail, each under a fresh UIDL from newID, in the order of deletion and as far

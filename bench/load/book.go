@@ -9,7 +9,7 @@ import (
 )
 
 // Book knows the mailboxes of one server and which messages are due in them.
-// All methods may be called at once.
+// All methods are safe for concurrent use.
 type Book struct {
 	run       string
 	mailboxes []Mailbox
@@ -41,8 +41,8 @@ func (b *Book) Mailboxes() int { return len(b.mailboxes) }
 const Everywhere = -1
 
 // issue makes the token of the next message, to one mailbox or to as many as
-// recipients says. Any so many messages in a row as there are mailboxes reach
-// each of them equally often.
+// recipients says. Of as many messages in a row as there are
+// mailboxes each gets equally many.
 func (b *Book) issue(mailbox, recipients int) token {
 	n := b.number.Add(1)
 	t := token{run: b.run, number: n, first: mailbox, recipients: recipients}

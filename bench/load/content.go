@@ -83,7 +83,7 @@ func scatter(n uint64) uint64 {
 	return n ^ n>>31
 }
 
-// text makes the header and the lines of a message of exactly so many octets.
+// text makes the header and the lines of a message of exactly size octets.
 func text(random *rand.Rand, variant, size int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "From: Load <load@example.org>\r\nTo: somebody@example.org\r\nSubject: message %d\r\n"+

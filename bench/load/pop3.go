@@ -146,7 +146,7 @@ func (s *Session) until(mark []byte) ([]byte, error) {
 	}
 }
 
-// fill reads more. It may move what is not used up to the front, by so many
+// fill reads more. It may move what is not used up to the front, by moved
 // octets, but keeps two octets before it: see multiline.
 func (s *Session) fill() (moved int, err error) {
 	if cap(s.in)-len(s.in) < cap(s.in)/4 {
@@ -302,8 +302,8 @@ func (r *reader) fetch(mailbox, messages int, octets int64) error {
 
 var errTwice = errors.New("a message that was given twice in one session")
 
-// retrieveAll fetches the messages 1 to wanted, with so many commands ahead, and
-// returns their octets.
+// retrieveAll fetches the messages 1 to wanted, with up to r.Pipeline commands
+// ahead, and returns their octets.
 func (r *reader) retrieveAll(mailbox, wanted int) (octets int64, err error) {
 	s := &r.session
 	window := max(r.Pipeline, 1)

@@ -72,7 +72,7 @@ func (t *tally) failed(err error) {
 // maxErrors ends a worker: the server is not what it should be.
 const maxErrors = 20
 
-// gather runs so many workers at once and adds up what they did.
+// gather runs a number of workers at once and adds up what they did.
 func gather(workers int, work func(worker int, t *tally)) Result {
 	tallies := make([]tally, workers)
 	r := Result{Began: time.Now()}

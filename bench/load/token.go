@@ -32,7 +32,7 @@ type token struct {
 // here is a multiple of it.
 const stride = 101
 
-// mailbox is the i-th mailbox of so many that the message goes to.
+// mailbox is the i-th mailbox of the number that the message goes to.
 func (t token) mailbox(i, of int) int { return (t.first + i*stride) % of }
 
 // leadsTo reports whether the message belongs into a mailbox.

@@ -149,7 +149,7 @@ func (s *Server) Stored() int {
 	return s.stored.count()
 }
 
-// AwaitStored waits until so many deliveries have reached maildrops since the
+// AwaitStored waits until this number of deliveries have reached maildrops since the
 // start of the server.
 func (s *Server) AwaitStored(ctx context.Context, deliveries int) error {
 	if s.stored == nil {

@@ -11,7 +11,7 @@ const (
 	curlSendFailed      = 55
 )
 
-// kib is a letter whose body has so many KiB.
+// kib is a letter whose body has n KiB.
 func kib(subject string, n int) string {
 	return letter(subject, strings.Repeat(strings.Repeat("a", 62)+"\r\n", n<<10/64))
 }

@@ -157,7 +157,7 @@ func (p *program) columns() int {
 	return columns
 }
 
-// cut shortens a text to so many characters, and shows that it did.
+// cut shortens a text to a number of characters, and shows that it did.
 func cut(text string, most int) string {
 	if utf8.RuneCountInString(text) <= most {
 		return text

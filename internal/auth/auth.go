@@ -62,7 +62,7 @@ type Options struct {
 	Logger *slog.Logger // required
 }
 
-// Authenticator verifies logins. Its methods may be called at once.
+// Authenticator verifies logins. Its methods are safe for concurrent use.
 type Authenticator struct {
 	dir      Directory
 	logger   *slog.Logger

@@ -1,7 +1,7 @@
 package auth
 
 // table is a map of bounded size: it keeps at least the size entries used last,
-// and at most twice as many. It is not safe for use at once.
+// and at most twice as many. It is not safe for concurrent use.
 type table[K comparable, V any] struct {
 	size       int
 	young, old map[K]V

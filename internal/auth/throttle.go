@@ -196,7 +196,7 @@ func (d debt) add(now time.Time) debt {
 	return debt{until}
 }
 
-// delay is what comes of the failures and of so many more.
+// delay is what comes of the failures so far and of the given number more.
 func (d debt) delay(now time.Time, more int, most time.Duration) time.Duration {
 	n := min(d.failures(now)+more, maxFailures)
 	if n < freeFailures {

@@ -63,8 +63,8 @@ var (
 	ErrInUse    = errors.New("still in use")
 )
 
-// Reader is what resolving, logging in and listing need. All methods may be
-// called at once, and see every change committed before the call.
+// Reader is what resolving, logging in and listing need. All methods are
+// safe for concurrent use, and see every change committed before the call.
 type Reader interface {
 	// Lookup returns what stands under exactly this folded address. An empty
 	// local part asks for the catch-all. Nothing there is no error.

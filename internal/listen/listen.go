@@ -180,7 +180,7 @@ func (g *Group) release(c *Conn) {
 
 // TCP opens a port. Its connections find out about peers that vanished without a
 // word: asked for a sign of life after 30 s of silence, three times, a dead one frees
-// its maildrop's lock after two minutes at the latest.
+// its claim on the maildrop after two minutes at the latest.
 func TCP(ctx context.Context, address string) (net.Listener, error) {
 	config := listenConfig()
 	config.SetMultipathTCP(false) // of no use to mail, and 2 to 3 % of a short session's processor time

@@ -59,7 +59,7 @@ func Trim(line []byte) []byte {
 // Writers is a pool of buffers for replies.
 type Writers struct{ pool sync.Pool }
 
-// NewWriters returns a pool of buffers of so many octets.
+// NewWriters returns a pool of buffers of size octets each.
 func NewWriters(size int) *Writers {
 	return &Writers{sync.Pool{New: func() any { return bufio.NewWriterSize(nil, size) }}}
 }

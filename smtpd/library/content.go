@@ -241,7 +241,7 @@ func drain(from content, limit int64) bool {
 	return done
 }
 
-// discard takes so many octets and throws them away.
+// discard throws away what it is given, up to left octets.
 type discard struct{ left int64 }
 
 func (d *discard) Write(p []byte) (int, error) {

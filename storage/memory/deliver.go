@@ -84,7 +84,7 @@ func (s *Store) takeRoom(d *storage.Delivery) ([]place, error) {
 	return places, refusal
 }
 
-// room finds a recipient's place for a message of so many octets beside what was taken
+// room finds a recipient's place for a message, its size in octets, beside what was taken
 // already. With no folder the reason says why there is none; an error refuses the whole
 // delivery.
 func (s *Store) room(r storage.Recipient, octets int64, server quota.Limit, taken quota.Usage) (p place, reason storage.MisfitReason, err error) {

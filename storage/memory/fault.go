@@ -18,7 +18,8 @@ type Call struct {
 }
 
 // Fault hears of each call, may wait, panic, or return the error that is then the
-// call's. It is called without a lock, by many at once, and so may call the store.
+// call's. It must be safe for concurrent use. The store's mutex is not held: it may
+// call the store.
 type Fault func(ctx context.Context, c Call) error
 
 // before lets the test's fault happen, and ends what nobody waits for any more.

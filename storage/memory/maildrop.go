@@ -65,8 +65,8 @@ func (d *maildrop) Details(ctx context.Context, from storage.UID, most int) (all
 	return all, err
 }
 
-// piece is what there is of the snapshot from a uid on, at most so many. The store is
-// locked.
+// piece is what there is of the snapshot from a uid on, no more messages than most. The
+// store is locked.
 func (d *maildrop) piece(from storage.UID, most int) []*entry {
 	all := d.mailbox.inbox.entries
 	at := func(uid storage.UID) int {
@@ -147,7 +147,7 @@ type message struct {
 	closed   bool
 }
 
-// skip passes over so many octets.
+// skip passes over a number of octets.
 func (m *message) skip(octets int64) {
 	for i, piece := range m.pieces {
 		n := min(octets, int64(len(piece)))

@@ -35,7 +35,7 @@ type Options struct {
 	Fault Fault
 }
 
-// Store is a store in memory. All methods may be called at once.
+// Store is a store in memory. All methods are safe for concurrent use.
 type Store struct {
 	options Options
 	buffers *buffers.Pool

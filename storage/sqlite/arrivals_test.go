@@ -30,7 +30,7 @@ func (h *house) uidls() (all []string) {
 func (h *house) arrivals() int64 { return h.count("SELECT count(*) FROM arrival") }
 
 func TestArrivals(t *testing.T) {
-	h := newHouse(t, Options{}) // nothing is settled at a rest
+	h := newHouse(t, Options{}) // nothing is compacted at a rest
 	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "other", Domain: "me.com"}, Switches: directory.AllOn})
 	h.must(err)
 	look := h.look
@@ -50,7 +50,7 @@ func TestArrivals(t *testing.T) {
 		t.Errorf("as they arrived: %q", got)
 	}
 
-	// Deleting settles what arrived in that maildrop.
+	// Deleting compacts what arrived in that maildrop.
 	drop, entries := h.entries()
 	_, err = drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:2])})
 	h.must(err)
@@ -59,7 +59,7 @@ func TestArrivals(t *testing.T) {
 	}
 	deliver(look, "m4")
 	if got := h.uidls(); !slices.Equal(got, []string{"m0", "m2", "m3", "m4"}) {
-		t.Errorf("settled and arrived: %q", got)
+		t.Errorf("compacted and arrived: %q", got)
 	}
 	for uidl, err := range h.readAll() {
 		if err.Error() != "EOF" {
@@ -67,12 +67,12 @@ func TestArrivals(t *testing.T) {
 		}
 	}
 
-	// A session may read what it listed before it was settled.
+	// A session may read what it listed before it was compacted.
 	h.must(h.Close())
 	h.open(Options{Server: true})
 	drop, entries = h.entries()
-	h.writer.tidy(0)
-	h.wait("all is settled at a rest", func() bool { return h.arrivals() == 0 })
+	h.writer.addGarbage(0)
+	h.wait("all is compacted at a rest", func() bool { return h.arrivals() == 0 })
 	for _, e := range entries {
 		m, err := drop.Message(background, e, 0)
 		if err != nil {
@@ -81,7 +81,7 @@ func TestArrivals(t *testing.T) {
 		m.Close()
 	}
 	if got := h.uidls(); !slices.Equal(got, []string{"m0", "m2", "m3", "m4"}) {
-		t.Errorf("settled: %q", got)
+		t.Errorf("compacted: %q", got)
 	}
 
 	// A removed mailbox takes along what arrived in it.
@@ -94,9 +94,9 @@ func TestArrivals(t *testing.T) {
 	}
 }
 
-// Without any rest arrivals are settled beside the deliveries, and a listing
+// Without any rest arrivals are compacted beside the deliveries, and a listing
 // meanwhile misses none and shows none twice.
-func TestArrivalsAreSettledUnderLoad(t *testing.T) {
+func TestArrivalsAreCompactedUnderLoad(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	boxes := []mail.MailboxID{h.look}
 	for i := range 199 {
@@ -117,7 +117,7 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 	}
 	done := make(chan struct{})
 	go func() { sending.Wait(); close(done) }()
-	settled := int64(0)
+	compacted := int64(0)
 	for end := false; !end; {
 		select {
 		case <-done:
@@ -142,10 +142,10 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 		if n := h.arrivals(); n > maxArrivals+maxBatchArrivals {
 			t.Fatalf("%d arrivals", n)
 		}
-		settled = max(settled, h.count("SELECT count(*) FROM entry"))
+		compacted = max(compacted, h.count("SELECT count(*) FROM entry"))
 	}
-	if settled < sliceSettle {
-		t.Errorf("%d were settled", settled)
+	if compacted < sliceCompact {
+		t.Errorf("%d were compacted", compacted)
 	}
 	if found, _ := h.findings(false); len(found) > 0 {
 		t.Errorf("findings: %q", found)
@@ -154,17 +154,17 @@ func TestArrivalsAreSettledUnderLoad(t *testing.T) {
 
 // Many arrivals do not wait for the server's look: sessions that delete would each look
 // through all of them.
-func TestManyArrivalsAreSettledAtARest(t *testing.T) {
+func TestManyArrivalsAreCompactedAtARest(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	h.writer.look.Reset(time.Hour)
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	for i := range manyArrivals + 1 {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
-	h.wait("all to be settled", func() bool { return h.arrivals() == 0 })
+	h.wait("all to be compacted", func() bool { return h.arrivals() == 0 })
 }
 
-// What waits is known while it is settled between deliveries: else settling would go
+// What waits is known while it is compacted between deliveries: else compaction would go
 // on when there is nothing left.
 func TestArrivalsAreCounted(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
@@ -178,7 +178,7 @@ func TestArrivalsAreCounted(t *testing.T) {
 	for i := range maxArrivals/len(boxes) + 1 { // the last brings more than may wait
 		h.must(h.benchDeliver(fmt.Sprint("m", i), []byte("text\r\n"), boxes...))
 	}
-	h.wait("some to be settled", func() bool { return h.arrivals() <= maxArrivals })
+	h.wait("some to be compacted", func() bool { return h.arrivals() <= maxArrivals })
 	h.must(h.Close())
 	counted := h.writer.arrived
 	h.open(Options{})
@@ -187,9 +187,9 @@ func TestArrivalsAreCounted(t *testing.T) {
 	}
 }
 
-// Arrivals that cannot be settled, or that the command line has settled, keep nobody
+// Arrivals that cannot be compacted, or that the command line has compacted, keep nobody
 // busy.
-func TestNothingToSettle(t *testing.T) {
+func TestNothingToCompact(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	h.writer.look.Reset(time.Hour)
 	comesToRest := func(when string) {
@@ -197,7 +197,7 @@ func TestNothingToSettle(t *testing.T) {
 		looks, commits := 0, uint64(0)
 		h.wait(when+": rest", func() bool {
 			before := commits
-			if commits = h.writer.remembered.now(); commits != before {
+			if commits = h.writer.cache.now(); commits != before {
 				looks = 0
 			}
 			looks++
@@ -205,11 +205,11 @@ func TestNothingToSettle(t *testing.T) {
 		})
 	}
 	comesToRest("at first")
-	h.writer.settlingStopped.Store(true)
+	h.writer.compactionStopped.Store(true)
 	for i := range manyArrivals + 2 {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
-	comesToRest("not to be settled")
+	comesToRest("not to be compacted")
 
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
@@ -217,15 +217,15 @@ func TestNothingToSettle(t *testing.T) {
 	_, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:1])})
 	h.must(err)
 	h.must(line.Close())
-	h.writer.settlingStopped.Store(false)
+	h.writer.compactionStopped.Store(false)
 	h.must(h.deliver("n", "text"))
-	h.wait("it to be settled", func() bool { return h.arrivals() == 0 })
-	comesToRest("settled by the command line")
+	h.wait("it to be compacted", func() bool { return h.arrivals() == 0 })
+	comesToRest("compacted by the command line")
 }
 
-// A maildrop with very many arrivals is settled piece by piece, and listed whole in
+// A maildrop with very many arrivals is compacted piece by piece, and listed whole in
 // between.
-func TestSettlingIsCutWithinAMaildrop(t *testing.T) {
+func TestCompactionIsCutWithinAMaildrop(t *testing.T) {
 	h := newHouse(t, Options{})
 	var want []string
 	for i := range 30 {
@@ -235,8 +235,8 @@ func TestSettlingIsCutWithinAMaildrop(t *testing.T) {
 	for behind, round := int64(0), 1; round <= 3; round++ {
 		h.must(h.writer.do(background, &job{apply: func(c *conn) (err error) {
 			var moved int64
-			if moved, behind, err = settle(c, behind, 10); moved != 10 {
-				t.Errorf("%d settled", moved)
+			if moved, behind, err = compact(c, behind, 10); moved != 10 {
+				t.Errorf("%d compacted", moved)
 			}
 			return err
 		}}))
@@ -249,23 +249,23 @@ func TestSettlingIsCutWithinAMaildrop(t *testing.T) {
 	}
 }
 
-// A batch that is rolled back has settled nothing, and the round does not go on
-// behind what it did not settle.
-func TestRolledBackSettling(t *testing.T) {
+// A batch that is rolled back has compacted nothing, and the round does not go on
+// behind what it did not compact.
+func TestRolledBackCompaction(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.must(h.deliver("m", "text"))
 	m := h.writer
 	h.must(m.change(background, func(c *conn, _ func(error)) error {
-		m.slice = progress{round: m.settled}
-		if err := m.settle(0); err != nil || m.slice.moved != 1 {
+		m.slice = progress{round: m.compacted}
+		if err := m.compact(0); err != nil || m.slice.moved != 1 {
 			t.Errorf("%+v, %v", m.slice, err)
 		}
-		if m.settled != 0 {
-			t.Errorf("the round is at %d before the commit", m.settled)
+		if m.compacted != 0 {
+			t.Errorf("the round is at %d before the commit", m.compacted)
 		}
 		return nil
 	}))
-	if m.settled == 0 {
+	if m.compacted == 0 {
 		t.Error("the round is where it was after the commit")
 	}
 }
@@ -311,8 +311,8 @@ func TestLostCountersDefer(t *testing.T) {
 	}
 }
 
-// A repair that finds no room to settle leaves the counters as they are.
-func TestRepairWithoutRoomToSettle(t *testing.T) {
+// A repair that finds no room to compact leaves the counters as they are.
+func TestRepairWithoutRoomToCompact(t *testing.T) {
 	h := newHouse(t, Options{})
 	const messages = 1500
 	for i := range messages {
@@ -325,7 +325,7 @@ func TestRepairWithoutRoomToSettle(t *testing.T) {
 	h.must(err)
 	h.must(c.script(fmt.Sprintf("PRAGMA max_page_count = %d", pages)))
 	if _, err := h.Check(background, true, func(string) {}); err == nil {
-		t.Error("the repair settled without room")
+		t.Error("the repair compacted without room")
 	}
 	if n := h.count("SELECT messages FROM tally"); n != messages {
 		t.Errorf("%d messages are counted", n)

@@ -13,7 +13,7 @@ import (
 	"mailsrv/storage"
 )
 
-// benchStore has so many mailboxes of me.com.
+// benchStore has this number of mailboxes of me.com.
 func benchStore(b *testing.B, mailboxes int) (*Store, []mail.MailboxID) {
 	s, err := Open(background, b.TempDir(), Options{Server: true})
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Store) benchDeliver(id string, content []byte, to ...mail.MailboxID) er
 	return err
 }
 
-// BenchmarkDeliver commits messages from so many senders into 1,000 maildrops.
+// BenchmarkDeliver commits messages from concurrent senders into 1,000 maildrops.
 func BenchmarkDeliver(b *testing.B) {
 	for _, c := range []struct{ size, senders, recipients int }{
 		{4 << 10, 1, 1}, {4 << 10, 16, 1}, {4 << 10, 64, 1}, {4 << 10, 16, 10}, {16 << 10, 64, 1}, {75 << 10, 16, 1}, {500 << 10, 16, 1},
@@ -136,7 +136,7 @@ func BenchmarkList(b *testing.B) {
 		})
 	}
 	group.Wait()
-	if err := s.settleAll(background); err != nil {
+	if err := s.compactAll(background); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

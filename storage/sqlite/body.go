@@ -159,7 +159,7 @@ func (b *body) Discard() {
 	b.store.abandon(id)
 }
 
-// abandon dooms the bodies of transfers that will not be finished. Should the
+// abandon makes garbage of the bodies of transfers that will not be finished. Should the
 // process end before that is done, the next start does it.
 func (s *Store) abandon(bodies ...int64) {
 	s.writer.submit(&job{frees: true, again: true, narrow: true, apply: func(c *conn) error {
@@ -167,11 +167,11 @@ func (s *Store) abandon(bodies ...int64) {
 			if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
 				return err
 			}
-			if err := doom(c, id); err != nil {
+			if err := discard(c, id); err != nil {
 				return err
 			}
 		}
 		return nil
 	}})
-	s.writer.tidy(int64(len(bodies)))
+	s.writer.addGarbage(int64(len(bodies)))
 }

@@ -44,7 +44,7 @@ func maildropOf(folder string) string { return "'maildrop ' || " + ownerOf(folde
 
 // Conditions of rules that need a repair.
 const (
-	// twice are the arrivals that cannot be settled, since their folder has given their
+	// twice are the arrivals that cannot be compacted, since their folder has given their
 	// uid before.
 	twice = "arrival WHERE id IN (SELECT id FROM entry) OR id IN (SELECT id FROM arrival GROUP BY id HAVING count(*) > 1)"
 	// noInbox are the mailboxes m whose INBOX is not what they say.
@@ -60,7 +60,7 @@ const (
 	rightSize = "length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets"
 )
 
-// firstRules are mended before all is settled: what they find is in the way of that,
+// firstRules are mended before all is compacted: what they find is in the way of that,
 // or of other repairs.
 var firstRules = []rule{
 	{
@@ -89,7 +89,7 @@ var rules = []rule{
 		query:  `SELECT 'mailbox ' || ` + address("m.id") + ` || ' has no INBOX' FROM ` + noInbox,
 		repair: mendInboxes,
 	},
-	{ // doomed, transfer and orphan are waiting, not drift
+	{ // garbage, transfer and orphan are waiting, not drift
 		query: `SELECT ` + maildropOf("g.id") + ` || ' has no mailbox' FROM folder g WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 		mend: `INSERT OR IGNORE INTO orphan (folder, mailbox) SELECT id, mailbox FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox);
 DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
@@ -169,12 +169,12 @@ DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 		mend:  `INSERT INTO share (body, refs) SELECT body, count(*) FROM ` + shared + ` WHERE body NOT IN (SELECT body FROM share) GROUP BY body`,
 	},
 	{
-		query: `SELECT 'body ' || body || ' waits to be freed but is needed' FROM doomed WHERE body IN ` + needed,
-		mend:  `DELETE FROM doomed WHERE body IN ` + needed,
+		query: `SELECT 'body ' || body || ' waits to be freed but is needed' FROM garbage WHERE body IN ` + needed,
+		mend:  `DELETE FROM garbage WHERE body IN ` + needed,
 	},
 	{
-		query: `SELECT 'body ' || id || ' belongs to no message' FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
-		mend:  `INSERT INTO doomed (body) SELECT id FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM doomed) AND id NOT IN (SELECT body FROM transfer)`,
+		query: `SELECT 'body ' || id || ' belongs to no message' FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM garbage) AND id NOT IN (SELECT body FROM transfer)`,
+		mend:  `INSERT INTO garbage (body) SELECT id FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM garbage) AND id NOT IN (SELECT body FROM transfer)`,
 	},
 	{
 		query: `SELECT 'body ' || id || ' says that its trace fields begin at ' || trace || ' of ' || length(CAST(prefix AS BLOB)) FROM body WHERE trace NOT BETWEEN 0 AND length(CAST(prefix AS BLOB))`,
@@ -252,7 +252,7 @@ func (s *Store) mendAll(ctx context.Context, report func(string)) error {
 			return err
 		}
 	}
-	if err := s.settleAll(ctx); err != nil {
+	if err := s.compactAll(ctx); err != nil {
 		return err
 	}
 	for _, r := range rules {

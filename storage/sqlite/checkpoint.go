@@ -29,8 +29,8 @@ import (
 // start brings all of it in once more.
 type checkpointer struct {
 	database *os.File // its name is that of the database
-	pages    int64    // so many new ones in the log are a reason
-	most     int64    // so many the committer brings in itself
+	pages    int64    // new ones in the log, of which there is reason to begin
+	most     int64    // pages that the committer brings in itself
 	logger   *slog.Logger
 
 	mu       sync.Mutex // one checkpoint at a time: SQLite would refuse the second
@@ -47,7 +47,7 @@ type checkpointer struct {
 }
 
 const (
-	fewPages  = 200 // so many the committer can bring in between two batches
+	fewPages  = 200 // that the committer can bring in between two batches
 	maxPasses = 4
 	patience  = 20 * time.Millisecond // of the committer with readers of the old log
 )
@@ -209,7 +209,7 @@ func (m *committer) unsynced() bool { return m.checkpointer != nil && m.checkpoi
 
 // walState is how far the write-ahead log has got, in pages.
 type walState struct {
-	pages, done int64 // of which so many are in the database
+	pages, done int64 // in the log, and of those in the database
 }
 
 // checkpoint runs a checkpoint of SQLite's, or with NOOP looks at the log.

@@ -90,10 +90,10 @@ func TestFreeingWaitsForARest(t *testing.T) {
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
-	h.writer.tidy(maxBacklog)
+	h.writer.addGarbage(maxBacklog)
 	h.must(h.deliver("b", "x"))
 	h.must(h.deliver("c", "x"))
-	if n := h.count("SELECT count(*) FROM doomed"); n != 0 {
+	if n := h.count("SELECT count(*) FROM garbage"); n != 0 {
 		t.Errorf("%d bodies wait, and many more do", n)
 	}
 	d, e = h.entries()

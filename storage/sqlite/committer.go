@@ -13,6 +13,43 @@ import (
 	"mailsrv/storage"
 )
 
+// The commit engine, one goroutine:
+//
+//	┌───► rest
+//	│      │   a job is queued; or none for restBefore, and there is idle work
+//	│      ▼
+//	│    gather ............ the queue grows until the write lock is held
+//	│      ▼
+//	│    begin ◄─┐
+//	│      │ └───┘ ......... busy: again, for busyLimit
+//	│      │ └── error ────► answer each with it, and rest
+//	│      ▼
+//	│    apply each ─ error ──► roll back ──► each alone, once:
+//	│      ▼                       ▲          begin, apply, commit
+//	│    commit ───── error ───────┘               │
+//	│      ▼                                       ▼
+//	│    update the cache                     answer each with
+//	│      ▼                                  its own outcome
+//	│    answer each                               │
+//	│      ▼                                       │
+//	└─── checkpoint, if the log is long ◄──────────┘
+//
+// A job that refuses has an outcome and changes no row: that is no error. One that
+// was alone in its transaction is tried again only where the disk was full.
+//
+// Idle work is compaction and collection. At a rest one slice of it is a batch of its
+// own, until a job comes or nothing is left. Where too much waits for that, or the
+// disk is low, a slice goes with each batch.
+//
+// Three kinds of error change more than their batch:
+//
+//   - The disk is full: the log is checkpointed before each is tried alone, and a job
+//     that frees space may use the reserve.
+//   - An I/O error or a damaged page ends the connection, and the next begin opens
+//     another. The third within a minute makes the store read-only until a restart.
+//   - A failed sync of the database, at a checkpoint: nothing is written and nothing
+//     checkpointed until a restart.
+
 // busyLimit is how long the lock of another process is waited for.
 const busyLimit = time.Minute
 
@@ -28,38 +65,38 @@ type committer struct {
 	conn   *conn // nil while it can't be opened
 
 	checkpointer *checkpointer // nil: SQLite's own way
-	remembered   *remembered
-	doubted      atomic.Bool // a lease on what is remembered is asked for
+	cache        *cache
+	leaseAsked   atomic.Bool // a reader waits for a lease on the cache
 
 	failed []*job // to be tried again
 	wrote  bool   // something was committed; to be read once it is closed
 
-	queue    *queue
-	look     *time.Ticker // of lookEvery
-	rest     *time.Timer  // of restBefore
-	finished chan struct{}
-	upkeep   func(c *conn, bodies int64) (progress, error) // frees one slice; nil: there is no upkeep
-	idleWork atomic.Bool                                   // there may be something to free or to settle
-	backlog  atomic.Int64                                  // how many bodies may have to be freed
-	arrived  int64                                         // arrivals that wait to be settled
-	settled  int64                                         // the id up to which this round has settled them
-	slice    progress                                      // of the open transaction
+	queue     *queue
+	look      *time.Ticker // of lookEvery
+	rest      *time.Timer  // of restBefore
+	finished  chan struct{}
+	collect   func(c *conn, bodies int64) (progress, error) // frees a slice of garbage; nil: no server, which leaves that and compaction to one
+	idleWork  atomic.Bool                                   // there may be something to compact or collect
+	backlog   atomic.Int64                                  // bodies that may be garbage
+	arrived   int64                                         // arrivals that wait to be compacted
+	compacted int64                                         // the id up to which this round has compacted them
+	slice     progress                                      // of the open transaction
 
-	freeingStopped  atomic.Bool // it met a damaged page, and would again
-	settlingStopped atomic.Bool
+	collectionStopped atomic.Bool // it met a damaged page, and would again
+	compactionStopped atomic.Bool
 
 	failures []time.Time // of the disk, the last minute's
 	readOnly atomic.Bool
 }
 
-func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, upkeep func(*conn, int64) (progress, error)) *committer {
+func newCommitter(database *os.File, c *conn, space *space, logger *slog.Logger, collect func(*conn, int64) (progress, error)) *committer {
 	m := &committer{
-		path: database.Name(), conn: c, space: space, logger: logger, upkeep: upkeep,
+		path: database.Name(), conn: c, space: space, logger: logger, collect: collect,
 		queue: newQueue(), look: time.NewTicker(lookEvery), rest: time.NewTimer(restBefore),
 		finished: make(chan struct{}),
 	}
-	m.remembered = newRemembered(m.doubt)
-	if upkeep != nil {
+	m.cache = newCache(m.askLease)
+	if collect != nil {
 		m.checkpointer = newCheckpointer(database, space.walPages(), logger)
 		m.recount()
 		m.idleWork.Store(true)
@@ -117,9 +154,9 @@ func (m *committer) submit(j *job) error {
 	return m.queue.add(j)
 }
 
-// doubt asks whether another process has changed the database.
-func (m *committer) doubt() {
-	if !m.doubted.Swap(true) {
+// askLease asks for a new lease: whether another process has changed the database.
+func (m *committer) askLease() {
+	if !m.leaseAsked.Swap(true) {
 		m.queue.signal()
 	}
 }
@@ -142,10 +179,10 @@ func (m *committer) run() {
 			m.commitWaiting()
 		case closed:
 			return
-		case m.doubted.Load():
-			m.assure()
+		case m.leaseAsked.Load():
+			m.renewLease()
 		case m.idleWork.Load() && (resting || m.pressed()):
-			m.free()
+			m.runSlice()
 		default:
 			select {
 			case <-m.queue.wake:
@@ -161,7 +198,7 @@ func (m *committer) run() {
 // lookAfter finds the work that nobody asks for: what the command line has left
 // to free, what failed when the disk was full, and whether it still is.
 func (m *committer) lookAfter() {
-	if m.upkeep == nil || m.refuses() {
+	if m.collect == nil || m.refuses() {
 		return
 	}
 	m.recount()
@@ -217,7 +254,7 @@ func (m *committer) begin() error {
 		_, _, err := m.conn.exec("BEGIN IMMEDIATE")
 		switch {
 		case err == nil:
-			m.assure()
+			m.renewLease()
 			return nil
 		case is(err, sqlite3.ErrBusy) && time.Now().Before(give):
 		default:
@@ -227,23 +264,23 @@ func (m *committer) begin() error {
 	}
 }
 
-// assure begins a lease on what is remembered, unless it cannot be known whether
+// renewLease begins a lease on the cache, unless it cannot be known whether
 // that still holds.
-func (m *committer) assure() {
-	m.doubted.Store(false)
+func (m *committer) renewLease() {
+	m.leaseAsked.Store(false)
 	if m.conn == nil {
 		return
 	}
 	since := time.Now()
 	if version, err := m.conn.number("PRAGMA data_version"); err == nil {
-		m.remembered.renew(since, version)
+		m.cache.renew(since, version)
 	}
 }
 
-// finish applies the batch in the open transaction, with a slice of upkeep if tend
-// is set, commits, and answers. When anything unexpected happens the batch is rolled
-// back and each job is tried once more by itself: one bad job never harms its
-// neighbours.
+// finish applies the batch in the open transaction, with a slice of compaction or
+// collection if tend is set, commits, and answers. When anything unexpected happens
+// the batch is rolled back and each job is tried once more by itself: one bad job
+// never harms its neighbours.
 func (m *committer) finish(batch []*job, tend bool) {
 	shared := len(batch) > 1 || tend
 	err := m.applyAndCommit(batch, tend)
@@ -299,10 +336,10 @@ func (m *committer) explain(err error) error {
 }
 
 // applyAndCommit works inside the open transaction and always ends it. tend adds a
-// slice of upkeep, whose failure is the batch's.
+// slice of compaction or collection, whose failure is the batch's.
 func (m *committer) applyAndCommit(batch []*job, tend bool) error {
 	brought := int64(0)
-	m.slice = progress{round: m.settled}
+	m.slice = progress{round: m.compacted}
 	for _, j := range batch {
 		j.outcome = nil
 		if err := guarded(func() error { return j.apply(m.conn) }); err != nil {
@@ -328,27 +365,27 @@ func (m *committer) applyAndCommit(batch []*job, tend bool) error {
 		return err
 	}
 	m.wrote = true
-	m.settled = m.slice.round
+	m.compacted = m.slice.round
 	m.arrived = max(0, m.arrived+brought-m.slice.moved)
-	if m.upkeep != nil && m.shouldSettle(manyArrivals) {
+	if m.collect != nil && m.shouldCompact(manyArrivals) {
 		m.idleWork.Store(true) // the next rest will do
 	}
 	if left := m.backlog.Add(-m.slice.freed); left < 0 {
 		m.backlog.Add(-left)
 	}
-	m.recall(batch)
+	m.updateCache(batch)
 	return nil
 }
 
-// recall brings what is remembered to what the batch has committed.
-func (m *committer) recall(batch []*job) {
+// updateCache brings the cache to what the batch has committed.
+func (m *committer) updateCache(batch []*job) {
 	var changed []counters
 	for _, j := range batch {
 		if !j.narrow {
-			m.remembered.forget()
+			m.cache.forget()
 			return
 		}
 		changed = append(changed, j.counted...)
 	}
-	m.remembered.committed(changed)
+	m.cache.committed(changed)
 }

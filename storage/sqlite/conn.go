@@ -55,7 +55,7 @@ const maxWALPages = 4000
 // databases only.
 const pageSize = 8192
 
-// openConn opens the database file at path with a page cache of so many KiB.
+// openConn opens the database file at path with a page cache of cacheKiB KiB.
 func openConn(path string, cacheKiB int) (*conn, error) {
 	opened, err := (&sqlite3.SQLiteDriver{}).Open(databaseURI(path))
 	if err != nil {
@@ -100,7 +100,7 @@ func (c *conn) apply(cacheKiB int) error {
 }
 
 // openWriter opens a connection that commits. SQLite brings what it commits into the
-// database once the write-ahead log has so many pages, and with 0 never.
+// database once the write-ahead log has walPages pages, and with 0 never.
 func openWriter(path string, walPages int64) (*conn, error) {
 	c, err := openConn(path, writerCacheKiB)
 	if err != nil {

@@ -90,7 +90,7 @@ func TestDamagedPage(t *testing.T) {
 			_, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[4:7])})
 			h.must(err)
 			for i := range 6 {
-				h.writer.tidy(maxBacklog + 1) // with the delivery
+				h.writer.addGarbage(maxBacklog + 1) // with the delivery
 				h.must(h.deliver(fmt.Sprint("after", i), "text"))
 			}
 			h.must(h.Accepting())
@@ -109,8 +109,8 @@ func TestDamagedPage(t *testing.T) {
 					}
 				}
 				h.must(h.deliver("later", "text"))
-				h.writer.tidy(0)
-				h.wait("the arrivals to be settled all the same", func() bool { return h.arrivals() == 0 })
+				h.writer.addGarbage(0)
+				h.wait("the arrivals to be compacted all the same", func() bool { return h.arrivals() == 0 })
 			}
 
 			// A repair mends what it can reach, and goes on saying what it cannot.
@@ -190,7 +190,7 @@ func TestZeroedEntriesOfLostBodies(t *testing.T) {
 	for i := range 300 {
 		h.must(h.deliver(wide(i), strings.Repeat("x", 200)))
 	}
-	h.must(h.settleAll(background))
+	h.must(h.compactAll(background))
 	h.editLeaves("entry", func(leaf []byte) { clear(leaf[pageSize/2:]) }, 1)
 	h.open(Options{})
 	h.editLeaves("body", zero, 0)
@@ -214,8 +214,8 @@ func (h *house) eachZeroedSector(f func(at int)) {
 	for i, lines := range []int{1, 500, 3000, 30_000} { // the last one in chunks
 		h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("some text\r\n", lines)))
 	}
-	h.writer.tidy(0)
-	h.wait("all is settled", func() bool { return h.arrivals() == 0 })
+	h.writer.addGarbage(0)
+	h.wait("all is compacted", func() bool { return h.arrivals() == 0 })
 	h.must(h.deliver("arrived", "text"))
 	h.must(h.Close())
 	h.Store = nil

@@ -104,19 +104,19 @@ func scanMailbox(row []driver.Value) directory.Mailbox {
 
 // Lookup implements directory.Reader. Every RCPT and every login asks it.
 func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, error) {
-	if m := s.writer.remembered.mailbox(a); m != nil {
+	if m := s.writer.cache.mailbox(a); m != nil {
 		return directory.Match{Hosted: true, Mailbox: m}, nil
 	}
 	var match directory.Match
 	err := s.readers.use(ctx, func(c *conn) error {
-		moment := s.writer.remembered.now()
+		moment := s.writer.cache.now()
 		m, now, err := lookupMailbox(c, a)
 		if err != nil {
 			return err
 		}
 		if m != nil {
 			if now.folder != 0 {
-				s.writer.remembered.put(m, now, moment)
+				s.writer.cache.put(m, now, moment)
 			}
 			match = directory.Match{Hosted: true, Mailbox: m}
 			return nil

@@ -233,7 +233,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		}
 		return nil
 	})
-	s.writer.tidy(removed.Messages)
+	s.writer.addGarbage(removed.Messages)
 	return removed, err
 }
 

@@ -8,5 +8,5 @@
 // What always holds: the counters in tally equal the entries they count, and those of
 // an INBOX the sums of its mailbox's folders; a uid is never given twice under one
 // validity; each commit that adds or removes counts the folder's modseq; every entry has
-// a body; a body that no row needs is in doomed or transfer. Check recounts all of it.
+// a body; a body that no row needs is in garbage or transfer. Check recounts all of it.
 package sqlite

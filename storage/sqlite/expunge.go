@@ -30,16 +30,16 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 		return quota.Usage{}, err
 	}
 	var removed quota.Usage
-	doomed := int64(0)
+	garbage := int64(0)
 	j := &job{frees: true, narrow: true}
 	j.apply = func(c *conn) error {
 		now := time.Now()
-		removed, doomed, j.counted = quota.Usage{}, 0, nil
-		settled, err := settleFolder(c, m.folder)
+		removed, garbage, j.counted = quota.Usage{}, 0, nil
+		compacted, err := compactFolder(c, m.folder)
 		if err != nil {
 			return err
 		}
-		j.arrivals = -settled
+		j.arrivals = -compacted
 		for _, r := range seen {
 			_, _, err := c.exec("UPDATE entry SET retrieved = ?3 WHERE id BETWEEN ?1 AND ?2 AND retrieved IS NULL",
 				entryID(m.folder, r[0]), entryID(m.folder, r[1]), now.Unix())
@@ -56,14 +56,14 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 		}
 		removed, j.counted, err = expunge(c, m.place, gone, keepAside{now, keep})
 		if keep == 0 {
-			doomed = removed.Messages
+			garbage = removed.Messages
 		}
 		return err
 	}
 	if err := m.store.writer.do(ctx, j); err != nil {
 		return quota.Usage{}, err
 	}
-	m.store.writer.tidy(doomed)
+	m.store.writer.addGarbage(garbage)
 	return removed, nil
 }
 
@@ -134,11 +134,11 @@ type keepAside struct {
 	keep time.Duration
 }
 
-// expunge removes runs of settled messages from a folder. It is the one way out:
+// expunge removes runs of compacted messages from a folder. It is the one way out:
 // whatever removes a message goes through here. It counts the folder's modseq and
 // notes it as that of the last removal, so that who knows the folder from before can
 // learn of it, and takes what goes out of the counters, which it returns. The bodies
-// go along where it is put aside; otherwise those are doomed that nobody else needs.
+// go along where it is put aside; otherwise those become garbage that nobody else needs.
 func expunge(c *conn, from place, runs [][2]int64, aside keepAside) (removed quota.Usage, counted []counters, err error) {
 	for _, run := range runs {
 		if aside.keep > 0 {
@@ -191,7 +191,7 @@ func expungeRun(c *conn, folder int64, run [2]int64, keepBodies bool) (quota.Usa
 	}
 	removed := quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
 	if !keepBodies {
-		if err := doomBodies(c, row[2].(int64) > 0, where, first, last); err != nil {
+		if err := discardBodies(c, row[2].(int64) > 0, where, first, last); err != nil {
 			return quota.Usage{}, err
 		}
 	}
@@ -199,9 +199,9 @@ func expungeRun(c *conn, folder int64, run [2]int64, keepBodies bool) (quota.Usa
 	return removed, err
 }
 
-// doomBodies dooms the bodies of rows that are about to go, as far as nobody
+// discardBodies makes garbage of the bodies of rows that are about to go, as far as nobody
 // else needs them.
-func doomBodies(c *conn, someShared bool, where string, args ...driver.Value) error {
+func discardBodies(c *conn, someShared bool, where string, args ...driver.Value) error {
 	if someShared {
 		var shared []int64
 		err := c.each("SELECT body"+where+" AND shared = 1", func(row []driver.Value) error {
@@ -217,11 +217,11 @@ func doomBodies(c *conn, someShared bool, where string, args ...driver.Value) er
 			}
 		}
 	}
-	_, _, err := c.exec("INSERT OR IGNORE INTO doomed (body) SELECT body"+where+" AND shared = 0", args...)
+	_, _, err := c.exec("INSERT OR IGNORE INTO garbage (body) SELECT body"+where+" AND shared = 0", args...)
 	return err
 }
 
-// unshare counts one entry less on a shared body, and dooms it with the last.
+// unshare counts one entry less on a shared body, and makes it garbage with the last.
 func unshare(c *conn, id int64) error {
 	if _, _, err := c.exec("UPDATE share SET refs = refs - 1 WHERE body = ?", id); err != nil {
 		return err
@@ -230,10 +230,10 @@ func unshare(c *conn, id int64) error {
 	if err != nil || freed == 0 {
 		return err
 	}
-	return doom(c, id)
+	return discard(c, id)
 }
 
-func doom(c *conn, id int64) error {
-	_, _, err := c.exec("INSERT OR IGNORE INTO doomed (body) VALUES (?)", id)
+func discard(c *conn, id int64) error {
+	_, _, err := c.exec("INSERT OR IGNORE INTO garbage (body) VALUES (?)", id)
 	return err
 }

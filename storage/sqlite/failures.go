@@ -13,7 +13,7 @@ import (
 // the connection is not to be trusted: it is closed, and opened again by the
 // next batch.
 func (m *committer) rollback(cause error) {
-	m.remembered.forget() // a COMMIT that failed may have done its work
+	m.cache.forget() // a COMMIT that failed may have done its work
 	if isFull(cause) {
 		m.space.recheck() // which tells of it, once
 	} else {
@@ -58,7 +58,7 @@ func (m *committer) diskFailed(err error) bool {
 }
 
 func (m *committer) drop() {
-	m.remembered.expire()
+	m.cache.expire()
 	m.conn.Close()
 	m.conn = nil
 }

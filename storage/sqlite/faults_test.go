@@ -89,7 +89,7 @@ func (h *house) tamper(statement string) {
 	h.must(err)
 	defer c.Close()
 	h.must(c.script("PRAGMA foreign_keys = OFF"))
-	_, _, err = settle(c, 0, maxArrivals)
+	_, _, err = compact(c, 0, maxArrivals)
 	h.must(err)
 	h.must(c.script(statement))
 }
@@ -135,7 +135,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 		"stray body":      {"INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (0, 0, 0, '', 0, x'')", "belongs to no message", false},
 		"trace":           {"UPDATE body SET trace = 99", "trace fields begin at 99", false},
 		"stray chunk":     {"INSERT INTO chunk (id, crc, data) VALUES (99 << 16, 0, x'')", "belongs to no body", false},
-		"needed doomed":   {"INSERT INTO doomed (body) VALUES (1)", "is needed", false},
+		"needed garbage":  {"INSERT INTO garbage (body) VALUES (1)", "is needed", false},
 		"share count":     {"INSERT INTO share (body, refs) VALUES (1, 5)", "counts 5 entries", false},
 		"share missing":   {"UPDATE entry SET shared = 1 WHERE uid = 1", "is not counted", false},
 		"content":         {"UPDATE body SET data = CAST('y' || substr(data, 2) AS BLOB) WHERE id = 1", "is damaged (look@me.com m0)", true},
@@ -346,7 +346,7 @@ func TestReadOnlyAfterDiskFailures(t *testing.T) {
 }
 
 // Freed pages are used again, and what was staged is swept at the next start.
-func TestUpkeep(t *testing.T) {
+func TestCollecting(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	for i := range 200 {
 		h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("x", 3000)))
@@ -355,8 +355,8 @@ func TestUpkeep(t *testing.T) {
 	d, e := h.entries()
 	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
-	h.wait("doomed bodies to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
-	if n := h.count("SELECT count(*) FROM chunk") + h.count("SELECT count(*) FROM doomed"); n != 0 {
+	h.wait("garbage to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
+	if n := h.count("SELECT count(*) FROM chunk") + h.count("SELECT count(*) FROM garbage"); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
 	if free := h.count("PRAGMA freelist_count"); free*pageSize < 3<<20 {
@@ -378,22 +378,22 @@ func TestUpkeep(t *testing.T) {
 }
 
 // What the command line deletes is freed by the server that runs.
-func TestUpkeepAfterTheCommandLine(t *testing.T) {
+func TestCollectingAfterTheCommandLine(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	h.writer.look.Reset(time.Hour)
 	h.must(h.deliver("m", "xxx"))
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
-	h.writer.freeingStopped.Store(true) // a rest would free at once
+	h.writer.collectionStopped.Store(true) // a rest would free at once
 	d, e := line.entries()
 	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
 	h.must(line.Close())
-	if n := h.count("SELECT count(*) FROM doomed"); n != 1 {
+	if n := h.count("SELECT count(*) FROM garbage"); n != 1 {
 		t.Fatalf("%d bodies wait", n)
 	}
-	h.writer.freeingStopped.Store(false)
+	h.writer.collectionStopped.Store(false)
 	h.writer.look.Reset(time.Millisecond)
 	h.wait("the body to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
 }

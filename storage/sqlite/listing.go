@@ -8,7 +8,7 @@ import (
 	"mailsrv/storage"
 )
 
-// perText is how many settled entries are read as one text.
+// perText is how many compacted entries are read as one text.
 const perText = 1000
 
 // listing is how rows of some columns are read into values, one a message.
@@ -80,7 +80,7 @@ func (m *maildrop) Details(ctx context.Context, from storage.UID, most int) ([]s
 	return list(ctx, m, &detailListing, from, most)
 }
 
-// list reads at most so many messages of a snapshot, from a uid on.
+// list reads messages of a snapshot, from a uid on, no more of them than most.
 func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.UID, most int) (all []T, err error) {
 	err = m.store.readers.use(ctx, func(c *conn) error {
 		all, err = l.read(c, entryID(m.folder, int64(from)), entryID(m.folder, m.last), most, int(min(int64(most), m.usage.Messages)))
@@ -89,9 +89,9 @@ func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.U
 	return all, err
 }
 
-// read returns at most so many messages whose entries' ids are from first to last. The
-// arrivals are read first: what is settled meanwhile is met twice, not missed.
-// It expects so many.
+// read returns messages whose entries' ids are from first to last, no more of them than
+// most; expected is the number to make room for. The arrivals are read first: what
+// moves meanwhile is met twice, not missed.
 func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, error) {
 	var arrived []T
 	err := c.each(l.arrivals, func(row []driver.Value) error {
@@ -102,7 +102,7 @@ func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, 
 		return nil, err
 	}
 	all := make([]T, 0, expected)
-	newest := storage.UID(0) // of those settled
+	newest := storage.UID(0) // of those compacted
 	for more := true; more && len(all) < most; {
 		piece := min(perText, most-len(all))
 		row, err := c.first(l.entries, first, last, int64(piece))

@@ -23,7 +23,7 @@ type maildrop struct {
 
 // OpenMaildrop implements storage.Maildrops.
 func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
-	now, ok := s.writer.remembered.maildrop(int64(id))
+	now, ok := s.writer.cache.maildrop(int64(id))
 	if !ok {
 		err := s.readers.use(ctx, func(c *conn) error {
 			row, err := c.first("SELECT "+counterColumns+" FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(id))

@@ -50,7 +50,7 @@ type wrongEntry struct {
 	id, uid, body, right int64 // right: the octets that its parts have
 }
 
-// eachWrong calls f with the settled entries e, in folders f, that a condition finds.
+// eachWrong calls f with the compacted entries e, in folders f, that a condition finds.
 func eachWrong(c *conn, which string, f func(*conn, wrongEntry) error) error {
 	var all []wrongEntry
 	err := c.each(`SELECT f.mailbox, e.folder, coalesce((SELECT inbox FROM mailbox WHERE id = f.mailbox), 0), e.id, e.uid, e.body,
@@ -96,7 +96,7 @@ SELECT ?2, ?3, body, shared, uidl, own, arrived, flags, ?4, retrieved FROM entry
 	if err != nil {
 		return err
 	}
-	if _, _, err := c.exec("DELETE FROM doomed WHERE body = ?", e.body); err != nil {
+	if _, _, err := c.exec("DELETE FROM garbage WHERE body = ?", e.body); err != nil {
 		return err
 	}
 	if _, _, err := c.exec("UPDATE tally SET octets = octets + ?2, messages = messages + ?3 WHERE folder = ?1", e.folder, removed.Octets, removed.Messages); err != nil {

@@ -83,7 +83,7 @@ func TestFoldersShareTheQuota(t *testing.T) {
 	h.must(h.writer.change(background, func(c *conn, _ func(error)) error {
 		p, err := placeOf(c, int64(h.look), int64(sent))
 		if err == nil {
-			_, err = settleFolder(c, p.folder)
+			_, err = compactFolder(c, p.folder)
 		}
 		if err == nil {
 			_, _, err = expunge(c, p, [][2]int64{{1, 1}}, keepAside{time.Now(), time.Hour})
@@ -101,7 +101,7 @@ func TestFoldersShareTheQuota(t *testing.T) {
 	}
 	usage(3, 1)
 	h.must(h.writer.change(background, func(c *conn, _ func(error)) error {
-		if _, err := settleFolder(c, int64(sent)); err != nil {
+		if _, err := compactFolder(c, int64(sent)); err != nil {
 			return err
 		}
 		p, err := placeOf(c, int64(h.look), int64(sent))

@@ -29,7 +29,7 @@ type job struct {
 	frees    bool       // removes mail: may use the space reserved for that
 	again    bool       // nobody waits for it: what fails is tried again later
 	arrivals int64      // how many it adds; less than 0: takes away
-	narrow   bool       // changes no more of what is remembered than counted says
+	narrow   bool       // changes no more of the cache than counted says
 	counted  []counters // as they are after apply, of the maildrops it changed
 	state    atomic.Int32
 	done     chan error
@@ -41,7 +41,7 @@ const (
 	jobWithdrawn
 )
 
-// queue is what waits for the committer. All methods may be called at once.
+// queue is what waits for the committer. All methods are safe for concurrent use.
 type queue struct {
 	wake chan struct{} // has a value when there is something to look at
 
@@ -92,8 +92,8 @@ func (q *queue) state() (waiting, closed bool) {
 	return len(q.jobs)+len(q.staged) > 0, q.closed
 }
 
-// take makes a batch of what waits, with so many octets of content and so many
-// arrivals.
+// take makes a batch of what waits: no more octets of content and no more arrivals
+// than given, unless the first job alone brings more.
 func (q *queue) take(octets, arrivals int64) []*job {
 	q.mu.Lock()
 	defer q.mu.Unlock()

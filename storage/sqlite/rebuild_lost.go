@@ -71,7 +71,7 @@ func (r *rebuild) fromIndex(table string) error {
 var neverTwice = []struct{ table, ids string }{
 	{"mailbox", "SELECT mailbox AS id FROM folder UNION ALL SELECT mailbox FROM orphan UNION ALL SELECT mailbox FROM removed"},
 	{"folder", "SELECT folder AS id FROM tally UNION ALL SELECT folder FROM orphan UNION ALL SELECT folder FROM removed UNION ALL SELECT folder FROM message UNION ALL SELECT inbox FROM mailbox"},
-	{"body", "SELECT body AS id FROM message UNION ALL SELECT body FROM removed UNION ALL SELECT body FROM share UNION ALL SELECT body FROM transfer UNION ALL SELECT body FROM doomed UNION ALL SELECT id >> 16 FROM chunk"},
+	{"body", "SELECT body AS id FROM message UNION ALL SELECT body FROM removed UNION ALL SELECT body FROM share UNION ALL SELECT body FROM transfer UNION ALL SELECT body FROM garbage UNION ALL SELECT id >> 16 FROM chunk"},
 }
 
 // idBound is what no id reaches that was ever given: one beyond is damage. Each mailbox
@@ -141,7 +141,7 @@ WHERE e.folder BETWEEN 1 AND ? AND e.folder NOT IN (SELECT folder FROM orphan) A
 
 // saveOwnerless writes the content that stands in no maildrop any more into files.
 func (r *rebuild) saveOwnerless() error {
-	const waiting = " NOT IN (SELECT body FROM doomed UNION ALL SELECT body FROM transfer)"
+	const waiting = " NOT IN (SELECT body FROM garbage UNION ALL SELECT body FROM transfer)"
 	unknown := 0
 	err := r.to.each("SELECT id, prefix, data FROM body WHERE id NOT IN (SELECT body FROM message UNION ALL SELECT body FROM removed) AND id"+waiting, func(row []driver.Value) error {
 		unknown++

@@ -289,13 +289,13 @@ func (h *house) editLeaves(table string, change func(leaf []byte), numbers ...in
 
 func zero(page []byte) { clear(page) }
 
-// settled delivers so many short messages and settles them.
-func (h *house) settled(messages int) {
+// compacted delivers short messages and compacts them.
+func (h *house) compacted(messages int) {
 	h.t.Helper()
 	for i := range messages {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
-	h.must(h.settleAll(background))
+	h.must(h.compactAll(background))
 }
 
 // What one bit makes of an id costs that message, not those behind it.
@@ -304,7 +304,7 @@ func TestRebuildAfterAFlippedBit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, Options{Server: true})
 			const messages, flipped = 300, 33
-			h.settled(messages)
+			h.compacted(messages)
 			id := entryID(int64(h.look), flipped)
 			var varint []byte // as SQLite writes it
 			for x := id; x > 0; x >>= 7 {
@@ -333,7 +333,7 @@ func TestRebuildAfterAFlippedBit(t *testing.T) {
 // Mail whose mailbox is lost with its index is held, never freed.
 func TestRebuildHoldsMailWithoutMailbox(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	h.settled(10)
+	h.compacted(10)
 	h.must(h.deliver("last", "text"))
 	h.zeroRoots("mailbox", "sqlite_autoindex_mailbox_1")
 	losses := strings.Join(h.rebuild(), "\n")
@@ -367,7 +367,7 @@ func TestRebuildWithoutFolders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, Options{Server: true})
-			h.settled(10)
+			h.compacted(10)
 			h.must(h.deliver("last", "text"))
 			before := h.validity()
 			h.zeroRoots(lost.tables...)
@@ -396,7 +396,7 @@ func TestRebuildWithoutFolders(t *testing.T) {
 // itself.
 func TestRebuildHoldsMailWithoutFolders(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	h.settled(10)
+	h.compacted(10)
 	h.zeroRoots("mailbox", "sqlite_autoindex_mailbox_1", "folder", "sqlite_autoindex_folder_1")
 	losses := strings.Join(h.rebuild(), "\n")
 	if !strings.Contains(losses, "mailbox lost-1001@me.com: it holds the mail of") {
@@ -495,7 +495,7 @@ func TestRebuildBetweenLeaves(t *testing.T) {
 		for i := range 200 {
 			h.must(h.deliver(wide(i+1), "text"))
 		}
-		h.must(h.settleAll(background))
+		h.must(h.compactAll(background))
 		h.editLeaves("entry", zero, 0, 2)
 		h.rebuild()
 		if left := len(h.whole()); left < 50 {
@@ -512,7 +512,7 @@ func TestRebuildOfAFlippedBitBeforeALeaf(t *testing.T) {
 	for i := range messages {
 		h.must(h.deliver(wide(i), "text"))
 	}
-	h.must(h.settleAll(background))
+	h.must(h.compactAll(background))
 	h.editLeaves("entry", func(leaf []byte) {
 		rows := binary.BigEndian.Uint16(leaf[3:])
 		last := binary.BigEndian.Uint16(leaf[8+2*(rows-1):]) // its length, then its id in six octets
@@ -530,7 +530,7 @@ func TestRebuildOfAFlippedBitBeforeALeaf(t *testing.T) {
 // A program that knows nothing of our locks may still need the log.
 func TestRebuildRefusesBesideAReader(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	h.settled(10)
+	h.compacted(10)
 	h.zeroRoots("removed")
 	h.open(Options{})
 	reader, err := openConn(h.path, 100)
@@ -627,7 +627,7 @@ func TestRebuildRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, Options{Server: true})
-			h.settled(10)
+			h.compacted(10)
 			h.tamper(c.statement)
 			h.zeroRoots("removed")
 			var before []byte
@@ -667,7 +667,7 @@ func TestRebuildOfNothing(t *testing.T) {
 // Check asks SQLite for its pages once in a repair, and both end with their context.
 func TestRepairAsksForPagesOnce(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
-	h.settled(5)
+	h.compacted(5)
 	h.must(h.Close())
 	ended, end := context.WithCancel(background)
 	end()

@@ -116,7 +116,7 @@ FROM mailbox m WHERE keep > 0`)
 			return err
 		}
 	}
-	s.writer.tidy(0)
+	s.writer.addGarbage(0)
 	return nil
 }
 
@@ -157,9 +157,9 @@ func (s *Store) forgetSome(ctx context.Context, now int64) (more bool, err error
 	return more, err
 }
 
-// forget deletes rows of removed and dooms their bodies.
+// forget deletes rows of removed and makes garbage of their bodies.
 func forget(c *conn, where string, args ...driver.Value) error {
-	err := doomBodies(c, true, where, args...)
+	err := discardBodies(c, true, where, args...)
 	_, _, deleted := c.exec("DELETE"+where, args...)
 	return errors.Join(err, deleted)
 }

@@ -94,7 +94,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE INDEX entry_retrieved ON entry (folder, retrieved) WHERE retrieved IS NOT NULL;
 
--- Entries in the order of their commits, until they are settled; see arrivals.go.
+-- Entries in the order of their commits, until compaction moves them to entry; see arrivals.go.
 CREATE TABLE arrival (
     number  INTEGER PRIMARY KEY,
     id      INTEGER NOT NULL,                     -- the entry's
@@ -131,8 +131,8 @@ CREATE TABLE removed (
 CREATE INDEX removed_mailbox ON removed (mailbox, at);
 CREATE INDEX removed_until ON removed (until);
 
--- chunks = 0: the content is in data. Otherwise in so many rows of chunk, whose
--- id is body * 65536 + number.
+-- chunks = 0: the content is in data. Otherwise in that number of rows of chunk,
+-- whose id is body * 65536 + number.
 CREATE TABLE body (
     id     INTEGER PRIMARY KEY AUTOINCREMENT,     -- never given twice
     octets INTEGER NOT NULL,                      -- of the content alone
@@ -158,8 +158,8 @@ CREATE TABLE share (
 -- Bodies being received in chunks; swept at start.
 CREATE TABLE transfer (body INTEGER PRIMARY KEY) STRICT;
 
--- Bodies that no row needs; freed in slices.
-CREATE TABLE doomed (body INTEGER PRIMARY KEY) STRICT;
+-- Bodies that no row needs; collected in slices.
+CREATE TABLE garbage (body INTEGER PRIMARY KEY) STRICT;
 
 -- Folders of removed mailboxes; emptied in slices.
 CREATE TABLE orphan (

@@ -92,7 +92,7 @@ func (s *space) batchPages(most int64) int64 {
 // or the reserve is gone and there is no room for it.
 func (s *space) check() error { return s.take(0) }
 
-// take is check before so many octets are stored. A fast sender could fill the
+// take is check before this number of octets is stored. A fast sender could fill the
 // disk before an answer is a second old.
 func (s *space) take(octets int64) error {
 	if s.minFree <= 0 {

@@ -121,7 +121,7 @@ func TestSpaceIsMeasuredWhereTheDatabaseIs(t *testing.T) {
 	}
 }
 
-// What a broken-off transfer leaves is doomed as soon as that can be done, also
+// What a broken-off transfer leaves becomes garbage as soon as that can be done, also
 // when the disk was full at first.
 func TestAbandonedTransferIsTriedAgain(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
@@ -130,12 +130,12 @@ func TestAbandonedTransferIsTriedAgain(t *testing.T) {
 		if tries.Add(1) <= 2 { // in its batch, and alone
 			return sqlite3.Error{Code: sqlite3.ErrFull}
 		}
-		_, _, err := c.exec("INSERT INTO doomed (body) VALUES (7)")
+		_, _, err := c.exec("INSERT INTO garbage (body) VALUES (7)")
 		return err
 	}})
 	h.must(h.deliver("behind it", "x"))
 	h.writer.look.Reset(time.Millisecond)
-	h.wait("the job to be done", func() bool { return tries.Load() == 3 && h.count("SELECT count(*) FROM doomed") == 0 })
+	h.wait("the job to be done", func() bool { return tries.Load() == 3 && h.count("SELECT count(*) FROM garbage") == 0 })
 }
 
 // What somebody else gave up is never delivered: its chunks are being freed.
@@ -146,7 +146,7 @@ func TestSweptTransferIsNotDelivered(t *testing.T) {
 	defer b.Discard()
 	_, err = b.Write(make([]byte, 600<<10))
 	h.must(err)
-	h.tamper("INSERT INTO doomed SELECT body FROM transfer; DELETE FROM transfer")
+	h.tamper("INSERT INTO garbage SELECT body FROM transfer; DELETE FROM transfer")
 	_, err = h.Deliver(background, &storage.Delivery{ID: "m", Body: b, To: []storage.Recipient{{Mailbox: h.look}}})
 	if err == nil {
 		t.Error("delivered")
@@ -187,14 +187,14 @@ func TestFreeingBesideDeliveriesIsBounded(t *testing.T) {
 	}
 }
 
-// beside makes so many bodies wait, and f free them, within one job. With batch
+// beside makes this number of bodies wait, and f free them, within one job. With batch
 // another job comes right behind it, whose outcome it returns.
 func (h *house) beside(bodies int64, f func(bodies int64) (progress, error), batch bool) error {
 	h.t.Helper()
 	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	next := &job{apply: func(*conn) error { return nil }}
 	h.must(h.writer.do(background, &job{apply: func(*conn) error {
-		h.writer.upkeep = func(_ *conn, bodies int64) (progress, error) { return f(bodies) }
+		h.writer.collect = func(_ *conn, bodies int64) (progress, error) { return f(bodies) }
 		h.writer.backlog.Store(bodies)
 		h.writer.idleWork.Store(true)
 		if batch {
@@ -216,13 +216,13 @@ func failing(tried *atomic.Bool) func(int64) (progress, error) {
 	}
 }
 
-// A slice of upkeep that fails must not fail the batch beside it.
-func TestUpkeepHarmsNoDelivery(t *testing.T) {
+// A slice of collection that fails must not fail the batch beside it.
+func TestCollectingHarmsNoDelivery(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	var tried atomic.Bool
 	h.must(h.beside(maxBacklog+1, failing(&tried), true))
 	if !tried.Load() {
-		t.Error("upkeep was not tried with the batch")
+		t.Error("collection was not tried with the batch")
 	}
 }
 
@@ -243,12 +243,12 @@ func TestFreeingOvertakesLoad(t *testing.T) {
 	const bodies = 10_000
 	h.tamper(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
 INSERT INTO chunk (id, crc, data) SELECT (1000000 + i) << 16, 0, x'00' FROM n;
-INSERT INTO doomed (body) SELECT id >> 16 FROM chunk`)
-	h.writer.tidy(bodies)
+INSERT INTO garbage (body) SELECT id >> 16 FROM chunk`)
+	h.writer.addGarbage(bodies)
 	for i := range 300 {
 		h.must(h.deliver(fmt.Sprint("m", i), "x"))
 	}
-	if n := h.count("SELECT count(*) FROM doomed"); n > maxBacklog+sliceBodies {
+	if n := h.count("SELECT count(*) FROM garbage"); n > maxBacklog+sliceBodies {
 		t.Errorf("%d bodies wait", n)
 	}
 }

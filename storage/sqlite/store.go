@@ -74,7 +74,7 @@ func (o Options) path(dir string) (string, error) {
 	return filepath.Abs(o.Path)
 }
 
-// Store is the store on SQLite. All methods may be called at once.
+// Store is the store on SQLite. All methods are safe for concurrent use.
 type Store struct {
 	options Options
 	dir     string
@@ -159,7 +159,7 @@ func (s *Store) open() error {
 	var work func(*conn, int64) (progress, error)
 	if s.options.Server {
 		s.space.check()
-		work = upkeep
+		work = collectSlice
 	}
 	s.writer = newCommitter(s.database, c, s.space, s.logger, work)
 	if s.options.Server && len(unfinished) > 0 {

@@ -87,7 +87,7 @@ func (s *sums) each(what, ids, query string, look func([]driver.Value) error, bo
 func (s *sums) lengths() error {
 	err := s.c.each(`SELECT b.id, b.octets, count(c.id), coalesce(sum(length(c.data)), 0), b.chunks FROM body b
 LEFT JOIN chunk c ON c.id BETWEEN b.id << 16 AND (b.id << 16 | 65535)
-WHERE b.chunks > 0 AND b.id NOT IN (SELECT body FROM doomed) GROUP BY b.id
+WHERE b.chunks > 0 AND b.id NOT IN (SELECT body FROM garbage) GROUP BY b.id
 HAVING count(c.id) <> b.chunks OR coalesce(sum(length(c.data)), 0) <> b.octets`, func(row []driver.Value) error {
 		return s.damaged("body", row[0].(int64), row[0].(int64))
 	})

@@ -41,7 +41,7 @@ type Hooks struct {
 	Open func(t *testing.T, dir string, l Limits) Backend
 	// Damage spoils all content that is stored.
 	Damage func(t *testing.T, b Backend)
-	// ReadOnly has the backend meet so many failures that it writes nothing more.
+	// ReadOnly has the backend fail so often that it writes nothing more.
 	ReadOnly func(t *testing.T, b Backend)
 }
 
@@ -243,7 +243,7 @@ func (f *fixture) read(d storage.Maildrop, e storage.Entry) (string, error) {
 	return f.readFrom(d, e, 0)
 }
 
-// readFrom returns what a message has from so many octets on.
+// readFrom returns what a message has from an octet on, counted from 0.
 func (f *fixture) readFrom(d storage.Maildrop, e storage.Entry, from int64) (string, error) {
 	m, err := d.Message(background, e, from)
 	if err != nil {

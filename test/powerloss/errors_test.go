@@ -161,7 +161,7 @@ func (w *recorded) settle() {
 	}
 }
 
-// fill delivers so many messages, one by one.
+// fill delivers n messages, one by one.
 func (w *recorded) fill(id string, n int) {
 	w.t.Helper()
 	for i := range n {

@@ -59,7 +59,7 @@ type Access struct {
 }
 
 // Recorder is a file system that passes everything on to a folder below, and
-// remembers it. All methods may be called at once.
+// remembers it. All methods are safe for concurrent use.
 type Recorder struct {
 	server *fuse.Server
 	bound  []string // places mounted upon

@@ -83,7 +83,7 @@ func TestLargeStore(t *testing.T) {
 	s.stop()
 }
 
-// fill lays so many messages into each maildrop, past the server.
+// fill lays a number of messages into each maildrop, past the server.
 func fill(t *testing.T, s *server, each int, locals []string) {
 	ctx := context.Background()
 	store, err := sqlite.Open(ctx, s.data, sqlite.Options{})

@@ -57,7 +57,7 @@ type message struct {
 	id    string // the UIDL, once it is known
 }
 
-// newMessage makes a message of about so many octets.
+// newMessage makes a message of about this number of octets.
 func newMessage(r *rand.Rand, octets int, to ...string) *message {
 	m := &message{token: fmt.Sprintf("%d-%x", tokens.Add(1), r.Uint64()), to: to}
 	head := "From: Alice <alice@example.org>\r\n" + tokenField + m.token + "\r\nSubject: " + m.token + "\r\n\r\n"

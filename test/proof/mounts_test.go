@@ -56,7 +56,7 @@ func ownMounts(t *testing.T) bool {
 	return false
 }
 
-// mountTmpfs mounts a file system of so many octets and returns its folder.
+// mountTmpfs mounts a file system of this size, in octets, and returns its folder.
 func mountTmpfs(t *testing.T, octets int64) string {
 	t.Helper()
 	dir := t.TempDir()

@@ -126,9 +126,9 @@ func (s *server) isBackTo(idle measures) bool {
 	if built.Race {
 		memory *= 4 // it keeps what it knows of goroutines that are gone
 	}
-	var doomed int
-	s.ask("SELECT count(*) FROM doomed", &doomed)
-	return s.transfers()+doomed == 0 && now["goroutines"] <= idle["goroutines"]+slack["goroutines"] &&
+	var garbage int
+	s.ask("SELECT count(*) FROM garbage", &garbage)
+	return s.transfers()+garbage == 0 && now["goroutines"] <= idle["goroutines"]+slack["goroutines"] &&
 		now["descriptors"] <= idle["descriptors"]+slack["descriptors"] &&
 		now["threads"] <= idle["threads"]+2*slack["threads"] && now["memory"] <= idle["memory"]+memory
 }

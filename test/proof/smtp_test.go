@@ -275,7 +275,7 @@ func (c *smtpClient) burst(all []*message, done func(m *message, id string, err 
 	}
 }
 
-// transactionReplies reads those to RSET, MAIL, so many RCPT, and the content. Of
+// transactionReplies reads those to RSET, MAIL, each RCPT, and the content. Of
 // several refusals it returns the first, which the others follow from.
 func (c *smtpClient) transactionReplies(recipients int) (id string, err error) {
 	var no error

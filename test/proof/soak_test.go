@@ -79,12 +79,12 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// measures are what must not grow, by name; memory and files in KiB, "doomed" in
+// measures are what must not grow, by name; memory and files in KiB, "garbage" in
 // messages that were removed and wait to be freed.
 type measures map[string]int
 
 // slack is by how much each may differ between two times of the same load.
-var slack = measures{"memory": 24 << 10, "goroutines": 16, "threads": 8, "descriptors": 16, "log": 0, "doomed": 0, "beside mail": 16 << 10}
+var slack = measures{"memory": 24 << 10, "goroutines": 16, "threads": 8, "descriptors": 16, "log": 0, "garbage": 0, "beside mail": 16 << 10}
 
 // ofProcess are those that do not depend on how much the machine gets done. Over
 // longSoak seconds chance is levelled out: then they must be four times nearer.
@@ -95,7 +95,7 @@ const longSoak = 900
 // bounds are for what a load without rest may drive up, whatever it was before. The
 // log keeps what it has needed, such as beside a backup, as far as journal_size_limit;
 // 4,096 removed messages wait for a rest, and those of a few QUITs besides.
-var bounds = measures{"log": 64 << 10, "doomed": 6000}
+var bounds = measures{"log": 64 << 10, "garbage": 6000}
 
 // reloaded is what the server says of itself when it obeys a SIGHUP.
 var reloaded = regexp.MustCompile(`msg=reloaded .*goroutines=(\d+)`)
@@ -130,11 +130,11 @@ func (s *server) measure() measures {
 		"goroutines":  s.goroutines(),
 		"log":         int(octets(s.data, "mailsrv.db-wal") >> 10),
 	}
-	var used, content, doomed int
+	var used, content, garbage int
 	s.ask(`SELECT (page_count - freelist_count) * page_size / 1024, (SELECT coalesce(sum(octets), 0) FROM body) / 1024,
-    (SELECT count(*) FROM doomed)
-FROM pragma_page_count, pragma_freelist_count, pragma_page_size`, &used, &content, &doomed)
-	m["used"], m["doomed"], m["beside mail"] = used, doomed, used-content
+    (SELECT count(*) FROM garbage)
+FROM pragma_page_count, pragma_freelist_count, pragma_page_size`, &used, &content, &garbage)
+	m["used"], m["garbage"], m["beside mail"] = used, garbage, used-content
 	status, err := os.Open(process + "/status")
 	s.must(err)
 	defer status.Close()

@@ -48,7 +48,7 @@ func newTraffic(s *server, l *ledger, boxes []string, aim event) *traffic {
 	return t
 }
 
-// start lets so many senders and fetchers begin.
+// start starts senders and fetchers, a number of each.
 func (t *traffic) start(r *rand.Rand, senders, fetchers int) {
 	for range senders {
 		r := fork(r)

@@ -125,7 +125,7 @@ def pop3_commands(site):
     equal([line.split()[1] for line in server.uidl()[1]], [names[0], names[2]])
     ok(server.dele(1))
     server.close()  # without QUIT: nothing is deleted
-    server = site.pop3()  # the lock goes with the connection, and who comes waits for it
+    server = site.pop3()  # the claim goes with the connection, and who comes waits for it
     equal(server.stat()[0], 2)
     ok(server.quit())
 

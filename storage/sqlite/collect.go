@@ -16,7 +16,7 @@ const (
 	maxBacklog = 4096
 )
 
-// Bounds of one slice of freeing. With more than maxBacklog waiting it grows with
+// Bounds of one slice of collection. With more than maxBacklog waiting it grows with
 // what waits: at maxSliceBodies it frees more than any batch can bring.
 const (
 	sliceBodies    = 64
@@ -25,41 +25,43 @@ const (
 	sliceEntries   = 256
 )
 
-// progress is what a slice of upkeep does, which counts once it is committed.
+// progress is what one slice of compaction or collection did, which counts once it is
+// committed.
 type progress struct {
 	freed int64 // bodies that wait no more; less than 0: that wait since
-	moved int64 // arrivals settled
-	round int64 // the id up to which they are settled in this round
+	moved int64 // arrivals compacted
+	round int64 // the id up to which they are compacted in this round
 	more  bool  // there may be more to do
 }
 
-// tidy says that so many bodies are to be freed.
-func (m *committer) tidy(bodies int64) {
+// addGarbage says that this number of bodies has become garbage, and that there may
+// be something to compact or collect.
+func (m *committer) addGarbage(bodies int64) {
 	m.backlog.Add(bodies)
-	if m.upkeep != nil && !m.idleWork.Swap(true) {
+	if m.collect != nil && !m.idleWork.Swap(true) {
 		m.queue.signal()
 	}
 }
 
-// pressed reports whether upkeep cannot wait for a rest.
+// pressed reports whether compaction or collection cannot wait for a rest.
 func (m *committer) pressed() bool {
-	if m.upkeep == nil {
+	if m.collect == nil {
 		return false
 	}
-	return m.shouldSettle(maxArrivals) ||
-		!m.freeingStopped.Load() && m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
+	return m.shouldCompact(maxArrivals) ||
+		!m.collectionStopped.Load() && m.idleWork.Load() && (m.backlog.Load() > maxBacklog || m.space.check() != nil)
 }
 
-// shouldSettle reports whether more arrivals wait than may, and can be settled.
-func (m *committer) shouldSettle(may int64) bool {
-	return m.arrived > may && !m.settlingStopped.Load()
+// shouldCompact reports whether more arrivals wait than may, and can be compacted.
+func (m *committer) shouldCompact(may int64) bool {
+	return m.arrived > may && !m.compactionStopped.Load()
 }
 
-// free runs one slice of upkeep by itself.
-func (m *committer) free() {
+// runSlice runs one slice of compaction or collection in a transaction of its own.
+func (m *committer) runSlice() {
 	j := &job{frees: true, narrow: true, done: make(chan error, 1)}
 	j.apply = func(*conn) error { return m.tendRows(true, 0) }
-	m.idleWork.Store(false) // before, so that what is doomed meanwhile counts
+	m.idleWork.Store(false) // before, so that what becomes garbage meanwhile counts
 	if m.begin() != nil {
 		return // lookAfter comes back to it
 	}
@@ -71,18 +73,18 @@ func (m *committer) free() {
 }
 
 // tendRows does some of what waits in the open transaction, to which the batch
-// brought so many arrivals: where too many wait, or any at a rest, it settles those;
+// brought that number of arrivals: where too many wait, or any at a rest, it compacts those;
 // otherwise it frees. A damaged page stops the one that met it, since it would meet
 // it again, and not the other.
 func (m *committer) tendRows(resting bool, brought int64) error {
-	m.slice = progress{round: m.settled}
-	if m.shouldSettle(maxArrivals) || resting && !m.settlingStopped.Load() {
-		err := guarded(func() error { return m.settle(brought) })
+	m.slice = progress{round: m.compacted}
+	if m.shouldCompact(maxArrivals) || resting && !m.compactionStopped.Load() {
+		err := guarded(func() error { return m.compact(brought) })
 		if err != nil || m.slice.moved > 0 {
-			return m.met(err, &m.settlingStopped, "new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes")
+			return m.met(err, &m.compactionStopped, "new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes")
 		}
 	}
-	if m.freeingStopped.Load() {
+	if m.collectionStopped.Load() {
 		return nil
 	}
 	waiting, bodies := m.backlog.Load(), int64(sliceBodies)
@@ -90,13 +92,13 @@ func (m *committer) tendRows(resting bool, brought int64) error {
 		bodies = max(bodies, m.space.batchPages(min(waiting/32, maxSliceBodies)))
 	}
 	var p progress
-	err := guarded(func() (err error) { p, err = m.upkeep(m.conn, bodies); return err })
+	err := guarded(func() (err error) { p, err = m.collect(m.conn, bodies); return err })
 	if !p.more {
 		p.freed = waiting // or were shared, and needed after all
 	}
-	p.round = m.settled
+	p.round = m.compacted
 	m.slice = p
-	return m.met(err, &m.freeingStopped, "deleted mail is no longer removed from the disk")
+	return m.met(err, &m.collectionStopped, "deleted mail is no longer removed from the disk")
 }
 
 // met returns err. Where that is damage it stops the work that met it, and says once
@@ -108,18 +110,18 @@ func (m *committer) met(err error, stopped *atomic.Bool, effect string) error {
 	return err
 }
 
-// settle settles as many arrivals as the batch brings and some more, going round the
+// compact moves as many arrivals as the batch brings and some more, going round the
 // maildrops.
-func (m *committer) settle(brought int64) error {
-	most := m.space.batchPages(sliceSettle) + brought
-	moved, next, err := settle(m.conn, m.settled, most)
-	if err == nil && moved < most && m.settled > 0 {
+func (m *committer) compact(brought int64) error {
+	most := m.space.batchPages(sliceCompact) + brought
+	moved, next, err := compact(m.conn, m.compacted, most)
+	if err == nil && moved < most && m.compacted > 0 {
 		var more int64
-		more, next, err = settle(m.conn, 0, most-moved)
+		more, next, err = compact(m.conn, 0, most-moved)
 		moved += more
 	}
 	if err == nil && moved == 0 {
-		m.arrived = 0 // another process has settled them
+		m.arrived = 0 // another process has compacted them
 	}
 	m.slice = progress{moved: moved, round: next, more: moved > 0}
 	return err
@@ -131,8 +133,8 @@ func (m *committer) recount() {
 	if m.conn == nil {
 		return
 	}
-	doomed, err := m.conn.number("SELECT count(*) FROM (SELECT 1 FROM doomed LIMIT ?)", int64(8*maxBacklog))
-	if missing := doomed - m.backlog.Load(); err == nil && missing > 0 {
+	garbage, err := m.conn.number("SELECT count(*) FROM (SELECT 1 FROM garbage LIMIT ?)", int64(8*maxBacklog))
+	if missing := garbage - m.backlog.Load(); err == nil && missing > 0 {
 		m.backlog.Add(missing)
 	}
 	if arrived, err := m.conn.number("SELECT count(*) FROM (SELECT 1 FROM arrival LIMIT ?)", int64(8*maxArrivals)); err == nil {
@@ -140,9 +142,9 @@ func (m *committer) recount() {
 	}
 }
 
-// upkeep frees one slice of so many bodies inside an open transaction: entries of
-// orphaned folders first, which dooms bodies, then doomed bodies.
-func upkeep(c *conn, bodies int64) (progress, error) {
+// collectSlice frees garbage inside an open transaction, at most the given number of
+// bodies. The entries of orphaned folders go first, whose bodies become garbage.
+func collectSlice(c *conn, bodies int64) (progress, error) {
 	orphan, err := c.first("SELECT mailbox, folder FROM orphan LIMIT 1")
 	switch {
 	case err != nil:
@@ -157,7 +159,7 @@ func upkeep(c *conn, bodies int64) (progress, error) {
 // had put aside, and the orphan itself with the last.
 func emptyOrphan(c *conn, orphan place) (p progress, err error) {
 	p.more = true
-	if p.moved, err = settleFolder(c, orphan.folder); err != nil {
+	if p.moved, err = compactFolder(c, orphan.folder); err != nil {
 		return p, err
 	}
 	to, err := c.first("SELECT max(uid) FROM (SELECT uid FROM entry WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?)",
@@ -182,10 +184,10 @@ func emptyOrphan(c *conn, orphan place) (p progress, err error) {
 	return p, err
 }
 
-// freeBodies removes so many doomed bodies; of a long one, some chunks.
+// freeBodies removes at most this number of garbage bodies; of a long one, some chunks.
 func freeBodies(c *conn, bodies int64) (p progress, err error) {
 	var ids []int64
-	err = c.each("SELECT body FROM doomed LIMIT ?", func(row []driver.Value) error {
+	err = c.each("SELECT body FROM garbage LIMIT ?", func(row []driver.Value) error {
 		ids = append(ids, row[0].(int64))
 		return nil
 	}, bodies)
@@ -207,7 +209,7 @@ func freeBodies(c *conn, bodies int64) (p progress, err error) {
 		if _, _, err := c.exec("DELETE FROM body WHERE id = ?", id); err != nil {
 			return p, err
 		}
-		if _, _, err := c.exec("DELETE FROM doomed WHERE body = ?", id); err != nil {
+		if _, _, err := c.exec("DELETE FROM garbage WHERE body = ?", id); err != nil {
 			return p, err
 		}
 		p.freed++

@@ -15,26 +15,26 @@ import (
 
 var lookAddress = mail.Address{Local: "look", Domain: "me.com"}
 
-// remember makes the store remember look@me.com under a lease that has begun.
-func (h *house) remember() {
+// warm makes the store cache look@me.com under a lease that has begun.
+func (h *house) warm() {
 	h.t.Helper()
-	h.wait("the mailbox to be remembered", func() bool {
+	h.wait("the mailbox to be cached", func() bool {
 		_, err := h.Lookup(background, lookAddress)
 		h.must(err)
-		return h.writer.remembered.mailbox(lookAddress) != nil
+		return h.writer.cache.mailbox(lookAddress) != nil
 	})
 }
 
 // What a command changes counts in a running server once the command has ended,
 // though the server had looked a moment before.
-func TestRememberedByAServerBesideCommands(t *testing.T) {
+func TestCacheOfAServerBesideCommands(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	h.must(h.deliver("m", "xxx"))
 	line := func(change func(*house)) {
 		t.Helper()
 		other := &house{t: t, dir: h.dir, look: h.look}
 		other.open(Options{})
-		h.remember()
+		h.warm()
 		change(other)
 		h.must(other.Close())
 	}
@@ -80,7 +80,7 @@ func TestRememberedByAServerBesideCommands(t *testing.T) {
 }
 
 // What the server itself changes counts as soon as it is answered.
-func TestRememberedAfterOwnChanges(t *testing.T) {
+func TestCacheAfterOwnChanges(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	want := func(what string, holds func(*directory.Mailbox) bool) {
 		t.Helper()
@@ -90,7 +90,7 @@ func TestRememberedAfterOwnChanges(t *testing.T) {
 			t.Errorf("%s: %+v", what, match.Mailbox)
 		}
 	}
-	h.remember()
+	h.warm()
 	h.must(h.deliver("a", "xxx"))
 	h.must(h.deliver("b", "xx"))
 	want("delivered", func(m *directory.Mailbox) bool { return m.Usage == quota.Usage{Octets: 5, Messages: 2} })
@@ -98,20 +98,20 @@ func TestRememberedAfterOwnChanges(t *testing.T) {
 	if len(e) != 2 {
 		t.Fatalf("%d messages in the snapshot", len(e))
 	}
-	h.remember()
+	h.warm()
 	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e[:1])})
 	h.must(err)
 	want("expunged", func(m *directory.Mailbox) bool { return m.Usage == quota.Usage{Octets: 2, Messages: 1} })
-	h.remember()
+	h.warm()
 	h.must(h.SetHash(background, h.look, "", "hash"))
 	want("a password", func(m *directory.Mailbox) bool { return m.Hash == "hash" })
-	h.remember()
+	h.warm()
 	h.must(h.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Limit.Octets = 7 }))
 	want("a domain's limit", func(m *directory.Mailbox) bool { return m.Effective.Limit.Octets == 7 })
 }
 
-// Counters that are remembered equal the rows, whatever happens at once.
-func TestRememberedCounters(t *testing.T) {
+// Cached counters equal the rows, whatever happens at once.
+func TestCachedCounters(t *testing.T) {
 	h := newHouse(t, Options{Server: true})
 	var boxes []mail.Address
 	for i := range 5 {
@@ -165,36 +165,36 @@ func TestRememberedCounters(t *testing.T) {
 	}
 }
 
-// What was read before a commit is not remembered after it.
-func TestRememberedTooLate(t *testing.T) {
-	r := newRemembered(func() {})
+// What was read before a commit is not cached after it.
+func TestCachedTooLate(t *testing.T) {
+	r := newCache(func() {})
 	r.renew(time.Now().Add(time.Hour), 1)
 	m := &directory.Mailbox{ID: 1, Address: lookAddress}
 	before := r.now()
 	r.committed(nil)
 	if r.put(m, counters{}, before); r.mailbox(lookAddress) != nil {
-		t.Error("a row from before a commit is remembered")
+		t.Error("a row from before a commit is cached")
 	}
 	if r.put(m, counters{}, r.now()); r.mailbox(lookAddress) == nil {
-		t.Error("nothing is remembered")
+		t.Error("nothing is cached")
 	}
 	before = r.now()
 	r.renew(time.Now().Add(time.Hour), 2)
 	if r.mailbox(lookAddress) != nil {
-		t.Error("another process has committed, and the mailbox is still remembered")
+		t.Error("another process has committed, and the mailbox is still cached")
 	}
 	if r.put(m, counters{}, before); r.mailbox(lookAddress) != nil {
-		t.Error("a row from before another process's commit is remembered")
+		t.Error("a row from before another process's commit is cached")
 	}
 }
 
-func TestRememberedIsBounded(t *testing.T) {
-	r := newRemembered(func() {})
-	for i := range maxRemembered + 100 {
+func TestCacheIsBounded(t *testing.T) {
+	r := newCache(func() {})
+	for i := range maxCached + 100 {
 		a := mail.Address{Local: fmt.Sprint(i), Domain: "me.com"}
 		r.put(&directory.Mailbox{ID: mail.MailboxID(i + 1), Address: a}, counters{}, r.now())
 	}
-	if len(r.byID) != maxRemembered || len(r.byAddress) != maxRemembered {
-		t.Errorf("%d mailboxes and %d addresses are remembered", len(r.byID), len(r.byAddress))
+	if len(r.byID) != maxCached || len(r.byAddress) != maxCached {
+		t.Errorf("%d mailboxes and %d addresses are cached", len(r.byID), len(r.byAddress))
 	}
 }

@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"sync"
+	"time"
+
+	"mailsrv/internal/directory"
+	"mailsrv/internal/mail"
+)
+
+const (
+	// maxCached bounds the mailboxes in the cache; each takes some 500 octets.
+	maxCached = 20_000
+	// lease is how long the cache counts after the committer has made
+	// sure that no other process has changed the database. Whoever changes it
+	// from another process outwaits that before saying that it is done.
+	lease = 10 * time.Millisecond
+)
+
+// cache keeps mailboxes as they were looked up, with their counters of
+// after the last commit: a busy server reads the database for none of its
+// recipients and logins. Only what is there is cached; aliases, and
+// addresses under which nothing stands, are asked for each time.
+//
+// Changes of this process pass through the committer, which tells of them after
+// the commit and before anybody hears of it. Those of other processes show in
+// SQLite's data_version, which it reads with each batch, and when asked.
+type cache struct {
+	ask func() // for a look at data_version
+
+	mu        sync.Mutex
+	byAddress map[mail.Address]*known
+	byID      map[int64]*known
+	moment    uint64 // grows with each change of what is cached
+	until     time.Time
+	version   int64
+}
+
+// known is a mailbox, whose Usage is that of counters.
+type known struct {
+	mailbox directory.Mailbox
+	counters
+}
+
+func newCache(ask func()) *cache {
+	c := &cache{ask: ask}
+	c.forget()
+	return c
+}
+
+// mailbox returns what stands under an address, or nil if it must be read.
+func (c *cache) mailbox(a mail.Address) *directory.Mailbox {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.byAddress[a]
+	if k == nil || !c.valid() {
+		return nil
+	}
+	m := k.mailbox
+	m.Usage = k.usage
+	return &m
+}
+
+// maildrop returns a mailbox's counters, if they need not be read.
+func (c *cache) maildrop(id int64) (now counters, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.byID[id]
+	if k == nil || !c.valid() {
+		return counters{}, false
+	}
+	return k.counters, true
+}
+
+// valid reports whether the lease lasts, and asks for another.
+func (c *cache) valid() bool {
+	if time.Now().Before(c.until) {
+		return true
+	}
+	c.ask()
+	return false
+}
+
+// now is the moment to name when what is read from here on is put.
+func (c *cache) now() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.moment
+}
+
+// put caches a mailbox that was read since moment, unless something has
+// changed meanwhile.
+func (c *cache) put(m *directory.Mailbox, now counters, moment uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.moment != moment {
+		return
+	}
+	if len(c.byID) >= maxCached {
+		for id, k := range c.byID { // any one
+			delete(c.byID, id)
+			delete(c.byAddress, k.mailbox.Address)
+			break
+		}
+	}
+	k := &known{mailbox: *m, counters: now}
+	c.byAddress[m.Address] = k
+	c.byID[int64(m.ID)] = k
+}
+
+// committed takes in what a commit has changed: the counters of some maildrops.
+func (c *cache) committed(changed []counters) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.moment++
+	for _, now := range changed {
+		if k := c.byID[now.mailbox]; k != nil {
+			k.counters = now
+		}
+	}
+}
+
+// forget drops everything: anything may have changed.
+func (c *cache) forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
+}
+
+func (c *cache) drop() {
+	c.moment++
+	c.byAddress, c.byID = map[mail.Address]*known{}, map[int64]*known{}
+}
+
+// renew begins a lease at a time since which the data_version of the committer's
+// connection was read. Another version says that another process has committed.
+func (c *cache) renew(since time.Time, version int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if version != c.version {
+		c.drop()
+		c.version = version
+	}
+	c.until = since.Add(lease)
+}
+
+// expire ends the lease: the connection that the version was read from is gone.
+func (c *cache) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
+	c.until, c.version = time.Time{}, -1
+}
