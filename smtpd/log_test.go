@@ -1,10 +1,13 @@
 package smtpd_test
 
 import (
+	"context"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"mailsrv/smtpd"
 	"mailsrv/test/kit"
@@ -162,4 +165,84 @@ func TestAcceptedMessageResetsMistakes(t *testing.T) {
 		c.do("NOOP "+strings.Repeat("x", 2100), "500")
 	}
 	c.do("QUIT", "221")
+}
+
+// A connection has one end, and what comes behind QUIT is not obeyed.
+func TestQuitEndsTheSession(t *testing.T) {
+	w := newWorld(t)
+	kit.Await(t, "newWorld's own sessions", func() bool { return len(w.lines(`"session end"`)) > 0 })
+	before := len(w.lines(`"session end"`))
+	c := newIdle(t, w)
+	c.say("EHLO client.example\r\nQUIT\r\nEHLO again.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<look@me.com>\r\nDATA\r\nSubject: x\r\n\r\n.\r\n")
+	c.want("250")
+	c.want("221")
+	c.wantEnd()
+	w.drained()
+	if ends := len(w.lines(`"session end"`)) - before; ends != 1 {
+		t.Errorf("%d ends of one session", ends)
+	}
+	if text := w.log.String(); strings.Contains(text, "level=ERROR") || len(w.messages("look@me.com")) > 0 {
+		t.Errorf("something was obeyed: %s", text)
+	}
+}
+
+// One connection neither fills the log nor goes on for ever out of order.
+func TestRefusalsOfAConnectionAreBounded(t *testing.T) {
+	w := newWorld(t)
+	c := w.connect()
+	c.say(strings.Repeat("DATA\r\n", 100))
+	for range 100 {
+		c.want("503")
+	}
+	c.do("DATA", "421 4.7.0")
+	c.wantEnd()
+
+	c = w.connect()
+	c.envelope("look@me.com", "LOOK@me.com", "look+1@me.com", "look+2@me.com", "look+3@me.com")
+	before := len(w.lines("refused"))
+	const many = 1500
+	go c.Write([]byte(strings.Repeat("RCPT TO:<look+4@me.com>\r\n", many)))
+	for range many {
+		c.want("452")
+	}
+	c.do("QUIT", "221")
+	if n := len(w.lines("refused")) - before; n != 1000 {
+		t.Errorf("%d lines for %d refusals", n, many)
+	}
+	kit.Await(t, "the count of all", func() bool { return strings.Contains(w.log.String(), "refused=1500 ") })
+}
+
+// A message that comes in chunks may go on while the server drains, and is held to the
+// pace of content between them.
+func TestChunksAreOneTransfer(t *testing.T) {
+	w := newWorld(t)
+	busy := w.connect()
+	busy.envelope("look@me.com")
+	busy.say("BDAT 4\r\nA: b")
+	busy.want("250")
+	done := make(chan error, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(background, 30*time.Second)
+		defer cancel()
+		done <- w.server.Shutdown(ctx)
+	}()
+	kit.Await(t, "the drain", func() bool {
+		c, err := net.Dial("tcp", w.addr)
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
+	busy.say("BDAT 2 LAST\r\n\r\n")
+	busy.want("250 2.0.0 accepted")
+	busy.want("421 4.3.2")
+	must(t, <-done)
+
+	slow := newWorld(t, func(s *smtpd.Settings) { s.DataIdleTimeout = 50 * time.Millisecond })
+	c := slow.connect()
+	c.envelope("look@me.com")
+	c.say("BDAT 4\r\nA: b")
+	c.want("250")
+	c.want("421 4.4.2")
+	c.wantEnd()
 }

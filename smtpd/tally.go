@@ -12,9 +12,11 @@ import (
 
 // Bounds on what a client may do between two messages that are accepted.
 const (
-	maxRefused   = 50 // permanent refusals: beyond it, somebody is harvesting the directory
-	maxMistakes  = 3  // lines that are no command
-	maxLongLines = 10 // commands that are too long
+	maxRefused   = 50   // permanent refusals: beyond it, somebody is harvesting the directory
+	maxMistakes  = 3    // lines that are no command
+	maxLongLines = 10   // commands that are too long
+	maxDisorder  = 100  // commands out of order, which mostly follow from another refusal
+	maxLines     = 1000 // of the log; beyond it, refusals are only counted
 )
 
 // tally counts what happens over the life of a connection, with and without TLS.
@@ -28,12 +30,14 @@ type tally struct {
 	denied    int // permanent refusals
 	mistakes  int
 	longLines int
+	disorder  int
+	lines     int // of the log
 }
 
 // accept counts a message that was accepted.
 func (t *tally) accept() {
 	t.accepted++
-	t.denied, t.mistakes, t.longLines = 0, 0, 0
+	t.denied, t.mistakes, t.longLines, t.disorder, t.lines = 0, 0, 0, 0, 0
 }
 
 // refuse counts a refusal, and returns the reason to say: one too many is the end.
@@ -44,12 +48,13 @@ func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 		t.mistakes++
 	case r == refusal.LineTooLong:
 		t.longLines++
-	case r == refusal.NoRecipients, r == refusal.NoTransaction: // they follow from another refusal, as a rule
+	case r == refusal.NoRecipients, r == refusal.NoTransaction, r == refusal.NotGreeted, r == refusal.Nested:
+		t.disorder++
 	case !r.Temporary():
 		t.denied++
 	}
 	switch {
-	case t.mistakes > maxMistakes, t.longLines > maxLongLines:
+	case t.mistakes > maxMistakes, t.longLines > maxLongLines, t.disorder > maxDisorder:
 		return refusal.TooManyErrors
 	case t.denied > maxRefused:
 		return refusal.TooManyRefused
@@ -61,8 +66,8 @@ func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 // leaves, whoever made it.
 func (s *session) Refused(c library.Command, no *refusal.Refusal) refusal.Reason {
 	reason := s.tally.refuse(no.Reason)
-	if no.Reason == refusal.Failure {
-		return reason // logged with its cause
+	if s.tally.lines++; no.Reason == refusal.Failure || s.tally.lines > maxLines && reason == no.Reason {
+		return reason // logged with its cause, or by now known
 	}
 	from, to := "", ""
 	switch t := s.transaction; {

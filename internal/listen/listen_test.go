@@ -355,8 +355,8 @@ func TestHungUp(t *testing.T) {
 				}
 			}
 			conn.Close()
-			if conn.HungUp() {
-				t.Error("a connection that we closed was asked about")
+			if !conn.HungUp() {
+				t.Error("a connection that we closed is still there")
 			}
 		}
 	}

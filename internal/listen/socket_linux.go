@@ -58,7 +58,7 @@ func (c *Conn) Pending() int32 {
 }
 
 // HungUp reports whether the peer has sent its end, also behind what has not been read
-// yet, or is known to be gone. It may be called beside all else.
+// yet, or is known to be gone, or whether the connection is closed here. It may be called beside all else.
 func (c *Conn) HungUp() bool {
 	const hangUp = 0x2000 // POLLRDHUP; errors are told without being asked for
 	asked := struct {
@@ -66,20 +66,22 @@ func (c *Conn) HungUp() bool {
 		events, found int16
 	}{events: hangUp}
 	var now syscall.Timespec // no wait
-	c.control(func(fd uintptr) {
+	err := c.control(func(fd uintptr) {
 		asked.fd = int32(fd)
 		syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&asked)), 1, uintptr(unsafe.Pointer(&now)), 0, 0, 0)
 	})
-	return asked.found != 0
+	return asked.found != 0 || err != nil // closed here
 }
 
-// control gives f the socket, if there is one and it is open.
-func (c *Conn) control(f func(fd uintptr)) {
+// control gives f the socket, if there is one. An error says that it is closed.
+func (c *Conn) control(f func(fd uintptr)) error {
 	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {
-		return
+		return nil
 	}
-	if raw, err := tcp.SyscallConn(); err == nil {
-		raw.Control(f)
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
 	}
+	return raw.Control(f)
 }

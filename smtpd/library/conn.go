@@ -49,6 +49,7 @@ type Conn struct {
 	why    string // we end the connection with; empty: we do not
 	broken bool   // the connection failed: content that ends now is not whole
 	hangUp bool   // the connection ends after the replies at hand
+	closed bool
 }
 
 func newConn(s *Server, base *listen.Conn, settings Settings) *Conn {
@@ -185,10 +186,16 @@ func (c *Conn) flush() error {
 	return err
 }
 
-// close ends the connection.
+// close ends the connection, once: go-smtp does so at QUIT, reads on, and does so
+// again. What came behind QUIT is not obeyed.
 func (c *Conn) close() error {
+	if c.closed {
+		return nil
+	}
+	c.closed = true
 	c.session.Close(c.why)
 	c.base.CloseFollows()
 	c.flush()
+	c.broken = true
 	return c.stream.Close()
 }

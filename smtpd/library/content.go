@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"mailsrv/internal/refusal"
+	"mailsrv/internal/wire"
 )
 
 // dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and takes
@@ -188,9 +189,9 @@ func (r *chunkReader) next() error {
 	}
 	r.c.say(replyChunk)
 	for {
-		line, err := r.c.readCommand()
+		line, err := r.c.betweenChunks()
 		if err != nil {
-			return ErrIncomplete
+			return err
 		}
 		m := readCommand(line)
 		switch m.verb {
@@ -282,11 +283,39 @@ func (c *Conn) awaitContent() error {
 	if c.in.Buffered() > 0 {
 		return nil
 	}
+	return c.contentDeadline()
+}
+
+// contentDeadline sets the deadline for what is read next, or ends the connection of a
+// message that comes too slowly.
+func (c *Conn) contentDeadline() error {
 	now := time.Now()
 	if took := now.Sub(c.started); took > RateGrace && float64(c.octets) < took.Seconds()*float64(c.settings.MinRate) {
 		return c.contentFailed(os.ErrDeadlineExceeded)
 	}
 	return c.base.SetReadDeadline(now.Add(c.settings.DataIdleTimeout))
+}
+
+// betweenChunks reads the next command within content. It is content to the drain, which
+// lets it finish, and to the clock of the least rate.
+func (c *Conn) betweenChunks() ([]byte, error) {
+	for {
+		if c.broken || c.hangUp {
+			return nil, ErrIncomplete
+		}
+		if err := c.contentDeadline(); err != nil {
+			return nil, err
+		}
+		line, err := wire.ReadLine(c.in, func([]byte) int { return maxCommand }, maxLongCommand)
+		switch {
+		case err == nil:
+			return line, nil
+		case errors.Is(err, wire.ErrTooLong):
+			c.refuse(refusal.LineTooLong)
+		default:
+			return nil, c.contentFailed(err)
+		}
+	}
 }
 
 // contentFailed ends the connection in the middle of content: what follows

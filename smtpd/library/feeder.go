@@ -37,7 +37,7 @@ type feeder struct {
 // Read implements net.Conn for go-smtp.
 func (f *feeder) Read(p []byte) (int, error) {
 	switch {
-	case f.handed:
+	case f.handed, f.closed:
 		return 0, io.EOF
 	case len(f.feed) > 0:
 		return f.serve(p), nil

@@ -193,7 +193,7 @@ func (p *badPeers) waiting(network, local string) []badPeer {
 		{head: smtpHead + "DATA\r\n" + long, end: noContent},
 		{head: smtpHead + "BDAT 900000\r\nx", end: noContent},
 		{head: smtpHead + "BDAT 9000000\r\n" + long, end: noContent},
-		{head: smtpHead + fmt.Sprintf("BDAT %d\r\n", len(long)) + long, end: noCommand},
+		{head: smtpHead + fmt.Sprintf("BDAT %d\r\n", len(long)) + long, end: noContent},
 		{head: "", end: saysNothing},
 		{head: "USER x\r\n", end: saysNothing},
 		{head: "AUTH PLAIN\r\n", end: saysNothing},
