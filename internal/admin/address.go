@@ -35,10 +35,6 @@ func withoutName(text string) (string, bool) {
 	return inner, closed && err == nil
 }
 
-// maxLocal bounds the local part of what is kept, in octets and without its tag
-// (RFC 5321 section 4.5.3.1.1). Paths of SMTP may be longer.
-const maxLocal = 64
-
 // mayBeAdded says why a mailbox or an alias cannot have an address. What stands
 // under such an address from before can still be changed and removed.
 func mayBeAdded(a mail.Address) error {
@@ -48,8 +44,8 @@ func mayBeAdded(a mail.Address) error {
 		return advise(nil, "%q would be an address of its own, with a literal *: the catch-all is an alias, write @%s", a, a.Domain)
 	case strings.Contains(a.Local, "*"):
 		return advise(nil, "%q would be an address of its own, with a literal *: there are no patterns, add each address, or the catch-all @%s", a, a.Domain)
-	case len(bare.Local) > maxLocal: // also one that its folded form makes longer
-		return advise(nil, "bad address: the local part has more than %d octets: write a shorter one", maxLocal)
+	case len(bare.Local) > mail.MaxLocal: // also one that its folded form makes longer
+		return advise(nil, "bad address: the local part has more than %d octets: write a shorter one", mail.MaxLocal)
 	}
 	return nil
 }

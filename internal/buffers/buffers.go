@@ -93,6 +93,21 @@ func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
 	return larger, nil
 }
 
+// Fill appends to b the octets at the start of the given ones that it has room for below Max, and
+// returns how many. Where b is too small it is exchanged for one that holds promised
+// octets, at most Max, or what there is if that is more. After an error nothing was
+// appended and b is still lent.
+func (p *Pool) Fill(ctx context.Context, b, octets []byte, promised int) ([]byte, int, error) {
+	n := min(len(octets), Max-len(b))
+	if all := len(b) + n; all > cap(b) {
+		var err error
+		if b, err = p.Grow(ctx, b, max(all, promised)); err != nil {
+			return b, 0, err
+		}
+	}
+	return append(b, octets[:n]...), n, nil
+}
+
 func classOf(n int) int {
 	for i, size := range sizes {
 		if n <= size {

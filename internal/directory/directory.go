@@ -1,7 +1,7 @@
 // Package directory is who receives mail here: domains, mailboxes, aliases,
-// and how a forward-path resolves to maildrops. The backend that keeps them
-// lives in storage/sqlite; this package holds what it promises, and the rules
-// that need no database.
+// and how a forward-path resolves to maildrops. The backends that keep them live
+// below storage; this package holds what they promise, and the rules that need no
+// database.
 //
 // Domains and addresses are compared in folded form (see mail.Address.Fold):
 // the backend stores and looks up that form alone. A mailbox and an alias

@@ -14,13 +14,15 @@ import (
 
 // Limits in octets. RFC 5321 section 4.5.3.1 allows more than its own, and what
 // forwards, signs or tags addresses in the field writes local parts longer than 64:
-// they are taken in paths. An address that is kept here stays within 64, its tag not
-// counted.
+// they are taken in paths.
 const (
-	maxLocal     = 64
 	maxPathLocal = 1000
 	maxDomain    = 255
 )
+
+// MaxLocal bounds the local part of an address that is kept here, in octets and
+// without its tag (RFC 5321 section 4.5.3.1.1).
+const MaxLocal = 64
 
 // Address is a mailbox address. Local is unquoted and keeps its case; Domain
 // is lower case with A-labels (RFC 5890), or an address literal in brackets.
@@ -54,8 +56,8 @@ func ParseAddress(s string) (Address, error) {
 	if err != nil {
 		return Address{}, err
 	}
-	if bare, _ := a.WithoutTag(); len(bare.Local) > maxLocal {
-		return Address{}, fmt.Errorf("%w: the local part has more than %d octets", ErrAddress, maxLocal)
+	if bare, _ := a.WithoutTag(); len(bare.Local) > MaxLocal {
+		return Address{}, fmt.Errorf("%w: the local part has more than %d octets", ErrAddress, MaxLocal)
 	}
 	return a, nil
 }

@@ -86,6 +86,8 @@ func TestSplitAddress(t *testing.T) {
 		`\@me.com`:            `"\\"@me.com`,
 		"a>b@me.com":          `"a>b"@me.com`,
 		"look@BÜCHER.example": "look@xn--bcher-kva.example",
+
+		strings.Repeat("a", 1000) + "@me.com": strings.Repeat("a", 1000) + "@me.com",
 	} {
 		a, err := mail.SplitAddress(text)
 		if err != nil || a.String() != want {

@@ -131,8 +131,9 @@ var table = [end]row{
 	NoRecipients:     {"no-recipients", say(503, 5, 5, 1, "No recipient has been accepted")},
 	UnknownCommand:   {"unknown-command", say(500, 5, 5, 2, "Command not recognised")},
 	UnknownParameter: {"unknown-parameter", say(555, 5, 5, 4, "Parameter not recognised")},
-	NotImplemented:   {"not-implemented", say(502, 5, 5, 1, "Command not implemented")},
 
+	// In the words of RFC 5321 section 4.2.2.
+	NotImplemented:        {"not-implemented", say(502, 5, 5, 1, "Command not implemented")},
 	ParameterNotSupported: {"parameter-not-supported", say(504, 5, 5, 4, "Parameter not implemented")},
 
 	Syntax:         {"syntax", say(501, 5, 5, 2, "Syntax error")},

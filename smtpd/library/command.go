@@ -9,9 +9,9 @@ type line struct {
 	argument string // what stands behind the verb, without the blanks around it
 }
 
-// readCommand takes a line apart. White space at its end is let pass, as RFC 5321
+// parseCommand takes a line apart. White space at its end is let pass, as RFC 5321
 // section 4.1.1 asks.
-func readCommand(octets []byte) line {
+func parseCommand(octets []byte) line {
 	text := strings.TrimRight(string(octets), " \t\r\n")
 	verb, argument, _ := strings.Cut(text, " ")
 	return line{text: text, verb: strings.ToUpper(verb), argument: strings.TrimSpace(argument)}

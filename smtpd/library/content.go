@@ -193,7 +193,7 @@ func (r *chunkReader) next() error {
 		if err != nil {
 			return err
 		}
-		m := readCommand(line)
+		m := parseCommand(line)
 		switch m.verb {
 		case "BDAT":
 			if !r.c.beginChunk(m.argument) {

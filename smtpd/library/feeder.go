@@ -75,7 +75,7 @@ func (f *feeder) serve(p []byte) int {
 // inspect looks at a command before go-smtp does. It returns the line to hand over,
 // or nothing when the command has been dealt with.
 func (f *feeder) inspect(line []byte) []byte {
-	m := readCommand(line)
+	m := parseCommand(line)
 	f.command = Command{Verb: m.verb}
 	switch m.verb {
 	case "EHLO", "HELO":

@@ -50,11 +50,8 @@ func (b *body) Write(p []byte) (int, error) {
 			b.err = b.stage()
 			continue
 		}
-		n := min(len(p), buffers.Max-len(b.buffer))
-		if b.buffer, b.err = b.store.buffers.Grow(b.ctx, b.buffer, len(b.buffer)+n); b.err != nil {
-			break
-		}
-		b.buffer = append(b.buffer, p[:n]...)
+		var n int
+		b.buffer, n, b.err = b.store.buffers.Fill(b.ctx, b.buffer, p, 0)
 		p = p[n:]
 		written += n
 		b.octets += int64(n)

@@ -7,19 +7,8 @@ import (
 	"time"
 
 	"mailsrv/internal/buffers"
-	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/storage"
-)
-
-var (
-	_ storage.Deliverer   = (*Store)(nil)
-	_ storage.Maildrops   = (*Store)(nil)
-	_ storage.Claims      = (*Store)(nil)
-	_ storage.Undeleter   = (*Store)(nil)
-	_ storage.Collector   = (*Store)(nil)
-	_ storage.Checker     = (*Store)(nil)
-	_ directory.Directory = (*Store)(nil)
 )
 
 // Options of a store. The zero Options are those of most tests.
@@ -35,7 +24,7 @@ type Options struct {
 	Fault Fault
 }
 
-// Store is a store in memory. All methods are safe for concurrent use.
+// Store is a store in memory: all that storagetest.Backend asks for. All methods are safe for concurrent use.
 type Store struct {
 	options Options
 	buffers *buffers.Pool

@@ -54,13 +54,8 @@ func (b *body) Write(p []byte) (int, error) {
 			b.err = b.stage()
 			continue
 		}
-		n := min(len(p), buffers.Max-len(b.buffer))
-		if all := len(b.buffer) + n; all > cap(b.buffer) {
-			if b.buffer, b.err = b.store.buffers.Grow(b.ctx, b.buffer, max(all, b.promised)); b.err != nil {
-				break
-			}
-		}
-		b.buffer = append(b.buffer, p[:n]...)
+		var n int
+		b.buffer, n, b.err = b.store.buffers.Fill(b.ctx, b.buffer, p, b.promised)
 		p = p[n:]
 		written += n
 		b.octets += int64(n)

@@ -15,20 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"mailsrv/internal/buffers"
-	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/storage"
-)
-
-var (
-	_ storage.Deliverer   = (*Store)(nil)
-	_ storage.Maildrops   = (*Store)(nil)
-	_ storage.Claims      = (*Store)(nil)
-	_ storage.Undeleter   = (*Store)(nil)
-	_ storage.Collector   = (*Store)(nil)
-	_ storage.Checker     = (*Store)(nil)
-	_ directory.Directory = (*Store)(nil)
 )
 
 // Page caches in KiB. The writer's holds the pages that random maildrops
@@ -74,7 +63,7 @@ func (o Options) path(dir string) (string, error) {
 	return filepath.Abs(o.Path)
 }
 
-// Store is the store on SQLite. All methods are safe for concurrent use.
+// Store is the store on SQLite: all that backend.Store asks for. All methods are safe for concurrent use.
 type Store struct {
 	options Options
 	dir     string
