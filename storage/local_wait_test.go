@@ -114,7 +114,7 @@ func TestWaitersAreBounded(t *testing.T) {
 		var l lineUp
 		h, other := l.hold(t, 1), l.hold(t, 2)
 		ctx, cancel := context.WithCancel(t.Context())
-		l.wait(ctx, maxWaiting, time.Hour)
+		l.wait(ctx, 100, time.Hour)
 		begun := time.Now()
 		for _, id := range []mail.MailboxID{1, 2} {
 			if l.claim(t.Context(), id, time.Hour) != nil || time.Now() != begun {
@@ -124,12 +124,32 @@ func TestWaitersAreBounded(t *testing.T) {
 		l.hold(t, 3).Release() // who need not wait comes in all the same
 		cancel()               // as a server that stops does
 		l.all.Wait()
-		if time.Now() != begun || len(l.got) != maxWaiting || l.got[0] != -1 {
+		if time.Now() != begun || len(l.got) != 100 || l.got[0] != -1 {
 			t.Errorf("%d ended after %v", len(l.got), time.Since(begun))
 		}
 		h.Release()
 		other.Release()
 		l.end(t)
+	})
+}
+
+// Between the moment at which a silent session gives way and the next look of who waits
+// first, nobody passes by.
+func TestWaitersArePassedByNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lineUp
+		silent := l.hold(t, 1)
+		l.wait(t.Context(), 1, 10*time.Second)
+		silent.Yield(time.Now().Add(lookEvery * 5 / 4))
+		time.Sleep(lookEvery * 3 / 2)
+		if l.claim(t.Context(), 1, 0) != nil {
+			t.Error("somebody who came later went before")
+		}
+		silent.Release()
+		l.end(t)
+		if !slices.Equal(l.got, []int{0}) {
+			t.Errorf("got it in the order %v", l.got)
+		}
 	})
 }
 

@@ -46,6 +46,9 @@ func warnOfOwn(c certificate, logger *slog.Logger) {
 	}
 }
 
+// untilText writes the end of a certificate for a person.
+func untilText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
+
 // endsSoon is what is said of a certificate that has to be renewed.
 const endsSoon = "the certificate ends soon or has ended: renew it, then reload"
 

@@ -49,7 +49,7 @@ server is when it reloads.`,
 		}
 		p.printf("ok: %s\n", cfg.Source())
 		if c.pair != nil {
-			p.printf("    certificate %s, valid until %s\n", c.file, c.pair.Leaf.NotAfter.UTC().Format("2006-01-02 15:04 MST"))
+			p.printf("    certificate %s, valid until %s\n", c.file, untilText(c.pair.Leaf.NotAfter))
 			if c.endsSoon() {
 				p.warn(endsSoon)
 			}

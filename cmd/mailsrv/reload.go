@@ -43,7 +43,7 @@ runs the server; SIGHUP asks for the same without an answer.`,
 			p.printf("Reloaded: %s.\n", strings.Join(reply.Changed, ", "))
 		}
 		if !reply.Expires.IsZero() {
-			p.printf("The certificate in use is valid until %s.\n", reply.Expires.UTC().Format("2006-01-02 15:04 MST"))
+			p.printf("The certificate in use is valid until %s.\n", untilText(reply.Expires))
 		}
 		if len(reply.Restart) > 0 {
 			p.printf("These keys changed and need a restart: %s.\n", strings.Join(reply.Restart, ", "))
