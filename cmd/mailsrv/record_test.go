@@ -60,6 +60,13 @@ func TestChangesAreRecorded(t *testing.T) {
 			t.Errorf("%s: recorded %swant %s", step.args, line, want)
 		}
 	}
+	h.deliver("look@me.com", 2)
+	said = h.syslog.String()
+	h.do("", "maildrop", "purge", "look@me.com", "--yes")
+	line := strings.TrimPrefix(h.syslog.String(), said)
+	if !strings.Contains(line, " msg=expunged by="+by+" mailbox=look@me.com messages=2 ") || !strings.HasSuffix(line, ` reason="purged by the administrator"`+"\n") {
+		t.Errorf("recorded %s", line)
+	}
 	h.do("", "mailbox", "remove", "look@me.com", "--yes")
 	said = h.syslog.String()
 	h.do("", "domain", "remove", "me.com")

@@ -60,6 +60,40 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// The unit reloads by two commands, of which the first fails where anything is wrong.
+func TestUnitReloads(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/mailsrv.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := newHouse(t)
+	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
+	var commands [][]string
+	for _, found := range regexp.MustCompile(`(?m)^ExecReload=/usr/local/bin/mailsrv (.+)$`).FindAllStringSubmatch(string(unit), -1) {
+		commands = append(commands, strings.Fields(strings.ReplaceAll(found[1], "/etc/mailsrv/mailsrv.yaml", file)))
+	}
+	if len(commands) != 2 {
+		t.Fatalf("the unit has %q", commands)
+	}
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("quota: {when_full: reject}\n")
+	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	r := h.serve()
+	write("quota: {when_full: defer}\n")
+	for _, command := range commands {
+		h.do("", command...)
+	}
+	if !r.logged("msg=reloaded", "changed=quota.when_full") {
+		t.Error("nothing was reloaded")
+	}
+	write("quota: {when_full: bounce}\n")
+	h.refused("quota.when_full", commands[0]...)
+}
+
 // Where certificate or configuration is bad, nothing of either is applied.
 func TestReloadIsAllOrNothing(t *testing.T) {
 	cert, key, _, err := listen.SelfSigned(t.TempDir(), "one.example")
