@@ -16,6 +16,7 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
 	"mailsrv/quota"
+	"mailsrv/storage"
 	"mailsrv/storage/memory"
 	"mailsrv/storage/storagetest"
 )
@@ -39,7 +40,7 @@ func newWorld(t *testing.T, s Settings) *world {
 
 func newWorldOn(t *testing.T, store storagetest.Backend, s Settings) *world {
 	t.Cleanup(func() {
-		if n, err := store.Check(background, false, func(s string) { t.Error(s) }); n > 0 || err != nil {
+		if n, err := store.Check(background, false, func(f storage.Finding) { t.Error(f) }); n > 0 || err != nil {
 			t.Errorf("check: %d, %v", n, err)
 		}
 		if err := store.Close(); err != nil {

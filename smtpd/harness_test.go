@@ -114,7 +114,7 @@ func must(t testing.TB, err error) {
 
 func (w *world) recount() {
 	w.t.Helper()
-	if n, err := w.store.Check(background, false, func(s string) { w.t.Error(s) }); n > 0 || err != nil {
+	if n, err := w.store.Check(background, false, func(f storage.Finding) { w.t.Error(f) }); n > 0 || err != nil {
 		w.t.Errorf("check: %d findings, %v", n, err)
 	}
 }

@@ -149,12 +149,3 @@ type Undeleter interface {
 	// ErrNoMaildrop.
 	Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error)
 }
-
-// Checker recounts what a store keeps beside its rows.
-type Checker interface {
-	// Check compares counters, indexes, checksums and references with the rows
-	// and reports each finding as one line. With repair it mends what can be
-	// mended, which needs the store to itself. It returns how many findings
-	// remain.
-	Check(ctx context.Context, repair bool, report func(finding string)) (remaining int, err error)
-}

@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/quota"
+	"mailsrv/storage"
 )
 
 func (p *program) backupCommand() *cobra.Command {
@@ -105,7 +106,7 @@ download nothing twice.`,
 			return err
 		}
 		bar := p.progress("Copied")
-		err = backend.Restore(ctx, cfg.Storage.URL, backend.Options{DataDir: cfg.DataDir}, from, bar.show, func(finding string) {
+		err = backend.Restore(ctx, cfg.Storage.URL, backend.Options{DataDir: cfg.DataDir}, from, bar.show, func(finding storage.Finding) {
 			p.printf("%s\n", finding)
 		})
 		bar.end()

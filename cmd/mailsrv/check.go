@@ -11,6 +11,7 @@ import (
 
 	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
+	"mailsrv/storage"
 )
 
 func (p *program) checkCommand() *cobra.Command {
@@ -37,9 +38,9 @@ space as it has, and keeps the old one beside it.`,
 		}
 		p.warn(exposed(cfg)...)
 		findings := 0
-		report := func(finding string) {
+		report := func(finding storage.Finding) {
 			findings++
-			p.printf("%s\n", finding)
+			p.printf("%s\n", advised(finding))
 			p.out.Flush()
 		}
 		sound := false
@@ -76,7 +77,7 @@ space as it has, and keeps the old one beside it.`,
 
 // rebuild lays a database with damaged pages out anew. A signal ends it with nothing
 // left behind, a second one at once.
-func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(string)) (sound bool, err error) {
+func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(storage.Finding)) (sound bool, err error) {
 	if err := p.prepareDirectory(cfg, mustExist); err != nil {
 		return false, err
 	}

@@ -31,6 +31,30 @@ var remedies = []struct {
 	{storage.ErrReadOnly, "restart the server when the disk is sound"},
 }
 
+// findingRemedies are what an operator does about a finding.
+var findingRemedies = map[storage.Remedy]string{
+	storage.Repair:        "mailsrv check --repair mends it",
+	storage.Rebuild:       "mailsrv check --repair saves what can be read, or restore a backup",
+	storage.Restore:       "restore a backup",
+	storage.RestoreOrMake: "restore a backup instead, or make what is missing again",
+	storage.RemoveMessage: "restore a backup, or remove the message with mailsrv maildrop purge",
+	storage.RemoveCopies:  "remove all but one with mailsrv maildrop purge",
+	storage.RemoveOne:     "remove one of them",
+	storage.RemoveTarget:  "remove it with mailsrv alias remove",
+	storage.NewMailbox:    "move its mail to a new mailbox, and give that the address",
+	storage.SetDomain:     "set them with mailsrv domain set",
+	storage.SetMailbox:    "set them with mailsrv mailbox passwd and mailsrv mailbox set",
+	storage.ReadMail:      "mailsrv maildrop read shows for whom it was",
+}
+
+// advised is a finding in words, with what to do about it.
+func advised(f storage.Finding) string {
+	if what, ok := findingRemedies[f.Remedy]; ok {
+		return f.String() + ": " + what
+	}
+	return f.String()
+}
+
 // remedied adds what to do to an error, if that is known.
 func remedied(err error) error {
 	for _, r := range remedies {

@@ -38,7 +38,7 @@ func setUp(t *testing.T) *fixture {
 	ctx := context.Background()
 	store := memory.New(memory.Options{})
 	t.Cleanup(func() {
-		n, err := store.Check(ctx, false, func(finding string) { t.Log(finding) })
+		n, err := store.Check(ctx, false, func(f storage.Finding) { t.Log(f) })
 		if n != 0 || err != nil {
 			t.Errorf("check: %d findings, %v", n, err)
 		}

@@ -26,6 +26,10 @@ type room struct {
 	others   []string // modules, or packages of them
 	testOnly bool     // imported by tests alone
 	by       []string // the rooms that alone may import it; none: all that the plan lets
+	// Of a room that is a part of another: which, for whose parts alone it is, and how
+	// far below it stands.
+	of    string
+	depth int
 }
 
 // plan is the import table of the design. A package that is not here has no
@@ -47,10 +51,12 @@ var plan = []room{
 	{row: 4, path: "internal/config", ours: only("quota", "internal/mail", "internal/listen"), others: []string{"github.com/spf13/viper"}},
 
 	{row: 3, path: "delivery", ours: andBelow("storage", "internal/directory", "internal/refusal")},
-	{row: 3, path: "storage/sqlite", by: []string{"internal/backend", "bench/..."}, ours: andBelow("storage", "internal/directory"), others: []string{
-		"github.com/mattn/go-sqlite3",
-		"golang.org/x/sys/unix",
-	}},
+	{row: 3, path: "storage/sqlite", by: []string{"internal/backend", "bench/..."}, ours: andBelow("storage", "internal/directory"), others: []string{"golang.org/x/sys/unix"}},
+	{row: 3, of: "storage/sqlite", depth: 1, path: "storage/sqlite/repair", ours: only("storage"), others: sqliteModules},
+	{row: 3, of: "storage/sqlite", depth: 1, path: "storage/sqlite/backup", ours: only("storage"), others: sqliteModules},
+	{row: 3, of: "storage/sqlite", depth: 2, path: "storage/sqlite/tables", ours: only("storage", "quota"), others: sqliteModules},
+	{row: 3, of: "storage/sqlite", depth: 2, path: "storage/sqlite/commit", ours: only("storage", "internal/buffers", "internal/logs"), others: sqliteModules},
+	{row: 3, of: "storage/sqlite", depth: 3, path: "storage/sqlite/db", ours: only("storage"), others: sqliteModules},
 	{row: 3, path: "storage/memory", ours: andBelow("storage", "internal/directory"), testOnly: true},
 	{row: 3, path: "storage/storagetest", ours: andBelow("storage", "internal/directory"), testOnly: true},
 	{row: 3, path: "internal/auth", ours: andBelow("internal/directory"), others: []string{
@@ -83,6 +89,9 @@ var plan = []room{
 	{row: 0, path: "test/transcript", ours: only("internal/logs"), testOnly: true},
 }
 
+// sqliteModules are what the parts of storage/sqlite stand on.
+var sqliteModules = []string{"github.com/mattn/go-sqlite3", "golang.org/x/sys/unix"}
+
 // anyModule stands for all modules of others.
 const anyModule = "*"
 
@@ -110,6 +119,14 @@ func (r rule) allows(imported room) bool {
 	return r.below && slices.ContainsFunc(plan, func(named room) bool {
 		return slices.Contains(r.rooms, named.path) && imported.row < named.row
 	})
+}
+
+// family is the room that a room is, or is a part of.
+func (r room) family() string {
+	if r.of != "" {
+		return r.of
+	}
+	return r.path
 }
 
 // find returns the room of a package of ours.
@@ -154,6 +171,12 @@ func breaches(p goPackage) (lines []string) {
 			case imported.testOnly:
 				breach(path, "is for tests alone")
 			case imported.path == importer.path: // one room of several packages
+			case imported.of != "" && imported.of == importer.family():
+				if imported.depth <= importer.depth {
+					breach(path, fmt.Sprintf("not downward within %s", imported.of))
+				}
+			case imported.of != "":
+				breach(path, "is a part of "+imported.of)
 			case imported.row >= importer.row:
 				breach(path, fmt.Sprintf("from row %d to row %d is not downward", importer.row, imported.row))
 			case imported.by != nil && !slices.Contains(imported.by, importer.path):
@@ -252,6 +275,18 @@ func TestBreachesAreFound(t *testing.T) {
 		{"internal/listen", "mailsrv/internal/logs", true},
 		{"internal/listen", "mailsrv/internal/buffers", false},
 		{"internal/logs", "mailsrv/internal/listen", false},
+		{"storage/sqlite", "mailsrv/storage/sqlite/commit", true},
+		{"storage/sqlite", "github.com/mattn/go-sqlite3", false}, // its parts do
+		{"internal/backend", "mailsrv/storage/sqlite/db", false}, // a part of a room
+		{"storage/memory", "mailsrv/storage/sqlite/tables", false},
+		{"storage/sqlite/repair", "mailsrv/storage/sqlite/tables", true},
+		{"storage/sqlite/repair", "mailsrv/storage/sqlite/commit", true},
+		{"storage/sqlite/repair", "mailsrv/storage/sqlite/backup", false}, // sideways
+		{"storage/sqlite/commit", "mailsrv/storage/sqlite/tables", false}, // it knows no table
+		{"storage/sqlite/tables", "mailsrv/storage/sqlite/commit", false},
+		{"storage/sqlite/db", "mailsrv/storage/sqlite/tables", false}, // upward
+		{"storage/sqlite/db", "mailsrv/storage/sqlite", false},
+		{"storage/sqlite/commit", "mailsrv/quota", false},
 	} {
 		found := breaches(goPackage{ImportPath: module + "/" + test.importer, Imports: []string{test.imported}})
 		if (len(found) == 0) != test.ok {

@@ -107,7 +107,7 @@ func Known(url string) error {
 // Rebuild lays a store with damaged pages out anew from what can still be read, and
 // reports each loss; a sound one it leaves as it is, and says so. It needs the store to
 // itself.
-func Rebuild(ctx context.Context, url string, o Options, report func(loss string)) (sound bool, err error) {
+func Rebuild(ctx context.Context, url string, o Options, report func(storage.Finding)) (sound bool, err error) {
 	path, err := pathOf(url)
 	if err != nil {
 		return false, err
@@ -117,7 +117,7 @@ func Rebuild(ctx context.Context, url string, o Options, report func(loss string
 
 // Restore puts a backup where no store is yet, after recounting all of it; findings are
 // reported and refuse it. After an error all is as it was. The caller closes the file.
-func Restore(ctx context.Context, url string, o Options, file *os.File, progress func(done, total int64), report func(finding string)) error {
+func Restore(ctx context.Context, url string, o Options, file *os.File, progress func(done, total int64), report func(storage.Finding)) error {
 	path, err := pathOf(url)
 	if err != nil {
 		return err

@@ -10,7 +10,7 @@ import (
 
 // Check implements storage.Checker. There is nothing to mend: what it finds is a fault
 // of this package, or of who uses it.
-func (s *Store) Check(ctx context.Context, _ bool, report func(finding string)) (remaining int, err error) {
+func (s *Store) Check(ctx context.Context, _ bool, report func(storage.Finding)) (remaining int, err error) {
 	err = s.use(ctx, Call{Method: "Check"}, func() error {
 		c := &counting{report: report}
 		validities := map[int64]bool{}
@@ -41,14 +41,14 @@ func (s *Store) Check(ctx context.Context, _ bool, report func(finding string)) 
 
 // counting counts what it reports.
 type counting struct {
-	report func(string)
+	report func(storage.Finding)
 	found  int
 }
 
 func (c *counting) unless(holds bool, format string, args ...any) {
 	if !holds {
 		c.found++
-		c.report(fmt.Sprintf(format, args...))
+		c.report(storage.Finding{Text: fmt.Sprintf(format, args...)})
 	}
 }
 

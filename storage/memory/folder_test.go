@@ -45,7 +45,7 @@ func TestFoldersOfOneMailbox(t *testing.T) {
 		if found.Mailbox.Usage.Messages != messages || drop.Usage().Messages != inInbox {
 			t.Errorf("usage %+v, of INBOX %+v", found.Mailbox.Usage, drop.Usage())
 		}
-		if n, err := s.Check(ctx, false, func(finding string) { t.Error(finding) }); n != 0 || err != nil {
+		if n, err := s.Check(ctx, false, func(finding storage.Finding) { t.Error(finding) }); n != 0 || err != nil {
 			t.Errorf("%d findings, %v", n, err)
 		}
 	}

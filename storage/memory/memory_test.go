@@ -175,7 +175,7 @@ func TestCheckFinds(t *testing.T) {
 		b.Discard()
 	}
 	var findings []string
-	n, err := s.Check(background, false, func(finding string) { findings = append(findings, finding) })
+	n, err := s.Check(background, false, func(f storage.Finding) { findings = append(findings, f.String()) })
 	must(t, err)
 	if n != 1 || len(findings) != 1 || !strings.Contains(findings[0], "holds UIDL twice twice") {
 		t.Errorf("%d findings: %q", n, findings)

@@ -12,6 +12,9 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // uidls lists h.look's messages in their order.
@@ -71,7 +74,7 @@ func TestArrivals(t *testing.T) {
 	h.must(h.Close())
 	h.open(Options{Server: true})
 	drop, entries = h.entries()
-	h.writer.addGarbage(0)
+	h.upkeep.addGarbage(0)
 	h.wait("all is compacted at a rest", func() bool { return h.arrivals() == 0 })
 	for _, e := range entries {
 		m, err := drop.Message(background, e, 0)
@@ -139,7 +142,7 @@ func TestArrivalsAreCompactedUnderLoad(t *testing.T) {
 				}
 			}
 		}
-		if n := h.arrivals(); n > maxArrivals+maxBatchArrivals {
+		if n := h.arrivals(); n > maxArrivals+maxArrivals {
 			t.Fatalf("%d arrivals", n)
 		}
 		compacted = max(compacted, h.count("SELECT count(*) FROM entry"))
@@ -155,9 +158,8 @@ func TestArrivalsAreCompactedUnderLoad(t *testing.T) {
 // Many arrivals do not wait for the server's look: sessions that delete would each look
 // through all of them.
 func TestManyArrivalsAreCompactedAtARest(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
-	h.writer.look.Reset(time.Hour)
-	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
+	h := newHouse(t, Options{Server: true, lookEvery: time.Hour})
+	h.wait("the first look to end", func() bool { return h.engine.Stats().Idle })
 	for i := range manyArrivals + 1 {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
@@ -167,8 +169,7 @@ func TestManyArrivalsAreCompactedAtARest(t *testing.T) {
 // What waits is known while it is compacted between deliveries: else compaction would go
 // on when there is nothing left.
 func TestArrivalsAreCounted(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
-	h.writer.look.Reset(time.Hour)
+	h := newHouse(t, Options{Server: true, lookEvery: time.Hour})
 	boxes := []mail.MailboxID{h.look}
 	for i := range 99 {
 		id, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: fmt.Sprint("box", i), Domain: "me.com"}, Switches: directory.AllOn})
@@ -180,7 +181,7 @@ func TestArrivalsAreCounted(t *testing.T) {
 	}
 	h.wait("some to be compacted", func() bool { return h.arrivals() <= maxArrivals })
 	h.must(h.Close())
-	counted := h.writer.arrived
+	counted := h.upkeep.arrived
 	h.open(Options{})
 	if n := h.arrivals(); n != counted {
 		t.Errorf("%d arrivals, counted as %d", n, counted)
@@ -190,35 +191,39 @@ func TestArrivalsAreCounted(t *testing.T) {
 // Arrivals that cannot be compacted, or that the command line has compacted, keep nobody
 // busy.
 func TestNothingToCompact(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
-	h.writer.look.Reset(time.Hour)
+	h := newHouse(t, Options{Server: true, lookEvery: time.Hour})
 	comesToRest := func(when string) {
 		t.Helper()
-		looks, commits := 0, uint64(0)
+		looks, commits := 0, int64(0)
 		h.wait(when+": rest", func() bool {
 			before := commits
-			if commits = h.writer.cache.now(); commits != before {
+			if commits = h.engine.Stats().Commits; commits != before {
 				looks = 0
 			}
 			looks++
-			return looks > 2*int(restBefore/time.Millisecond)
+			return looks > 2*int(commit.RestBefore/time.Millisecond)
 		})
 	}
 	comesToRest("at first")
-	h.writer.compactionStopped.Store(true)
+	h.upkeep.compact.Met(db.ErrRow)
 	for i := range manyArrivals + 2 {
 		h.must(h.deliver(fmt.Sprint("m", i), "text"))
 	}
 	comesToRest("not to be compacted")
 
+	h.must(h.Close())
+	h.open(Options{Server: true, lookEvery: time.Hour}) // where compaction is not stopped
+	comesToRest("compacted")
+	for i := range manyArrivals {
+		h.must(h.deliver(fmt.Sprint("n", i), "text"))
+	}
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
 	drop, entries := line.entries()
 	_, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:1])})
 	h.must(err)
 	h.must(line.Close())
-	h.writer.compactionStopped.Store(false)
-	h.must(h.deliver("n", "text"))
+	h.must(h.deliver("o", "text"))
 	h.wait("it to be compacted", func() bool { return h.arrivals() == 0 })
 	comesToRest("compacted by the command line")
 }
@@ -233,13 +238,13 @@ func TestCompactionIsCutWithinAMaildrop(t *testing.T) {
 		h.must(h.deliver(want[i], "text"))
 	}
 	for behind, round := int64(0), 1; round <= 3; round++ {
-		h.must(h.writer.do(background, &job{apply: func(c *conn) (err error) {
+		h.must(h.change(background, func(c *db.Conn) (err error) {
 			var moved int64
-			if moved, behind, err = compact(c, behind, 10); moved != 10 {
+			if moved, behind, err = tables.Compact(c, behind, 10); moved != 10 {
 				t.Errorf("%d compacted", moved)
 			}
 			return err
-		}}))
+		}))
 		if got := h.uidls(); !slices.Equal(got, want) {
 			t.Errorf("after round %d: %q", round, got)
 		}
@@ -254,18 +259,19 @@ func TestCompactionIsCutWithinAMaildrop(t *testing.T) {
 func TestRolledBackCompaction(t *testing.T) {
 	h := newHouse(t, Options{})
 	h.must(h.deliver("m", "text"))
-	m := h.writer
-	h.must(m.change(background, func(c *conn, _ func(error)) error {
-		m.slice = progress{round: m.compacted}
-		if err := m.compact(0); err != nil || m.slice.moved != 1 {
-			t.Errorf("%+v, %v", m.slice, err)
+	u := h.upkeep
+	var done func()
+	h.must(h.change(background, func(c *db.Conn) (err error) {
+		moved := int64(0)
+		if done, moved, err = u.compactSlice(c, 0); err != nil || moved != 1 {
+			t.Errorf("%d were compacted, %v", moved, err)
 		}
-		if m.compacted != 0 {
-			t.Errorf("the round is at %d before the commit", m.compacted)
+		if u.compacted != 0 {
+			t.Errorf("the round is at %d before the commit", u.compacted)
 		}
 		return nil
 	}))
-	if m.compacted == 0 {
+	if done(); u.compacted == 0 {
 		t.Error("the round is where it was after the commit")
 	}
 }
@@ -320,11 +326,14 @@ func TestRepairWithoutRoomToCompact(t *testing.T) {
 	}
 	h.must(h.Close())
 	h.open(Options{Exclusive: true})
-	c := h.writer.conn
-	pages, err := c.number("SELECT page_count FROM pragma_page_count")
-	h.must(err)
-	h.must(c.script(fmt.Sprintf("PRAGMA max_page_count = %d", pages)))
-	if _, err := h.Check(background, true, func(string) {}); err == nil {
+	h.must(h.change(background, func(c *db.Conn) error {
+		pages, err := c.Number("SELECT page_count FROM pragma_page_count")
+		if err != nil {
+			return err
+		}
+		return c.Script(fmt.Sprintf("PRAGMA max_page_count = %d", pages))
+	}))
+	if _, err := h.Check(background, true, func(storage.Finding) {}); err == nil {
 		t.Error("the repair compacted without room")
 	}
 	if n := h.count("SELECT messages FROM tally"); n != messages {

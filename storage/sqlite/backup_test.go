@@ -13,7 +13,11 @@ import (
 	"testing"
 
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
 )
+
+// partial is what the name of an unfinished backup ends in.
+const partial = ".mailsrv-part"
 
 func quiet(int64, int64) {}
 
@@ -23,7 +27,7 @@ func restore(t *testing.T, dir, file string) error {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	return Restore(background, dir, Options{}, f, quiet, func(finding string) { t.Log(finding) })
+	return Restore(background, dir, Options{}, f, quiet, func(finding storage.Finding) { t.Log(finding) })
 }
 
 // A backup holds the moment at which it began, and ends however much is committed
@@ -148,7 +152,7 @@ func restoreWith(t *testing.T, dir, file string, meanwhile func()) error {
 		if done == total {
 			once()
 		}
-	}, func(finding string) { t.Log(finding) })
+	}, func(finding storage.Finding) { t.Log(finding) })
 }
 
 // No command begins a store where one is being restored, and what another program
@@ -221,12 +225,12 @@ func TestRestoreRefusesHalfOfACopy(t *testing.T) {
 	dir := t.TempDir()
 	part := filepath.Join(dir, "mailsrv.db.restore")
 	err := restoreWith(t, dir, file, func() {
-		reader, err := openConn(part, 100)
+		reader, err := db.Open(part, 100)
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { reader.Close() })
-		if err := reader.script("BEGIN; SELECT count(*) FROM entry"); err != nil {
+		if err := reader.Script("BEGIN; SELECT count(*) FROM entry"); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -258,7 +262,7 @@ func TestBackupAfterAKilledOne(t *testing.T) {
 	h.must(h.deliver("m", "xxx"))
 	dir := t.TempDir()
 	file := filepath.Join(dir, "b")
-	for _, left := range filesOf(file + partial) {
+	for _, left := range db.FilesOf(file + partial) {
 		h.must(os.WriteFile(left, []byte(strings.Repeat("half a page", 2000)), 0o600))
 	}
 	h.must(h.Backup(background, file, quiet))

@@ -8,13 +8,10 @@ import (
 
 	"mailsrv/internal/buffers"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
-
-// castagnoli is the polynomial of CRC-32C, which processors compute.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// chunkShift parts a chunk's id into its body's id and its number.
-const chunkShift = 16
 
 // body collects a message: in one buffer as long as it fits, else in chunks of
 // buffers.Max that are staged in the database ahead of the commit.
@@ -66,7 +63,7 @@ func (b *body) Write(p []byte) (int, error) {
 // stage commits the full buffer as the next chunk of an unfinished transfer.
 func (b *body) stage() error {
 	s := b.store
-	if err := s.space.take(buffers.Max); err != nil {
+	if err := s.space.Take(buffers.Max); err != nil {
 		return err
 	}
 	if total := s.staged.Add(buffers.Max); s.options.MaxStaged > 0 && total > s.options.MaxStaged {
@@ -74,20 +71,20 @@ func (b *body) stage() error {
 		return storage.ErrStagedFull
 	}
 	id := b.id
-	j := &job{octets: buffers.Max, staged: true, narrow: true}
-	j.apply = func(c *conn) (err error) {
+	stage := &commit.Change{Effect: commit.Effect{Kind: commit.Stage, Octets: buffers.Max}}
+	stage.Apply = func(c *db.Conn) (err error) {
 		id = b.id
 		if id == 0 {
-			if _, id, err = c.exec("INSERT INTO body (octets, chunks, crc, prefix, trace) VALUES (0, 0, 0, '', 0)"); err != nil {
+			if _, id, err = c.Exec("INSERT INTO body (octets, chunks, crc, prefix, trace) VALUES (0, 0, 0, '', 0)"); err != nil {
 				return err
 			}
-			if _, _, err = c.exec("INSERT INTO transfer (body) VALUES (?)", id); err != nil {
+			if _, _, err = c.Exec("INSERT INTO transfer (body) VALUES (?)", id); err != nil {
 				return err
 			}
 		}
 		return insertChunk(c, id, b.chunks, b.buffer)
 	}
-	if err := s.writer.do(b.ctx, j); err != nil {
+	if err := s.engine.Do(b.ctx, stage); err != nil {
 		s.staged.Add(-buffers.Max)
 		return fmt.Errorf("stage a chunk: %w", err)
 	}
@@ -97,20 +94,20 @@ func (b *body) stage() error {
 	return nil
 }
 
-func insertChunk(c *conn, body, number int64, data []byte) error {
-	_, _, err := c.exec("INSERT INTO chunk (id, crc, data) VALUES (?, ?, ?)",
-		body<<chunkShift|number, int64(crc32.Checksum(data, castagnoli)), data)
+func insertChunk(c *db.Conn, body, number int64, data []byte) error {
+	_, _, err := c.Exec("INSERT INTO chunk (id, crc, data) VALUES (?, ?, ?)",
+		body<<tables.ChunkShift|number, int64(crc32.Checksum(data, tables.Castagnoli)), data)
 	return err
 }
 
 // insert writes the body row with what is not staged yet, inside the commit of
 // its delivery, and returns its id.
-func (b *body) insert(c *conn, d *storage.Delivery) (int64, error) {
+func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 	prefix, trace := d.ReturnPath+d.Trace, int64(len(d.ReturnPath))
-	crc := crc32.Update(0, castagnoli, []byte(prefix))
+	crc := crc32.Update(0, tables.Castagnoli, []byte(prefix))
 	if b.id == 0 {
-		crc = crc32.Update(crc, castagnoli, b.buffer)
-		_, id, err := c.exec("INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (?, 0, ?, ?, ?, ?)",
+		crc = crc32.Update(crc, tables.Castagnoli, b.buffer)
+		_, id, err := c.Exec("INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (?, 0, ?, ?, ?, ?)",
 			b.octets, int64(crc), prefix, trace, b.buffer)
 		return id, err
 	}
@@ -121,13 +118,13 @@ func (b *body) insert(c *conn, d *storage.Delivery) (int64, error) {
 		}
 		chunks++
 	}
-	switch owned, _, err := c.exec("DELETE FROM transfer WHERE body = ?", b.id); {
+	switch owned, _, err := c.Exec("DELETE FROM transfer WHERE body = ?", b.id); {
 	case err != nil:
 		return 0, err
 	case owned == 0: // never deliver what may be freed, or another's by now
 		return 0, errors.New("the transfer was given up")
 	}
-	_, _, err := c.exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ?, trace = ? WHERE id = ?",
+	_, _, err := c.Exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ?, trace = ? WHERE id = ?",
 		b.octets, chunks, int64(crc), prefix, trace, b.id)
 	return b.id, err
 }
@@ -157,16 +154,16 @@ func (b *body) Discard() {
 // abandon makes garbage of the bodies of transfers that will not be finished. Should the
 // process end before that is done, the next start does it.
 func (s *Store) abandon(bodies ...int64) {
-	s.writer.submit(&job{frees: true, again: true, narrow: true, apply: func(c *conn) error {
+	s.engine.Submit(&commit.Change{Effect: commit.Effect{Kind: commit.Abandon}, Apply: func(c *db.Conn) error {
 		for _, id := range bodies {
-			if _, _, err := c.exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
+			if _, _, err := c.Exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
 				return err
 			}
-			if err := discard(c, id); err != nil {
+			if err := tables.Discard(c, id); err != nil {
 				return err
 			}
 		}
 		return nil
 	}})
-	s.writer.addGarbage(int64(len(bodies)))
+	s.upkeep.addGarbage(int64(len(bodies)))
 }

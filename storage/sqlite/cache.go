@@ -6,12 +6,13 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/storage/sqlite/tables"
 )
 
 const (
 	// maxCached bounds the mailboxes in the cache; each takes some 500 octets.
 	maxCached = 20_000
-	// lease is how long the cache counts after the committer has made
+	// lease is how long the cache counts after the engine has made
 	// sure that no other process has changed the database. Whoever changes it
 	// from another process outwaits that before saying that it is done.
 	lease = 10 * time.Millisecond
@@ -22,11 +23,11 @@ const (
 // recipients and logins. Only what is there is cached; aliases, and
 // addresses under which nothing stands, are asked for each time.
 //
-// Changes of this process pass through the committer, which tells of them after
+// Changes of this process pass through the engine, which tells of them after
 // the commit and before anybody hears of it. Those of other processes show in
 // SQLite's data_version, which it reads with each batch, and when asked.
 type cache struct {
-	ask func() // for a look at data_version
+	ask func() // for a look at data_version; set before use
 
 	mu        sync.Mutex
 	byAddress map[mail.Address]*known
@@ -39,12 +40,12 @@ type cache struct {
 // known is a mailbox, whose Usage is that of counters.
 type known struct {
 	mailbox directory.Mailbox
-	counters
+	tables.Counters
 }
 
-func newCache(ask func()) *cache {
-	c := &cache{ask: ask}
-	c.forget()
+func newCache() *cache {
+	c := &cache{}
+	c.Forget()
 	return c
 }
 
@@ -57,19 +58,19 @@ func (c *cache) mailbox(a mail.Address) *directory.Mailbox {
 		return nil
 	}
 	m := k.mailbox
-	m.Usage = k.usage
+	m.Usage = k.Usage
 	return &m
 }
 
 // maildrop returns a mailbox's counters, if they need not be read.
-func (c *cache) maildrop(id int64) (now counters, ok bool) {
+func (c *cache) maildrop(id int64) (now tables.Counters, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := c.byID[id]
 	if k == nil || !c.valid() {
-		return counters{}, false
+		return tables.Counters{}, false
 	}
-	return k.counters, true
+	return k.Counters, true
 }
 
 // valid reports whether the lease lasts, and asks for another.
@@ -90,7 +91,7 @@ func (c *cache) now() uint64 {
 
 // put caches a mailbox that was read since moment, unless something has
 // changed meanwhile.
-func (c *cache) put(m *directory.Mailbox, now counters, moment uint64) {
+func (c *cache) put(m *directory.Mailbox, now tables.Counters, moment uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.moment != moment {
@@ -103,25 +104,25 @@ func (c *cache) put(m *directory.Mailbox, now counters, moment uint64) {
 			break
 		}
 	}
-	k := &known{mailbox: *m, counters: now}
+	k := &known{mailbox: *m, Counters: now}
 	c.byAddress[m.Address] = k
 	c.byID[int64(m.ID)] = k
 }
 
-// committed takes in what a commit has changed: the counters of some maildrops.
-func (c *cache) committed(changed []counters) {
+// count takes in the counters of some maildrops that a commit has changed.
+func (c *cache) count(changed ...tables.Counters) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.moment++
 	for _, now := range changed {
-		if k := c.byID[now.mailbox]; k != nil {
-			k.counters = now
+		if k := c.byID[now.Mailbox]; k != nil {
+			k.Counters = now
 		}
 	}
 }
 
-// forget drops everything: anything may have changed.
-func (c *cache) forget() {
+// Forget drops everything: anything may have changed.
+func (c *cache) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop()
@@ -132,9 +133,9 @@ func (c *cache) drop() {
 	c.byAddress, c.byID = map[mail.Address]*known{}, map[int64]*known{}
 }
 
-// renew begins a lease at a time since which the data_version of the committer's
+// Renew begins a lease at a time since which the data_version of the engine's
 // connection was read. Another version says that another process has committed.
-func (c *cache) renew(since time.Time, version int64) {
+func (c *cache) Renew(since time.Time, version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if version != c.version {
@@ -144,8 +145,8 @@ func (c *cache) renew(since time.Time, version int64) {
 	c.until = since.Add(lease)
 }
 
-// expire ends the lease: the connection that the version was read from is gone.
-func (c *cache) expire() {
+// Expire ends the lease: the connection that the version was read from is gone.
+func (c *cache) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.drop()

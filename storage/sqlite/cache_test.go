@@ -11,6 +11,7 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/tables"
 )
 
 var lookAddress = mail.Address{Local: "look", Domain: "me.com"}
@@ -21,7 +22,7 @@ func (h *house) warm() {
 	h.wait("the mailbox to be cached", func() bool {
 		_, err := h.Lookup(background, lookAddress)
 		h.must(err)
-		return h.writer.cache.mailbox(lookAddress) != nil
+		return h.cache.mailbox(lookAddress) != nil
 	})
 }
 
@@ -167,32 +168,34 @@ func TestCachedCounters(t *testing.T) {
 
 // What was read before a commit is not cached after it.
 func TestCachedTooLate(t *testing.T) {
-	r := newCache(func() {})
-	r.renew(time.Now().Add(time.Hour), 1)
+	r := newCache()
+	r.ask = func() {}
+	r.Renew(time.Now().Add(time.Hour), 1)
 	m := &directory.Mailbox{ID: 1, Address: lookAddress}
 	before := r.now()
-	r.committed(nil)
-	if r.put(m, counters{}, before); r.mailbox(lookAddress) != nil {
+	r.count()
+	if r.put(m, tables.Counters{}, before); r.mailbox(lookAddress) != nil {
 		t.Error("a row from before a commit is cached")
 	}
-	if r.put(m, counters{}, r.now()); r.mailbox(lookAddress) == nil {
+	if r.put(m, tables.Counters{}, r.now()); r.mailbox(lookAddress) == nil {
 		t.Error("nothing is cached")
 	}
 	before = r.now()
-	r.renew(time.Now().Add(time.Hour), 2)
+	r.Renew(time.Now().Add(time.Hour), 2)
 	if r.mailbox(lookAddress) != nil {
 		t.Error("another process has committed, and the mailbox is still cached")
 	}
-	if r.put(m, counters{}, before); r.mailbox(lookAddress) != nil {
+	if r.put(m, tables.Counters{}, before); r.mailbox(lookAddress) != nil {
 		t.Error("a row from before another process's commit is cached")
 	}
 }
 
 func TestCacheIsBounded(t *testing.T) {
-	r := newCache(func() {})
+	r := newCache()
+	r.ask = func() {}
 	for i := range maxCached + 100 {
 		a := mail.Address{Local: fmt.Sprint(i), Domain: "me.com"}
-		r.put(&directory.Mailbox{ID: mail.MailboxID(i + 1), Address: a}, counters{}, r.now())
+		r.put(&directory.Mailbox{ID: mail.MailboxID(i + 1), Address: a}, tables.Counters{}, r.now())
 	}
 	if len(r.byID) != maxCached || len(r.byAddress) != maxCached {
 		t.Errorf("%d mailboxes and %d addresses are cached", len(r.byID), len(r.byAddress))

@@ -2,13 +2,15 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
 
 	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // Deliver implements storage.Deliverer.
@@ -20,23 +22,25 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Recei
 	if b.err != nil {
 		return storage.Receipt{}, b.err
 	}
-	if err := s.space.take(int64(len(b.buffer))); err != nil {
+	if err := s.space.Take(int64(len(b.buffer))); err != nil {
 		return storage.Receipt{}, err
 	}
 	var taken []room
-	j := &job{octets: int64(len(b.buffer)), narrow: true, arrivals: int64(len(d.To))}
-	j.apply = func(c *conn) (err error) {
-		j.counted = nil
-		taken, j.outcome, err = takeRoom(c, d)
-		if err != nil || j.outcome != nil {
+	change := &commit.Change{Effect: commit.Effect{Kind: commit.Add, Octets: int64(len(b.buffer)), Rows: int64(len(d.To))}}
+	change.Apply = func(c *db.Conn) (err error) {
+		taken, change.Refusal, err = takeRoom(c, d)
+		if err != nil || change.Refusal != nil {
 			return err
-		}
-		for _, t := range taken {
-			j.counted = append(j.counted, t.counters)
 		}
 		return insertMessage(c, d, b, taken)
 	}
-	if err := s.writer.do(ctx, j); err != nil {
+	change.Committed = func() {
+		for _, t := range taken {
+			s.cache.count(t.Counters)
+		}
+		s.upkeep.addArrivals(int64(len(taken)))
+	}
+	if err := s.engine.Do(ctx, change); err != nil {
 		return storage.Receipt{}, err
 	}
 	b.delivered()
@@ -49,10 +53,10 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Recei
 
 // room is where a message was counted in.
 type room struct {
-	counters    // the mailbox's, after it
-	folder      int64
-	uid, modseq int64 // given to the message
-	before      int64 // highest uid given before it
+	tables.Counters // the mailbox's, after it
+	folder          int64
+	uid, modseq     int64 // given to the message
+	before          int64 // highest uid given before it
 }
 
 // roomFor holds if a mailbox takes mail and has room. The limits are read here, in the
@@ -73,49 +77,36 @@ const (
 	addAll = "all_octets = all_octets + ?2, all_messages = all_messages + 1"
 	hasUID = "iif(?5 = 0, last < 4294967295, ?5 > last)"
 
-	countInbox  = "UPDATE tally SET " + addOne + ", " + addAll + roomFor + " AND " + hasUID + " RETURNING " + counterColumns + ", modseq"
-	countTotals = "UPDATE tally SET " + addAll + roomFor + " RETURNING " + counterColumns
+	countInbox  = "UPDATE tally SET " + addOne + ", " + addAll + roomFor + " AND " + hasUID + " RETURNING " + tables.CounterColumns + ", modseq"
+	countTotals = "UPDATE tally SET " + addAll + roomFor + " RETURNING " + tables.CounterColumns
 	countFolder = "UPDATE tally SET " + addOne + " WHERE folder = ?1 AND " + hasUID + " RETURNING last, modseq"
 )
 
-// counterColumns are what scanCounters reads.
-const counterColumns = "folder, octets, messages, all_octets, all_messages, last"
-
-func scanCounters(mailbox int64, row []driver.Value) counters {
-	folder := row[0].(int64)
-	return counters{
-		place: place{mailbox, folder, folder},
-		held:  quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)},
-		usage: quota.Usage{Octets: row[3].(int64), Messages: row[4].(int64)},
-		last:  row[5].(int64),
-	}
-}
-
 // countIn counts a message into a recipient's folder, if there is room for it.
-func countIn(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (t room, ok bool, err error) {
+func countIn(c *db.Conn, r storage.Recipient, octets int64, limit quota.Limit) (t room, ok bool, err error) {
 	mailbox, uid := int64(r.Mailbox), int64(r.UID)
 	given := int64(0) // in the folder
 	if r.UID != 0 || r.Folder != 0 {
-		p, err := placeOf(c, mailbox, int64(r.Folder))
+		p, err := tables.PlaceOf(c, mailbox, int64(r.Folder))
 		if errors.Is(err, storage.ErrNoMaildrop) {
 			return t, false, nil // whyNot says so
 		}
 		if err == nil {
-			given, err = c.number("SELECT last FROM tally WHERE folder = ?", p.folder)
+			given, err = c.Number("SELECT last FROM tally WHERE folder = ?", p.Folder)
 		}
 		if err != nil {
 			return t, false, err
 		}
-		if p.folder != p.inbox {
+		if p.Folder != p.Inbox {
 			return countElsewhere(c, p, octets, uid, given, limit)
 		}
 	}
-	row, err := c.first(countInbox, mailbox, octets, limit.Octets, limit.Messages, uid)
+	row, err := c.First(countInbox, mailbox, octets, limit.Octets, limit.Messages, uid)
 	if err != nil || row == nil {
 		return t, false, err
 	}
-	t = room{counters: scanCounters(mailbox, row), modseq: row[6].(int64), before: given}
-	t.folder, t.uid = t.inbox, t.last
+	t = room{Counters: tables.ScanCounters(mailbox, row), modseq: row[6].(int64), before: given}
+	t.folder, t.uid = t.Inbox, t.Last
 	if uid == 0 {
 		t.before = t.uid - 1
 	}
@@ -123,18 +114,18 @@ func countIn(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (t r
 }
 
 // countElsewhere is countIn for a folder that is not INBOX and has given a uid last.
-func countElsewhere(c *conn, p place, octets, uid, last int64, limit quota.Limit) (t room, ok bool, err error) {
+func countElsewhere(c *db.Conn, p tables.Place, octets, uid, last int64, limit quota.Limit) (t room, ok bool, err error) {
 	if uid == 0 && last >= int64(storage.MaxUID) || uid != 0 && uid <= last {
 		return t, false, nil
 	}
-	row, err := c.first(countTotals, p.mailbox, octets, limit.Octets, limit.Messages)
+	row, err := c.First(countTotals, p.Mailbox, octets, limit.Octets, limit.Messages)
 	if err != nil || row == nil {
 		return t, false, err
 	}
-	t = room{counters: scanCounters(p.mailbox, row), folder: p.folder, before: last}
-	row, err = c.first(countFolder, p.folder, octets, nil, nil, uid)
+	t = room{Counters: tables.ScanCounters(p.Mailbox, row), folder: p.Folder, before: last}
+	row, err = c.First(countFolder, p.Folder, octets, nil, nil, uid)
 	if err == nil && row == nil {
-		err = fmt.Errorf("%w: folder %d has no counters", storage.ErrCorrupt, p.folder)
+		err = fmt.Errorf("%w: folder %d has no counters", storage.ErrCorrupt, p.Folder)
 	}
 	if err != nil {
 		return t, false, err
@@ -144,11 +135,11 @@ func countElsewhere(c *conn, p place, octets, uid, last int64, limit quota.Limit
 }
 
 // countOut takes back what countIn did.
-func countOut(c *conn, t room, octets int64) error {
-	_, _, err := c.exec("UPDATE tally SET octets = octets - ?2, messages = messages - 1, last = ?3, modseq = modseq - 1 WHERE folder = ?1",
+func countOut(c *db.Conn, t room, octets int64) error {
+	_, _, err := c.Exec("UPDATE tally SET octets = octets - ?2, messages = messages - 1, last = ?3, modseq = modseq - 1 WHERE folder = ?1",
 		t.folder, octets, t.before)
 	if err == nil {
-		_, _, err = c.exec("UPDATE tally SET all_octets = all_octets - ?2, all_messages = all_messages - 1 WHERE folder = ?1", t.inbox, octets)
+		_, _, err = c.Exec("UPDATE tally SET all_octets = all_octets - ?2, all_messages = all_messages - 1 WHERE folder = ?1", t.Inbox, octets)
 	}
 	return err
 }
@@ -156,7 +147,7 @@ func countOut(c *conn, t room, octets int64) error {
 // takeRoom counts the message into every folder, or into none when some cannot take
 // it, which refusal says. No savepoint: errors that roll back a transaction would not
 // stop at one, and they cost more than undoing by hand.
-func takeRoom(c *conn, d *storage.Delivery) (taken []room, refusal, err error) {
+func takeRoom(c *db.Conn, d *storage.Delivery) (taken []room, refusal, err error) {
 	taken = make([]room, 0, len(d.To))
 	var misfits []storage.Misfit
 	for _, r := range d.To {
@@ -198,8 +189,8 @@ func takeRoom(c *conn, d *storage.Delivery) (taken []room, refusal, err error) {
 
 // whyNot names the reason for which countIn changed nothing: one that the sender hears
 // of, or a refusal.
-func whyNot(c *conn, r storage.Recipient, octets int64, limit quota.Limit) (reason storage.MisfitReason, refusal, err error) {
-	row, err := c.first(`
+func whyNot(c *db.Conn, r storage.Recipient, octets int64, limit quota.Limit) (reason storage.MisfitReason, refusal, err error) {
+	row, err := c.First(`
 SELECT m.receives, p.all_octets, p.all_messages,
     coalesce(m.limit_octets, d.limit_octets, max(?2, 0)), coalesce(m.limit_messages, d.limit_messages, max(?3, 0)),
     (SELECT last FROM tally WHERE folder = iif(?4 = 0, m.inbox, ?4))
@@ -231,7 +222,7 @@ FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN tally p ON p.folder = 
 
 // insertMessage writes the body once and an entry for each recipient, where it was
 // counted in.
-func insertMessage(c *conn, d *storage.Delivery, b *body, taken []room) error {
+func insertMessage(c *db.Conn, d *storage.Delivery, b *body, taken []room) error {
 	id, err := b.insert(c, d)
 	if err != nil {
 		return err
@@ -239,7 +230,7 @@ func insertMessage(c *conn, d *storage.Delivery, b *body, taken []room) error {
 	shared := int64(0)
 	if len(d.To) > 1 {
 		shared = 1
-		if _, _, err := c.exec("INSERT INTO share (body, refs) VALUES (?, ?)", id, int64(len(d.To))); err != nil {
+		if _, _, err := c.Exec("INSERT INTO share (body, refs) VALUES (?, ?)", id, int64(len(d.To))); err != nil {
 			return err
 		}
 	}
@@ -255,8 +246,8 @@ func insertMessage(c *conn, d *storage.Delivery, b *body, taken []room) error {
 		if arrived.IsZero() {
 			arrived = now
 		}
-		_, _, err := c.exec("INSERT INTO arrival ("+entryColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-			entryID(taken[i].folder, taken[i].uid), d.Octets(r), id, shared, uidl, r.Own, arrived.Unix(), int64(r.Flags), taken[i].modseq)
+		_, _, err := c.Exec("INSERT INTO arrival ("+tables.EntryColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+			tables.EntryID(taken[i].folder, taken[i].uid), d.Octets(r), id, shared, uidl, r.Own, arrived.Unix(), int64(r.Flags), taken[i].modseq)
 		if err != nil {
 			return err
 		}

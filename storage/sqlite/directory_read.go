@@ -8,6 +8,8 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // mailboxColumns are what scanMailbox reads; m is the mailbox, d its domain, p
@@ -104,29 +106,29 @@ func scanMailbox(row []driver.Value) directory.Mailbox {
 
 // Lookup implements directory.Reader. Every RCPT and every login asks it.
 func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, error) {
-	if m := s.writer.cache.mailbox(a); m != nil {
+	if m := s.cache.mailbox(a); m != nil {
 		return directory.Match{Hosted: true, Mailbox: m}, nil
 	}
 	var match directory.Match
-	err := s.readers.use(ctx, func(c *conn) error {
-		moment := s.writer.cache.now()
+	err := s.readers.Use(ctx, func(c *db.Conn) error {
+		moment := s.cache.now()
 		m, now, err := lookupMailbox(c, a)
 		if err != nil {
 			return err
 		}
 		if m != nil {
-			if now.folder != 0 {
-				s.writer.cache.put(m, now, moment)
+			if now.Folder != 0 {
+				s.cache.put(m, now, moment)
 			}
 			match = directory.Match{Hosted: true, Mailbox: m}
 			return nil
 		}
-		domain, err := c.number("SELECT id FROM domain WHERE name = ?", a.Domain)
+		domain, err := c.Number("SELECT id FROM domain WHERE name = ?", a.Domain)
 		if err != nil || domain == 0 {
 			return err
 		}
 		match.Hosted = true
-		alias, err := c.number("SELECT id FROM alias WHERE domain = ? AND local = ?", domain, a.Local)
+		alias, err := c.Number("SELECT id FROM alias WHERE domain = ? AND local = ?", domain, a.Local)
 		if err != nil || alias == 0 {
 			return err
 		}
@@ -142,8 +144,8 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 // lookupMailbox asks all in one statement: two would be two read transactions, each
 // of which reads again what a commit has changed meanwhile. Subqueries cost a tenth
 // of joins.
-func lookupMailbox(c *conn, a mail.Address) (m *directory.Mailbox, now counters, err error) {
-	row, err := c.first(`SELECT m.id, m.receives, m.logs_in, m.sends, m.hash, m.created,
+func lookupMailbox(c *db.Conn, a mail.Address) (m *directory.Mailbox, now tables.Counters, err error) {
+	row, err := c.First(`SELECT m.id, m.receives, m.logs_in, m.sends, m.hash, m.created,
     m.inbox, (SELECT octets FROM tally WHERE folder = m.inbox), (SELECT messages FROM tally WHERE folder = m.inbox),
     (SELECT all_octets FROM tally WHERE folder = m.inbox), (SELECT all_messages FROM tally WHERE folder = m.inbox),
     (SELECT last FROM tally WHERE folder = m.inbox),
@@ -164,15 +166,15 @@ FROM mailbox m WHERE m.domain = (SELECT id FROM domain WHERE name = ?) AND m.loc
 	}
 	m.Effective = m.Policy.Or(policyOf(row[16:]))
 	if row[7] != nil { // a page of it was lost otherwise
-		now = scanCounters(int64(m.ID), row[6:])
+		now = tables.ScanCounters(int64(m.ID), row[6:])
 	}
-	m.Usage = now.usage
+	m.Usage = now.Usage
 	return m, now, nil
 }
 
-func targetsOf(c *conn, alias int64) ([]mail.Address, error) {
+func targetsOf(c *db.Conn, alias int64) ([]mail.Address, error) {
 	var targets []mail.Address
-	err := c.each("SELECT local, domain FROM target WHERE alias = ? ORDER BY domain, local", func(row []driver.Value) error {
+	err := c.Each("SELECT local, domain FROM target WHERE alias = ? ORDER BY domain, local", func(row []driver.Value) error {
 		targets = append(targets, mail.Address{Local: row[0].(string), Domain: row[1].(string)})
 		return nil
 	}, alias)
@@ -182,8 +184,8 @@ func targetsOf(c *conn, alias int64) ([]mail.Address, error) {
 // Postmaster implements directory.Reader.
 func (s *Store) Postmaster(ctx context.Context, domain string) (directory.Mailbox, error) {
 	var m directory.Mailbox
-	err := s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain asked
+	err := s.readers.Use(ctx, func(c *db.Conn) error {
+		row, err := c.First(`SELECT `+mailboxColumns+` FROM domain asked
 JOIN mailbox m ON m.id = coalesce(asked.postmaster, (SELECT min(id) FROM mailbox WHERE domain = asked.id))
 JOIN domain d ON d.id = m.domain
 JOIN tally p ON p.folder = m.inbox
@@ -220,7 +222,7 @@ func scanDomain(row []driver.Value) directory.Domain {
 // mailbox's, whether or not one inherits it: few domains are read for that, not
 // every mailbox.
 func (s *Store) Expiries(ctx context.Context) ([]time.Duration, error) {
-	return collect(ctx, &s.readers, func(row []driver.Value) time.Duration {
+	return db.All(ctx, s.readers, func(row []driver.Value) time.Duration {
 		return max(keepOf(row[0]), 0)
 	}, `SELECT coalesce(keep_retrieved, 0) FROM domain
 UNION SELECT keep_retrieved FROM mailbox WHERE keep_retrieved IS NOT NULL`)
@@ -228,7 +230,7 @@ UNION SELECT keep_retrieved FROM mailbox WHERE keep_retrieved IS NOT NULL`)
 
 // Domain implements directory.Reader.
 func (s *Store) Domain(ctx context.Context, name string) (directory.Domain, error) {
-	found, err := collect(ctx, &s.readers, scanDomain, domainQuery+" WHERE d.name = ?", name)
+	found, err := db.All(ctx, s.readers, scanDomain, domainQuery+" WHERE d.name = ?", name)
 	if err != nil {
 		return directory.Domain{}, err
 	}
@@ -240,12 +242,12 @@ func (s *Store) Domain(ctx context.Context, name string) (directory.Domain, erro
 
 // Domains implements directory.Reader.
 func (s *Store) Domains(ctx context.Context) ([]directory.Domain, error) {
-	return collect(ctx, &s.readers, scanDomain, domainQuery+" ORDER BY d.name")
+	return db.All(ctx, s.readers, scanDomain, domainQuery+" ORDER BY d.name")
 }
 
 // Mailboxes implements directory.Reader.
 func (s *Store) Mailboxes(ctx context.Context, domain string) ([]directory.Mailbox, error) {
-	return collect(ctx, &s.readers, scanMailbox, `SELECT `+mailboxColumns+`
+	return db.All(ctx, s.readers, scanMailbox, `SELECT `+mailboxColumns+`
 FROM mailbox m JOIN domain d ON d.id = m.domain JOIN tally p ON p.folder = m.inbox
 WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, m.local`, domain)
 }
@@ -253,9 +255,9 @@ WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, m.local`, domain)
 // Aliases implements directory.Reader.
 func (s *Store) Aliases(ctx context.Context, domain string) ([]directory.Alias, error) {
 	var all []directory.Alias
-	err := s.readers.snapshot(ctx, func(c *conn) error {
+	err := s.readers.Snapshot(ctx, func(c *db.Conn) error {
 		var ids []int64
-		err := c.each(`SELECT a.id, a.local, d.name FROM alias a JOIN domain d ON d.id = a.domain
+		err := c.Each(`SELECT a.id, a.local, d.name FROM alias a JOIN domain d ON d.id = a.domain
 WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, a.local`, func(row []driver.Value) error {
 			ids = append(ids, row[0].(int64))
 			all = append(all, directory.Alias{Address: mail.Address{Local: row[1].(string), Domain: row[2].(string)}})

@@ -9,6 +9,8 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // Each change below looks before it writes and refuses without having changed
@@ -16,7 +18,7 @@ import (
 
 // AddDomain implements directory.Directory.
 func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		id, err := domainID(c, d.Name)
 		if err != nil {
 			return err
@@ -30,7 +32,7 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 			return err
 		}
 		octets, messages, retrieved, deleted := policyValues(d.Policy)
-		_, _, err = c.exec("INSERT INTO domain (name, postmaster, created, "+policyColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
+		_, _, err = c.Exec("INSERT INTO domain (name, postmaster, created, "+policyColumns+") VALUES (?, ?, ?, ?, ?, ?, ?)",
 			d.Name, postmaster, time.Now().Unix(), octets, messages, retrieved, deleted)
 		return err
 	})
@@ -38,8 +40,8 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 
 // ChangeDomain implements directory.Directory.
 func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*directory.Domain)) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
-		row, err := c.first(domainQuery+" WHERE d.name = ?", name)
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
+		row, err := c.First(domainQuery+" WHERE d.name = ?", name)
 		if err != nil {
 			return err
 		}
@@ -54,7 +56,7 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 			return err
 		}
 		octets, messages, retrieved, deleted := policyValues(d.Policy)
-		_, _, err = c.exec("UPDATE domain SET postmaster = ?2, ("+policyColumns+") = (?3, ?4, ?5, ?6) WHERE name = ?1",
+		_, _, err = c.Exec("UPDATE domain SET postmaster = ?2, ("+policyColumns+") = (?3, ?4, ?5, ?6) WHERE name = ?1",
 			name, postmaster, octets, messages, retrieved, deleted)
 		return err
 	})
@@ -62,7 +64,7 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 
 // postmasterValue is what to store for a postmaster; not ok when it was refused
 // for being no mailbox.
-func postmasterValue(c *conn, a mail.Address, refuse func(error)) (value driver.Value, ok bool, err error) {
+func postmasterValue(c *db.Conn, a mail.Address, refuse func(error)) (value driver.Value, ok bool, err error) {
 	if a.IsZero() {
 		return nil, true, nil
 	}
@@ -75,7 +77,7 @@ func postmasterValue(c *conn, a mail.Address, refuse func(error)) (value driver.
 
 // RemoveDomain implements directory.Directory.
 func (s *Store) RemoveDomain(ctx context.Context, name string) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		id, err := domainID(c, name)
 		if err != nil {
 			return err
@@ -84,7 +86,7 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 			refuse(fmt.Errorf("domain %s %w", name, directory.ErrNotFound))
 			return nil
 		}
-		uses, err := c.first(`SELECT (SELECT count(*) FROM mailbox WHERE domain = ?1),
+		uses, err := c.First(`SELECT (SELECT count(*) FROM mailbox WHERE domain = ?1),
     (SELECT count(*) FROM alias WHERE domain = ?1),
     (SELECT count(*) FROM target WHERE domain = ?2)`, id, name)
 		if err != nil {
@@ -96,7 +98,7 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 				name, directory.ErrInUse, mailboxes, aliases, targets))
 			return nil
 		}
-		_, _, err = c.exec("DELETE FROM domain WHERE id = ?", id)
+		_, _, err = c.Exec("DELETE FROM domain WHERE id = ?", id)
 		return err
 	})
 }
@@ -104,33 +106,33 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 // AddMailbox implements directory.Directory.
 func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.MailboxID, error) {
 	var id int64
-	err := s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	err := s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		domain, err := freeAddress(c, m.Address, refuse)
 		if err != nil || domain == 0 {
 			return err
 		}
-		switch given, err := c.number("SELECT seq FROM sqlite_sequence WHERE name = 'folder'"); {
+		switch given, err := c.Number("SELECT seq FROM sqlite_sequence WHERE name = 'folder'"); {
 		case err != nil:
 			return err
-		case given >= maxFolder:
+		case given >= tables.MaxFolder:
 			refuse(fmt.Errorf("the store has given each of its %d folder ids, and gives none again: begin another store", given))
 			return nil
 		}
 		octets, messages, retrieved, deleted := policyValues(m.Policy)
 		receives, logsIn, sends := switchValues(m.Switches)
-		_, id, err = c.exec("INSERT INTO mailbox (domain, local, inbox, hash, created, "+switchColumns+", "+policyColumns+") VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+		_, id, err = c.Exec("INSERT INTO mailbox (domain, local, inbox, hash, created, "+switchColumns+", "+policyColumns+") VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 			domain, m.Address.Local, m.Hash, time.Now().Unix(), receives, logsIn, sends, octets, messages, retrieved, deleted)
 		if err != nil {
 			return err
 		}
-		return newInbox(c, id)
+		return tables.NewInbox(c, id)
 	})
 	return mail.MailboxID(id), err
 }
 
 // freeAddress returns the domain's id, or refuses and returns 0 when it is not
 // hosted or the address is taken.
-func freeAddress(c *conn, a mail.Address, refuse func(error)) (int64, error) {
+func freeAddress(c *db.Conn, a mail.Address, refuse func(error)) (int64, error) {
 	domain, err := domainID(c, a.Domain)
 	if err != nil {
 		return 0, err
@@ -159,8 +161,8 @@ func freeAddress(c *conn, a mail.Address, refuse func(error)) (int64, error) {
 
 // ChangeMailbox implements directory.Directory.
 func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
-		row, err := c.first(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
+		row, err := c.First(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
 JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
 		if err != nil {
 			return err
@@ -174,7 +176,7 @@ JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, 
 		change(&m)
 		octets, messages, retrieved, deleted := policyValues(m.Policy)
 		receives, logsIn, sends := switchValues(m.Switches)
-		_, _, err = c.exec("UPDATE mailbox SET hash = ?2, ("+switchColumns+") = (?3, ?4, ?5), ("+policyColumns+") = (?6, ?7, ?8, ?9) WHERE id = ?1",
+		_, _, err = c.Exec("UPDATE mailbox SET hash = ?2, ("+switchColumns+") = (?3, ?4, ?5), ("+policyColumns+") = (?6, ?7, ?8, ?9) WHERE id = ?1",
 			id, m.Hash, receives, logsIn, sends, octets, messages, retrieved, deleted)
 		return err
 	})
@@ -182,8 +184,8 @@ JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, 
 
 // SetHash implements directory.Directory.
 func (s *Store) SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
-		_, _, err := c.exec("UPDATE mailbox SET hash = ?3 WHERE id = ?1 AND hash = ?2", int64(id), old, hash)
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
+		_, _, err := c.Exec("UPDATE mailbox SET hash = ?3 WHERE id = ?1 AND hash = ?2", int64(id), old, hash)
 		return err
 	})
 }
@@ -191,7 +193,7 @@ func (s *Store) SetHash(ctx context.Context, id mail.MailboxID, old, hash string
 // RemoveMailbox implements directory.Directory.
 func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage, error) {
 	var removed quota.Usage
-	err := s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	err := s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		id, err := mailboxID(c, a)
 		if err != nil {
 			return err
@@ -200,7 +202,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 			refuse(fmt.Errorf("mailbox %s %w", a, directory.ErrNotFound))
 			return nil
 		}
-		row, err := c.first(`SELECT (SELECT group_concat(name, ', ') FROM domain WHERE postmaster = ?1),
+		row, err := c.First(`SELECT (SELECT group_concat(name, ', ') FROM domain WHERE postmaster = ?1),
     (SELECT count(*) FROM target WHERE local = ?2 AND domain = ?3)`, id, a.Local, a.Domain)
 		if err != nil {
 			return err
@@ -213,7 +215,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 			refuse(fmt.Errorf("mailbox %s is %w as target of %d aliases", a, directory.ErrInUse, row[1].(int64)))
 			return nil
 		}
-		if row, err = c.first("SELECT all_octets, all_messages FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", id); err != nil {
+		if row, err = c.First("SELECT all_octets, all_messages FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", id); err != nil {
 			return err
 		}
 		if row != nil {
@@ -227,19 +229,19 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 			"DELETE FROM folder WHERE mailbox = ?",
 			"DELETE FROM mailbox WHERE id = ?",
 		} {
-			if _, _, err := c.exec(query, id); err != nil {
+			if _, _, err := c.Exec(query, id); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	s.writer.addGarbage(removed.Messages)
+	s.upkeep.addGarbage(removed.Messages)
 	return removed, err
 }
 
 // AddAlias implements directory.Directory.
 func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		for _, target := range a.Targets {
 			known, err := mailboxID(c, target)
 			if err == nil && known == 0 {
@@ -262,12 +264,12 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 			if err != nil || domain == 0 {
 				return err
 			}
-			if _, id, err = c.exec("INSERT INTO alias (domain, local) VALUES (?, ?)", domain, a.Address.Local); err != nil {
+			if _, id, err = c.Exec("INSERT INTO alias (domain, local) VALUES (?, ?)", domain, a.Address.Local); err != nil {
 				return err
 			}
 		}
 		for _, target := range a.Targets {
-			if _, _, err := c.exec("INSERT OR IGNORE INTO target (alias, local, domain) VALUES (?, ?, ?)",
+			if _, _, err := c.Exec("INSERT OR IGNORE INTO target (alias, local, domain) VALUES (?, ?, ?)",
 				id, target.Local, target.Domain); err != nil {
 				return err
 			}
@@ -278,7 +280,7 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 
 // RemoveAlias implements directory.Directory.
 func (s *Store) RemoveAlias(ctx context.Context, a directory.Alias) error {
-	return s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		id, err := aliasID(c, a.Address)
 		if err != nil {
 			return err
@@ -288,7 +290,7 @@ func (s *Store) RemoveAlias(ctx context.Context, a directory.Alias) error {
 			return nil
 		}
 		for _, target := range a.Targets {
-			named, err := c.number("SELECT count(*) FROM target WHERE alias = ? AND local = ? AND domain = ?",
+			named, err := c.Number("SELECT count(*) FROM target WHERE alias = ? AND local = ? AND domain = ?",
 				id, target.Local, target.Domain)
 			if err != nil {
 				return err
@@ -298,20 +300,20 @@ func (s *Store) RemoveAlias(ctx context.Context, a directory.Alias) error {
 				return nil
 			}
 		}
-		all, err := c.number("SELECT count(*) FROM target WHERE alias = ?", id)
+		all, err := c.Number("SELECT count(*) FROM target WHERE alias = ?", id)
 		if err != nil {
 			return err
 		}
 		if len(a.Targets) > 0 && int64(len(a.Targets)) < all {
 			for _, target := range a.Targets {
-				if _, _, err := c.exec("DELETE FROM target WHERE alias = ? AND local = ? AND domain = ?",
+				if _, _, err := c.Exec("DELETE FROM target WHERE alias = ? AND local = ? AND domain = ?",
 					id, target.Local, target.Domain); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
-		uses, err := c.number("SELECT count(*) FROM target WHERE local = ? AND domain = ?", a.Address.Local, a.Address.Domain)
+		uses, err := c.Number("SELECT count(*) FROM target WHERE local = ? AND domain = ?", a.Address.Local, a.Address.Domain)
 		if err != nil {
 			return err
 		}
@@ -319,21 +321,21 @@ func (s *Store) RemoveAlias(ctx context.Context, a directory.Alias) error {
 			refuse(fmt.Errorf("alias %s is %w as target of %d other aliases", a.Address, directory.ErrInUse, uses))
 			return nil
 		}
-		_, _, err = c.exec("DELETE FROM alias WHERE id = ?", id)
+		_, _, err = c.Exec("DELETE FROM alias WHERE id = ?", id)
 		return err
 	})
 }
 
-func domainID(c *conn, name string) (int64, error) {
-	return c.number("SELECT id FROM domain WHERE name = ?", name)
+func domainID(c *db.Conn, name string) (int64, error) {
+	return c.Number("SELECT id FROM domain WHERE name = ?", name)
 }
 
-func mailboxID(c *conn, a mail.Address) (int64, error) {
-	return c.number("SELECT m.id FROM mailbox m JOIN domain d ON d.id = m.domain WHERE d.name = ? AND m.local = ?", a.Domain, a.Local)
+func mailboxID(c *db.Conn, a mail.Address) (int64, error) {
+	return c.Number("SELECT m.id FROM mailbox m JOIN domain d ON d.id = m.domain WHERE d.name = ? AND m.local = ?", a.Domain, a.Local)
 }
 
-func aliasID(c *conn, a mail.Address) (int64, error) {
-	return c.number("SELECT a.id FROM alias a JOIN domain d ON d.id = a.domain WHERE d.name = ? AND a.local = ?", a.Domain, a.Local)
+func aliasID(c *db.Conn, a mail.Address) (int64, error) {
+	return c.Number("SELECT a.id FROM alias a JOIN domain d ON d.id = a.domain WHERE d.name = ? AND a.local = ?", a.Domain, a.Local)
 }
 
 func boolValue(b bool) driver.Value {

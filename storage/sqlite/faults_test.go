@@ -8,13 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 var (
@@ -85,18 +86,18 @@ func (h *house) entries() (storage.Maildrop, []storage.Entry) {
 // tamper runs a statement behind the store's back.
 func (h *house) tamper(statement string) {
 	h.t.Helper()
-	c, err := openConn(h.path, 100)
+	c, err := db.Open(h.path, 100)
 	h.must(err)
 	defer c.Close()
-	h.must(c.script("PRAGMA foreign_keys = OFF"))
-	_, _, err = compact(c, 0, maxArrivals)
+	h.must(c.Script("PRAGMA foreign_keys = OFF"))
+	_, _, err = tables.Compact(c, 0, maxArrivals)
 	h.must(err)
-	h.must(c.script(statement))
+	h.must(c.Script(statement))
 }
 
 func (h *house) findings(repair bool) (found []string, remaining int) {
 	h.t.Helper()
-	remaining, err := h.Check(background, repair, func(s string) { found = append(found, s) })
+	remaining, err := h.Check(background, repair, func(f storage.Finding) { found = append(found, f.String()) })
 	h.must(err)
 	return found, remaining
 }
@@ -173,7 +174,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 
 func TestRepairNeedsTheStoreToItself(t *testing.T) {
 	h := newHouse(t, Options{})
-	if _, err := h.Check(background, true, func(string) {}); err == nil {
+	if _, err := h.Check(background, true, func(storage.Finding) {}); err == nil {
 		t.Error("a repair without the lock was begun")
 	}
 }
@@ -235,11 +236,11 @@ func TestOneServerPerDatabase(t *testing.T) {
 
 func TestForeignDatabaseIsLeftAlone(t *testing.T) {
 	dir := t.TempDir()
-	c, err := openConn(filepath.Join(dir, "mailsrv.db"), 100)
+	c, err := db.Open(filepath.Join(dir, "mailsrv.db"), 100)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.script("CREATE TABLE theirs (x INTEGER)"); err != nil {
+	if err := c.Script("CREATE TABLE theirs (x INTEGER)"); err != nil {
 		t.Fatal(err)
 	}
 	c.Close()
@@ -269,10 +270,10 @@ func TestFilesArePrivate(t *testing.T) {
 // it; one that holds it for a client's whole patience makes it come again.
 func TestBusyDatabase(t *testing.T) {
 	h := newHouse(t, Options{})
-	other, err := openConn(h.path, 100)
+	other, err := db.Open(h.path, 100)
 	h.must(err)
 	defer other.Close()
-	h.must(other.script("BEGIN IMMEDIATE"))
+	h.must(other.Script("BEGIN IMMEDIATE"))
 	done := make(chan error, 1)
 	go func() { done <- h.deliver("waits", "x") }()
 	ctx, cancel := context.WithTimeout(background, 50*time.Millisecond)
@@ -281,67 +282,13 @@ func TestBusyDatabase(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a change whose context ended: %v", err)
 	}
-	h.must(other.script("COMMIT"))
+	h.must(other.Script("COMMIT"))
 	h.must(<-done)
 	if _, e := h.entries(); len(e) != 1 {
 		t.Errorf("%d messages", len(e))
 	}
 	if _, err := h.Domain(background, "late.example"); !errors.Is(err, directory.ErrNotFound) {
 		t.Errorf("what was withdrawn was committed: %v", err)
-	}
-}
-
-// One job that fails must not harm those in its batch.
-func TestBadJobAmongGood(t *testing.T) {
-	h := newHouse(t, Options{})
-	other, err := openConn(h.path, 100)
-	h.must(err)
-	defer other.Close()
-	h.must(other.script("BEGIN IMMEDIATE")) // so that all gather in one batch
-	const good = 10
-	var group sync.WaitGroup
-	errs := make(chan error, good)
-	for i := range good {
-		group.Go(func() { errs <- h.deliver(fmt.Sprint("m", i), "x") })
-	}
-	bad := make(chan error, 1)
-	group.Go(func() {
-		bad <- h.writer.do(background, &job{apply: func(c *conn) error {
-			_, _, err := c.exec("INSERT INTO domain (id) VALUES ('not a number')")
-			return err
-		}})
-	})
-	h.must(other.script("COMMIT"))
-	group.Wait()
-	for range good {
-		h.must(<-errs)
-	}
-	if err := <-bad; err == nil {
-		t.Error("the bad one was told that it is done")
-	}
-	if _, e := h.entries(); len(e) != good {
-		t.Errorf("%d messages, want %d", len(e), good)
-	}
-}
-
-// Three failures of the disk in a minute end the writing; reading goes on.
-func TestReadOnlyAfterDiskFailures(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
-	h.must(h.deliver("before", "x"))
-	disk := ioError()
-	for range 3 {
-		if err := h.writer.do(background, &job{apply: func(*conn) error { return disk }}); err == nil {
-			t.Fatal("a failure was hidden")
-		}
-	}
-	if err := h.deliver("after", "x"); !errors.Is(err, storage.ErrReadOnly) {
-		t.Errorf("deliver: %v", err)
-	}
-	if err := h.Accepting(); !errors.Is(err, storage.ErrReadOnly) {
-		t.Errorf("space: %v", err)
-	}
-	if _, e := h.entries(); len(e) != 1 {
-		t.Errorf("%d messages", len(e))
 	}
 }
 
@@ -359,7 +306,7 @@ func TestCollecting(t *testing.T) {
 	if n := h.count("SELECT count(*) FROM chunk") + h.count("SELECT count(*) FROM garbage"); n != 0 {
 		t.Errorf("%d rows are left", n)
 	}
-	if free := h.count("PRAGMA freelist_count"); free*pageSize < 3<<20 {
+	if free := h.count("PRAGMA freelist_count"); free*db.PageSize < 3<<20 {
 		t.Errorf("%d free pages", free)
 	}
 
@@ -379,22 +326,14 @@ func TestCollecting(t *testing.T) {
 
 // What the command line deletes is freed by the server that runs.
 func TestCollectingAfterTheCommandLine(t *testing.T) {
-	h := newHouse(t, Options{Server: true})
-	h.writer.look.Reset(time.Hour)
+	h := newHouse(t, Options{Server: true, lookEvery: 20 * time.Millisecond})
 	h.must(h.deliver("m", "xxx"))
-	h.wait("the first look to end", func() bool { return !h.writer.idleWork.Load() })
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
-	h.writer.collectionStopped.Store(true) // a rest would free at once
 	d, e := line.entries()
 	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	h.must(err)
 	h.must(line.Close())
-	if n := h.count("SELECT count(*) FROM garbage"); n != 1 {
-		t.Fatalf("%d bodies wait", n)
-	}
-	h.writer.collectionStopped.Store(false)
-	h.writer.look.Reset(time.Millisecond)
 	h.wait("the body to go", func() bool { return h.count("SELECT count(*) FROM body") == 0 })
 }
 
@@ -417,60 +356,11 @@ func TestSpace(t *testing.T) {
 	if err := h.Accepting(); !errors.Is(err, storage.ErrNoSpace) {
 		t.Errorf("got %v", err)
 	}
-	h.space.minFree = 1
-	h.space.recheck()
-	h.must(h.Accepting())
-}
-
-// The reserve is laid out while there is room, given up once, and laid out
-// again.
-func TestReserve(t *testing.T) {
-	h := newHouse(t, Options{Server: true, MinFree: 4 << 20})
-	info, err := os.Stat(filepath.Join(h.dir, "reserve"))
-	h.must(err)
-	if info.Size() != 1<<20 {
-		t.Errorf("%d octets, want a quarter of min_free", info.Size())
-	}
-	parts := 0
-	for h.space.useReserve() {
-		parts++
-	}
-	if left := h.space.laidOut(); parts != reserveParts || left != 0 {
-		t.Errorf("%d octets are left after %d parts", left, parts)
-	}
-	h.space.recheck()
-	h.must(h.Accepting())
-	if left := h.space.laidOut(); left != 1<<20 {
-		t.Errorf("%d octets were laid out again", left)
-	}
-}
-
-func TestSettingsAreAsserted(t *testing.T) {
-	c, err := openConn(filepath.Join(t.TempDir(), "s.db"), 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	for _, s := range settings {
-		err := c.each("PRAGMA "+s.name, func(row []driver.Value) error {
-			if row[0] != s.want {
-				return fmt.Errorf("%s is %v, want %v", s.name, row[0], s.want)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
-		}
-	}
-	// In memory there is no WAL: the assertion must fail.
-	if _, err := openConn(":memory:", 100); err == nil {
-		t.Error("a database without WAL was opened")
-	}
 }
 
 func (h *house) count(query string, args ...driver.Value) (n int64) {
 	h.t.Helper()
-	h.must(h.readers.use(background, func(c *conn) (err error) { n, err = c.number(query, args...); return err }))
+	h.must(h.readers.Use(background, func(c *db.Conn) (err error) { n, err = c.Number(query, args...); return err }))
 	return n
 }
 

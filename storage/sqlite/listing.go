@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // perText is how many compacted entries are read as one text.
@@ -43,7 +45,7 @@ func listingOf[T any](l listing[T], columns ...string) listing[T] {
 var (
 	entryListing = listingOf(listing[storage.Entry]{
 		row: func(row []driver.Value) storage.Entry {
-			return storage.Entry{UID: storage.UID(uidOf(row[0].(int64))), Octets: row[1].(int64), UIDL: row[2].(string)}
+			return storage.Entry{UID: storage.UID(tables.UIDOf(row[0].(int64))), Octets: row[1].(int64), UIDL: row[2].(string)}
 		},
 		words: func(texts []text) storage.Entry {
 			return storage.Entry{UID: storage.UID(texts[0].number()), Octets: texts[1].number(), UIDL: texts[2].word()}
@@ -55,7 +57,7 @@ var (
 	detailListing = listingOf(listing[storage.Detail]{
 		row: func(row []driver.Value) storage.Detail {
 			return storage.Detail{
-				Entry:   storage.Entry{UID: storage.UID(uidOf(row[0].(int64))), Octets: row[1].(int64), UIDL: row[5].(string)},
+				Entry:   storage.Entry{UID: storage.UID(tables.UIDOf(row[0].(int64))), Octets: row[1].(int64), UIDL: row[5].(string)},
 				Arrived: row[2].(int64), Flags: storage.Flags(row[3].(int64)), ModSeq: storage.ModSeq(row[4].(int64)),
 			}
 		},
@@ -82,8 +84,8 @@ func (m *maildrop) Details(ctx context.Context, from storage.UID, most int) ([]s
 
 // list reads messages of a snapshot, from a uid on, no more of them than most.
 func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.UID, most int) (all []T, err error) {
-	err = m.store.readers.use(ctx, func(c *conn) error {
-		all, err = l.read(c, entryID(m.folder, int64(from)), entryID(m.folder, m.last), most, int(min(int64(most), m.usage.Messages)))
+	err = m.store.readers.Use(ctx, func(c *db.Conn) error {
+		all, err = l.read(c, tables.EntryID(m.Folder, int64(from)), tables.EntryID(m.Folder, m.last), most, int(min(int64(most), m.usage.Messages)))
 		return err
 	})
 	return all, err
@@ -92,9 +94,9 @@ func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.U
 // read returns messages whose entries' ids are from first to last, no more of them than
 // most; expected is the number to make room for. The arrivals are read first: what
 // moves meanwhile is met twice, not missed.
-func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, error) {
+func (l *listing[T]) read(c *db.Conn, first, last int64, most, expected int) ([]T, error) {
 	var arrived []T
-	err := c.each(l.arrivals, func(row []driver.Value) error {
+	err := c.Each(l.arrivals, func(row []driver.Value) error {
 		arrived = append(arrived, l.row(row))
 		return nil
 	}, first, last, int64(most))
@@ -105,7 +107,7 @@ func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, 
 	newest := storage.UID(0) // of those compacted
 	for more := true; more && len(all) < most; {
 		piece := min(perText, most-len(all))
-		row, err := c.first(l.entries, first, last, int64(piece))
+		row, err := c.First(l.entries, first, last, int64(piece))
 		if err != nil {
 			return nil, err
 		}
@@ -119,17 +121,17 @@ func (l *listing[T]) read(c *conn, first, last int64, most, expected int) ([]T, 
 		for range found {
 			one := l.words(texts)
 			if uid := l.uid(one); uid <= newest || !l.whole(one) {
-				return nil, errRow // the texts leave out what is NULL
+				return nil, db.ErrRow // the texts leave out what is NULL
 			}
 			newest = l.uid(one)
 			all = append(all, one)
 		}
 		for _, rest := range texts {
 			if rest != "" {
-				return nil, errRow
+				return nil, db.ErrRow
 			}
 		}
-		first = max(first, first>>uidBits<<uidBits|int64(newest)+1)
+		first = max(first, first>>tables.UIDBits<<tables.UIDBits|int64(newest)+1)
 	}
 	for _, one := range arrived {
 		if len(all) < most && l.uid(one) > newest {

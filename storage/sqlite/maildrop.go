@@ -11,36 +11,38 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // maildrop is one session's snapshot.
 type maildrop struct {
 	store *Store
-	place
+	tables.Place
 	last  int64 // highest uid of the snapshot
 	usage quota.Usage
 }
 
 // OpenMaildrop implements storage.Maildrops.
 func (s *Store) OpenMaildrop(ctx context.Context, id mail.MailboxID) (storage.Maildrop, error) {
-	now, ok := s.writer.cache.maildrop(int64(id))
+	now, ok := s.cache.maildrop(int64(id))
 	if !ok {
-		err := s.readers.use(ctx, func(c *conn) error {
-			row, err := c.first("SELECT "+counterColumns+" FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(id))
+		err := s.readers.Use(ctx, func(c *db.Conn) error {
+			row, err := c.First("SELECT "+tables.CounterColumns+" FROM tally WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?)", int64(id))
 			if err != nil {
 				return err
 			}
 			if row == nil {
 				return storage.ErrNoMaildrop
 			}
-			now = scanCounters(int64(id), row)
+			now = tables.ScanCounters(int64(id), row)
 			return nil
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	return &maildrop{store: s, place: now.place, usage: now.held, last: now.last}, nil
+	return &maildrop{store: s, Place: now.Place, usage: now.Held, last: now.Last}, nil
 }
 
 // Usage implements storage.Maildrop.
@@ -48,7 +50,7 @@ func (m *maildrop) Usage() quota.Usage { return m.usage }
 
 // Message implements storage.Maildrop.
 func (m *maildrop) Message(ctx context.Context, e storage.Entry, from int64) (storage.Message, error) {
-	msg := &message{store: m.store, entry: entryID(m.folder, int64(e.UID))}
+	msg := &message{store: m.store, entry: tables.EntryID(m.Folder, int64(e.UID))}
 	// The driver copies a row's content out of SQLite's memory; that copy is
 	// what is counted here.
 	msg.reserved = min(e.Octets, buffers.Max)
@@ -76,8 +78,8 @@ type message struct {
 }
 
 func (m *message) open(ctx context.Context, from int64) error {
-	err := m.store.readers.use(ctx, func(c *conn) error {
-		row, err := c.first(`
+	err := m.store.readers.Use(ctx, func(c *db.Conn) error {
+		row, err := c.First(`
 SELECT e.own, (SELECT prefix FROM body WHERE id = e.body), (SELECT crc FROM body WHERE id = e.body),
     (SELECT chunks FROM body WHERE id = e.body), (SELECT data FROM body WHERE id = e.body)
 FROM message e WHERE e.id = ?`, m.entry)
@@ -92,8 +94,8 @@ FROM message e WHERE e.id = ?`, m.entry)
 		own, prefix := row[0].(string), row[1].(string)
 		m.data, _ = row[4].([]byte)
 		m.chunks = row[3].(int64)
-		crc := crc32.Update(0, castagnoli, []byte(prefix))
-		if int64(crc32.Update(crc, castagnoli, m.data)) != row[2].(int64) {
+		crc := crc32.Update(0, tables.Castagnoli, []byte(prefix))
+		if int64(crc32.Update(crc, tables.Castagnoli, m.data)) != row[2].(int64) {
 			return fmt.Errorf("%w: checksum of its body", storage.ErrDamaged)
 		}
 		m.head = append(append(make([]byte, 0, len(prefix)+len(own)), prefix...), own...)
@@ -128,8 +130,8 @@ func (m *message) skip(ctx context.Context, from int64) (err error) {
 
 // chunk reads and verifies the next chunk.
 func (m *message) chunk(ctx context.Context) (data []byte, err error) {
-	err = m.store.readers.use(ctx, func(c *conn) error {
-		row, err := c.first(`
+	err = m.store.readers.Use(ctx, func(c *db.Conn) error {
+		row, err := c.First(`
 SELECT (SELECT data FROM chunk WHERE id = (e.body << 16 | ?2)), (SELECT crc FROM chunk WHERE id = (e.body << 16 | ?2))
 FROM message e WHERE e.id = ?1`, m.entry, m.number)
 		switch {
@@ -141,7 +143,7 @@ FROM message e WHERE e.id = ?1`, m.entry, m.number)
 			return fmt.Errorf("%w: chunk %d is missing", storage.ErrDamaged, m.number)
 		}
 		data = row[0].([]byte)
-		if int64(crc32.Checksum(data, castagnoli)) != row[1].(int64) {
+		if int64(crc32.Checksum(data, tables.Castagnoli)) != row[1].(int64) {
 			return fmt.Errorf("%w: checksum of chunk %d", storage.ErrDamaged, m.number)
 		}
 		return nil
@@ -152,7 +154,7 @@ FROM message e WHERE e.id = ?1`, m.entry, m.number)
 
 // damaged tells damage from other failures.
 func damaged(err error) error {
-	if isDamage(err) && !errors.Is(err, storage.ErrDamaged) {
+	if db.IsDamage(err) && !errors.Is(err, storage.ErrDamaged) {
 		return errors.Join(storage.ErrDamaged, err)
 	}
 	return err

@@ -11,13 +11,15 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // folder makes another folder of look@me.com.
 func (h *house) folder(name string) (id storage.FolderID) {
 	h.t.Helper()
-	h.must(h.writer.change(background, func(c *conn, _ func(error)) error {
-		made, err := newFolder(c, int64(h.look), name)
+	h.must(h.change(background, func(c *db.Conn) error {
+		made, err := tables.NewFolder(c, int64(h.look), name)
 		id = storage.FolderID(made)
 		return err
 	}))
@@ -80,13 +82,13 @@ func TestFoldersShareTheQuota(t *testing.T) {
 		t.Errorf("the folder has given uid %d", n)
 	}
 	// The way out of a folder.
-	h.must(h.writer.change(background, func(c *conn, _ func(error)) error {
-		p, err := placeOf(c, int64(h.look), int64(sent))
+	h.must(h.change(background, func(c *db.Conn) error {
+		p, err := tables.PlaceOf(c, int64(h.look), int64(sent))
 		if err == nil {
-			_, err = compactFolder(c, p.folder)
+			_, err = tables.CompactFolder(c, p.Folder)
 		}
 		if err == nil {
-			_, _, err = expunge(c, p, [][2]int64{{1, 1}}, keepAside{time.Now(), time.Hour})
+			_, _, err = tables.Expunge(c, p, [][2]int64{{1, 1}}, tables.Aside{At: time.Now(), Keep: time.Hour})
 		}
 		return err
 	}))
@@ -100,16 +102,16 @@ func TestFoldersShareTheQuota(t *testing.T) {
 		t.Errorf("restored %+v", restored)
 	}
 	usage(3, 1)
-	h.must(h.writer.change(background, func(c *conn, _ func(error)) error {
-		if _, err := compactFolder(c, int64(sent)); err != nil {
+	h.must(h.change(background, func(c *db.Conn) error {
+		if _, err := tables.CompactFolder(c, int64(sent)); err != nil {
 			return err
 		}
-		p, err := placeOf(c, int64(h.look), int64(sent))
+		p, err := tables.PlaceOf(c, int64(h.look), int64(sent))
 		if err == nil {
-			_, _, err = expunge(c, p, [][2]int64{{1, 9}}, keepAside{time.Now(), time.Hour})
+			_, _, err = tables.Expunge(c, p, [][2]int64{{1, 9}}, tables.Aside{At: time.Now(), Keep: time.Hour})
 		}
 		if err == nil {
-			err = c.script(fmt.Sprintf("DELETE FROM tally WHERE folder = %d; DELETE FROM folder WHERE id = %d", sent, sent))
+			err = c.Script(fmt.Sprintf("DELETE FROM tally WHERE folder = %d; DELETE FROM folder WHERE id = %d", sent, sent))
 		}
 		return err
 	}))
@@ -315,10 +317,10 @@ func TestReturnPathIsApart(t *testing.T) {
 		h.must(err)
 		b.Discard()
 	}
-	c, err := openConn(h.path, 100)
+	c, err := db.Open(h.path, 100)
 	h.must(err)
 	defer c.Close()
-	row, err := c.first("SELECT count(*), min(CAST(substr(CAST(prefix AS BLOB), trace + 1) AS TEXT)), max(CAST(substr(CAST(prefix AS BLOB), trace + 1) AS TEXT)) FROM body")
+	row, err := c.First("SELECT count(*), min(CAST(substr(CAST(prefix AS BLOB), trace + 1) AS TEXT)), max(CAST(substr(CAST(prefix AS BLOB), trace + 1) AS TEXT)) FROM body")
 	h.must(err)
 	if fmt.Sprint(row) != fmt.Sprint([]any{2, trace, trace}) {
 		t.Errorf("shared: %q", row)

@@ -19,13 +19,21 @@ import (
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
+)
+
+// Of the inner pages of tables (https://www.sqlite.org/fileformat2.html section 1.6).
+const (
+	innerTable  = 5
+	innerHeader = 12
 )
 
 // rebuild lays the closed store out anew, repairs it, and checks that nothing is
 // left to find but messages of which a part is lost.
 func (h *house) rebuild() (losses []string) {
 	h.t.Helper()
-	report := func(loss string) { losses = append(losses, loss) }
+	report := func(loss storage.Finding) { losses = append(losses, loss.String()) }
 	_, err := Rebuild(background, h.dir, Options{}, report)
 	h.must(err)
 	h.open(Options{Exclusive: true})
@@ -72,7 +80,7 @@ func TestRebuildLosesWhatStoodOnThePage(t *testing.T) {
 	h.must(h.deliver("after", "text"))
 
 	h.must(h.Close())
-	sound := func(loss string) { t.Errorf("a sound database: %s", loss) }
+	sound := func(loss storage.Finding) { t.Errorf("a sound database: %s", loss) }
 	if sound, err := Rebuild(background, h.dir, Options{}, sound); err != nil || !sound {
 		t.Errorf("a sound database: %t, %v", sound, err)
 	}
@@ -130,8 +138,11 @@ func TestRebuildMakesAddressesAgain(t *testing.T) {
 	h.must(h.deliver("m", "text"))
 	h.damage(strings.Repeat(fmt.Sprintf("hash-%d ", others-2), 20), true)
 	losses := strings.Join(h.rebuild(), "\n")
-	if !strings.Contains(losses, fmt.Sprintf("mailbox box%d@me.com: its password, limits and times are lost: set them with", others-2)) || !strings.Contains(losses, "it receives mail, even if it was disabled before") {
+	if !strings.Contains(losses, fmt.Sprintf("mailbox box%d@me.com: its password, limits and times are lost, and it receives mail, even if it was disabled before", others-2)) {
 		t.Errorf("losses: %s", losses)
+	}
+	if n, all := strings.Count(losses, "has no INBOX"), strings.Count(losses, "its password"); n != all || strings.Count(losses, "mailbox box0@me.com has no INBOX") > 1 {
+		t.Errorf("%d mailboxes were lost, %d of them named: %s", all, n, losses)
 	}
 	for i := range others - 1 {
 		a := mail.Address{Local: fmt.Sprintf("box%d", i), Domain: "me.com"}
@@ -157,7 +168,7 @@ func TestRebuildSaysWhatAnIndexLacks(t *testing.T) {
 	losses := h.rebuild()
 	want := []string{
 		"the table domain has damaged pages: what stood there is lost",
-		"domain me.com: its limits, times and postmaster are lost: set them with mailsrv domain set",
+		"domain me.com: its limits, times and postmaster are lost",
 		"the table alias has damaged pages: it was made again from its index",
 		"the table target has damaged pages: it was made again from its index",
 	}
@@ -190,20 +201,20 @@ func TestRebuildAroundAnyPage(t *testing.T) {
 	file := filepath.Join(h.dir, "mailsrv.db")
 	sound, err := os.ReadFile(file)
 	h.must(err)
-	pages := len(sound) / pageSize
+	pages := len(sound) / db.PageSize
 	random := rand.New(rand.NewPCG(1, 2))
 	tried, shrunk := 0, 0
 	for page := 1; page < pages; page++ { // without the first no file is a database
-		if page%8 > 0 && bytes.Count(sound[page*pageSize:(page+1)*pageSize], []byte("long")) > 100 {
+		if page%8 > 0 && bytes.Count(sound[page*db.PageSize:(page+1)*db.PageSize], []byte("long")) > 100 {
 			continue // as its neighbours
 		}
 		noise := page%2 > 0
 		h.dir = t.TempDir()
 		octets := append([]byte(nil), sound...)
-		clear(octets[page*pageSize : (page+1)*pageSize])
+		clear(octets[page*db.PageSize : (page+1)*db.PageSize])
 		if noise {
-			for i := range pageSize {
-				octets[page*pageSize+i] = byte(random.Uint32())
+			for i := range db.PageSize {
+				octets[page*db.PageSize+i] = byte(random.Uint32())
 			}
 		}
 		h.must(os.WriteFile(filepath.Join(h.dir, "mailsrv.db"), octets, 0o600))
@@ -264,7 +275,7 @@ func (h *house) zeroRoots(names ...string) {
 	}
 	h.edit(func(octets []byte) {
 		for _, root := range roots {
-			clear(octets[(root-1)*pageSize : root*pageSize])
+			clear(octets[(root-1)*db.PageSize : root*db.PageSize])
 		}
 	})
 }
@@ -273,7 +284,7 @@ func (h *house) zeroRoots(names ...string) {
 // order of their ids.
 func (h *house) editLeaves(table string, change func(leaf []byte), numbers ...int) {
 	h.t.Helper()
-	page := func(octets []byte, n int64) []byte { return octets[(n-1)*pageSize : n*pageSize] }
+	page := func(octets []byte, n int64) []byte { return octets[(n-1)*db.PageSize : n*db.PageSize] }
 	root := h.count("SELECT rootpage FROM sqlite_schema WHERE name = ?", table)
 	h.edit(func(octets []byte) {
 		top := page(octets, root)
@@ -305,7 +316,7 @@ func TestRebuildAfterAFlippedBit(t *testing.T) {
 			h := newHouse(t, Options{Server: true})
 			const messages, flipped = 300, 33
 			h.compacted(messages)
-			id := entryID(int64(h.look), flipped)
+			id := tables.EntryID(int64(h.look), flipped)
 			var varint []byte // as SQLite writes it
 			for x := id; x > 0; x >>= 7 {
 				varint = append([]byte{byte(x&0x7f) | 0x80}, varint...)
@@ -443,8 +454,8 @@ func TestRebuildBetweenDamages(t *testing.T) {
 	}
 	h.edit(func(octets []byte) {
 		for _, i := range []int{10, 11, 12, 14} {
-			at := bytes.Index(octets, []byte(needle(i))) / pageSize * pageSize
-			clear(octets[at : at+pageSize])
+			at := bytes.Index(octets, []byte(needle(i))) / db.PageSize * db.PageSize
+			clear(octets[at : at+db.PageSize])
 		}
 	})
 	h.open(Options{})
@@ -533,18 +544,18 @@ func TestRebuildRefusesBesideAReader(t *testing.T) {
 	h.compacted(10)
 	h.zeroRoots("removed")
 	h.open(Options{})
-	reader, err := openConn(h.path, 100)
+	reader, err := db.Open(h.path, 100)
 	h.must(err)
-	h.must(reader.script("BEGIN"))
-	_, err = reader.number("SELECT count(*) FROM mailbox")
+	h.must(reader.Script("BEGIN"))
+	_, err = reader.Number("SELECT count(*) FROM mailbox")
 	h.must(err)
 	h.must(h.deliver("late", "text"))
 	h.must(h.Close())
 	h.Store = nil
-	if _, err := Rebuild(background, h.dir, Options{}, func(string) {}); !errors.Is(err, storage.ErrUsed) {
+	if _, err := Rebuild(background, h.dir, Options{}, func(storage.Finding) {}); !errors.Is(err, storage.ErrUsed) {
 		t.Errorf("beside a reader: %v", err)
 	}
-	h.must(reader.script("ROLLBACK"))
+	h.must(reader.Script("ROLLBACK"))
 	h.must(reader.Close())
 	h.rebuild()
 	if left := len(h.whole()); left != 11 {
@@ -600,7 +611,7 @@ func TestRebuildLeavesNothingToMend(t *testing.T) {
 	h.damage("needle-9", true)
 	h.open(Options{})
 	h.zeroRoots("tally")
-	_, err := Rebuild(background, h.dir, Options{}, func(string) {})
+	_, err := Rebuild(background, h.dir, Options{}, func(storage.Finding) {})
 	h.must(err)
 	h.open(Options{Server: true})
 	h.must(h.deliver("after", "another's"))
@@ -637,7 +648,7 @@ func TestRebuildRefuses(t *testing.T) {
 				}
 				before = bytes.Clone(octets)
 			})
-			_, err := Rebuild(background, h.dir, Options{}, func(string) {})
+			_, err := Rebuild(background, h.dir, Options{}, func(storage.Finding) {})
 			if !errors.Is(err, c.is) || strings.Contains(err.Error(), "\n") {
 				t.Error(err)
 			}
@@ -659,7 +670,7 @@ func TestRebuildOfNothing(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "mailsrv.db"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Rebuild(background, dir, Options{}, func(loss string) { t.Error(loss) }); err != nil {
+	if _, err := Rebuild(background, dir, Options{}, func(loss storage.Finding) { t.Error(loss) }); err != nil {
 		t.Error(err)
 	}
 }
@@ -671,7 +682,7 @@ func TestRepairAsksForPagesOnce(t *testing.T) {
 	h.must(h.Close())
 	ended, end := context.WithCancel(background)
 	end()
-	if sound, err := Rebuild(ended, h.dir, Options{}, func(string) {}); sound || !errors.Is(err, context.Canceled) {
+	if sound, err := Rebuild(ended, h.dir, Options{}, func(storage.Finding) {}); sound || !errors.Is(err, context.Canceled) {
 		t.Errorf("sound %t, %v", sound, err)
 	}
 	h.open(Options{})
@@ -690,8 +701,8 @@ func TestStatementEndsWithItsContext(t *testing.T) {
 	h := newHouse(t, Options{})
 	ctx, end := context.WithTimeout(background, 10*time.Millisecond)
 	defer end()
-	err := h.readers.snapshot(ctx, func(c *conn) error {
-		return c.eachUntil(ctx, "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
+	err := h.readers.Snapshot(ctx, func(c *db.Conn) error {
+		return c.EachUntil(ctx, "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
 			func([]driver.Value) error { return nil })
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {

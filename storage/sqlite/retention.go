@@ -3,12 +3,14 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 	"time"
 
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // perSlice is how many messages one transaction of this file moves, so that no
@@ -25,8 +27,8 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 	if err != nil {
 		return restored, left, err
 	}
-	err = s.readers.use(ctx, func(c *conn) error {
-		row, err := c.first("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE mailbox = ? AND at >= ?", int64(id), since.Unix())
+	err = s.readers.Use(ctx, func(c *db.Conn) error {
+		row, err := c.First("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE mailbox = ? AND at >= ?", int64(id), since.Unix())
 		if err == nil {
 			left = quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
 		}
@@ -39,9 +41,9 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 type aside struct{ id, octets, folder int64 }
 
 func (s *Store) undeleteSome(ctx context.Context, mailbox, since int64, limit quota.Limit, newID func() string) (restored quota.Usage, more bool, err error) {
-	err = s.writer.change(ctx, func(c *conn, refuse func(error)) error {
+	err = s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		restored, more = quota.Usage{}, false
-		known, err := c.number("SELECT count(*) FROM mailbox WHERE id = ?", mailbox)
+		known, err := c.Number("SELECT count(*) FROM mailbox WHERE id = ?", mailbox)
 		if err != nil {
 			return err
 		}
@@ -50,7 +52,7 @@ func (s *Store) undeleteSome(ctx context.Context, mailbox, since int64, limit qu
 			return nil
 		}
 		var rows []aside
-		err = c.each(`SELECT id, octets, coalesce((SELECT id FROM folder WHERE id = r.folder AND mailbox = r.mailbox), 0)
+		err = c.Each(`SELECT id, octets, coalesce((SELECT id FROM folder WHERE id = r.folder AND mailbox = r.mailbox), 0)
 FROM removed r WHERE mailbox = ? AND at >= ? ORDER BY id LIMIT ?`, func(row []driver.Value) error {
 			rows = append(rows, aside{row[0].(int64), row[1].(int64), row[2].(int64)})
 			return nil
@@ -76,25 +78,25 @@ FROM removed r WHERE mailbox = ? AND at >= ? ORDER BY id LIMIT ?`, func(row []dr
 }
 
 // bringBack makes an entry of a row of removed, for which there is room.
-func bringBack(c *conn, id int64, to room, uidl string) error {
-	_, _, err := c.exec(`INSERT INTO arrival (`+entryColumns+`)
+func bringBack(c *db.Conn, id int64, to room, uidl string) error {
+	_, _, err := c.Exec(`INSERT INTO arrival (`+tables.EntryColumns+`)
 SELECT ?2, octets, body, shared, ?3, own, arrived, flags, ?4 FROM removed WHERE id = ?1`,
-		id, entryID(to.folder, to.uid), uidl, to.modseq)
+		id, tables.EntryID(to.folder, to.uid), uidl, to.modseq)
 	if err != nil {
 		return err
 	}
-	_, _, err = c.exec("DELETE FROM removed WHERE id = ?", id)
+	_, _, err = c.Exec("DELETE FROM removed WHERE id = ?", id)
 	return err
 }
 
 // Collect implements storage.Collector.
 func (s *Store) Collect(ctx context.Context, now time.Time, report func(storage.Expired)) error {
 	type due struct {
-		place
+		tables.Place
 		before int64
 	}
-	list, err := collect(ctx, &s.readers, func(row []driver.Value) due {
-		return due{place{row[0].(int64), row[1].(int64), row[1].(int64)}, now.Unix() - row[2].(int64)}
+	list, err := db.All(ctx, s.readers, func(row []driver.Value) due {
+		return due{tables.Place{Mailbox: row[0].(int64), Folder: row[1].(int64), Inbox: row[1].(int64)}, now.Unix() - row[2].(int64)}
 	}, `SELECT id, inbox, coalesce(keep_retrieved, (SELECT keep_retrieved FROM domain WHERE id = m.domain)) AS keep
 FROM mailbox m WHERE keep > 0`)
 	if err != nil {
@@ -103,11 +105,11 @@ FROM mailbox m WHERE keep > 0`)
 	for _, d := range list {
 		for more := true; more; {
 			var gone []storage.Entry
-			if gone, more, err = s.expireSome(ctx, d.place, d.before); err != nil {
+			if gone, more, err = s.expireSome(ctx, d.Place, d.before); err != nil {
 				return err
 			}
 			for _, e := range gone {
-				report(storage.Expired{Mailbox: mail.MailboxID(d.mailbox), Entry: e})
+				report(storage.Expired{Mailbox: mail.MailboxID(d.Mailbox), Entry: e})
 			}
 		}
 	}
@@ -116,50 +118,45 @@ FROM mailbox m WHERE keep > 0`)
 			return err
 		}
 	}
-	s.writer.addGarbage(0)
+	s.upkeep.addGarbage(0)
 	return nil
 }
 
 // expireSome removes some messages of an INBOX that were retrieved before a time.
-func (s *Store) expireSome(ctx context.Context, from place, before int64) (gone []storage.Entry, more bool, err error) {
-	j := &job{frees: true, narrow: true}
-	j.apply = func(c *conn) error {
-		gone = nil
+func (s *Store) expireSome(ctx context.Context, from tables.Place, before int64) (gone []storage.Entry, more bool, err error) {
+	var counted []tables.Counters
+	expire := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
+	expire.Apply = func(c *db.Conn) error {
+		gone, counted = nil, nil
 		var runs [][2]int64
-		err := c.each("SELECT uid, octets, uidl FROM entry WHERE folder = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
+		err := c.Each("SELECT uid, octets, uidl FROM entry WHERE folder = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
 			uid := row[0].(int64)
 			runs = append(runs, [2]int64{uid, uid})
 			gone = append(gone, storage.Entry{UID: storage.UID(uid), Octets: row[1].(int64), UIDL: row[2].(string)})
 			return nil
-		}, from.folder, before, int64(perSlice))
+		}, from.Folder, before, int64(perSlice))
 		if err != nil {
 			return err
 		}
-		_, j.counted, err = expunge(c, from, runs, keepAside{})
+		_, counted, err = tables.Expunge(c, from, runs, tables.Aside{})
 		return err
 	}
-	err = s.writer.do(ctx, j)
+	expire.Committed = func() { s.cache.count(counted...) }
+	err = s.engine.Do(ctx, expire)
 	return gone, len(gone) == perSlice, err
 }
 
 // forgetSome drops some deleted messages whose time to be brought back is over.
 func (s *Store) forgetSome(ctx context.Context, now int64) (more bool, err error) {
-	j := &job{frees: true, narrow: true}
-	j.apply = func(c *conn) error {
-		to, err := c.number("SELECT max(id) FROM (SELECT id FROM removed WHERE until <= ? ORDER BY id LIMIT ?)", now, int64(perSlice))
+	drop := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
+	drop.Apply = func(c *db.Conn) error {
+		to, err := c.Number("SELECT max(id) FROM (SELECT id FROM removed WHERE until <= ? ORDER BY id LIMIT ?)", now, int64(perSlice))
 		more = to > 0
 		if err != nil || !more {
 			return err
 		}
-		return forget(c, " FROM removed WHERE id <= ? AND until <= ?", to, now)
+		return tables.Forget(c, " FROM removed WHERE id <= ? AND until <= ?", to, now)
 	}
-	err = s.writer.do(ctx, j)
+	err = s.engine.Do(ctx, drop)
 	return more, err
-}
-
-// forget deletes rows of removed and makes garbage of their bodies.
-func forget(c *conn, where string, args ...driver.Value) error {
-	err := discardBodies(c, true, where, args...)
-	_, _, deleted := c.exec("DELETE"+where, args...)
-	return errors.Join(err, deleted)
 }

@@ -18,13 +18,9 @@ import (
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/storage"
-)
-
-// Page caches in KiB. The writer's holds the pages that random maildrops
-// touch; a reader's only the inner pages of the trees.
-const (
-	writerCacheKiB = 32 << 10
-	readerCacheKiB = 2 << 10
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // Options of a store.
@@ -52,7 +48,8 @@ type Options struct {
 	// Logger hears of the store's condition; nil discards.
 	Logger *slog.Logger
 
-	held bool // the caller holds the locks on the data directory
+	lookEvery time.Duration // commit.Options.LookEvery
+	held      bool          // the caller holds the locks on the data directory
 }
 
 // path is where the database is.
@@ -70,14 +67,17 @@ type Store struct {
 	path    string
 	buffers *buffers.Pool
 	logger  *slog.Logger
-	locks   locks // none: not asked for
+	locks   db.Locks // none: not asked for
 	// database is the file, for syncing it. SQLite's locks on it end when any
 	// descriptor of the process is closed, so it is closed last.
 	database *os.File
 	schema   int64 // of the database: higher than ours where we may write all the same
-	space    *space
-	writer   *committer
-	readers  readers
+	readers  *db.Readers
+	space    *commit.Space
+	health   *commit.Health
+	cache    *cache
+	upkeep   *upkeep
+	engine   *commit.Engine
 	staged   atomic.Int64 // octets of unfinished transfers
 	claims   storage.LocalClaims
 }
@@ -103,15 +103,15 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		s.logger = logs.Discard()
 	}
 	if o.Server || o.Exclusive {
-		if s.locks, err = lockStore(dir, path); err != nil {
+		if s.locks, err = db.LockStore(dir, path); err != nil {
 			return nil, err
 		}
 		s.options.held = true
 	}
 	if !o.held {
-		shared, err := lockDatabase(path, unix.LOCK_SH)
+		shared, err := db.LockDatabase(path, unix.LOCK_SH)
 		if err != nil {
-			s.locks.release()
+			s.locks.Release()
 			return nil, err
 		}
 		s.locks = append(s.locks, shared)
@@ -120,7 +120,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 		if s.database != nil {
 			s.database.Close()
 		}
-		s.locks.release()
+		s.locks.Release()
 		return nil, err
 	}
 	return s, nil
@@ -133,24 +133,28 @@ func (s *Store) open() error {
 		return fmt.Errorf("database: %w", err)
 	}
 	// A database whose name is lost in a power cut is lost whole.
-	if err := syncPath(filepath.Dir(s.path)); err != nil {
+	if err := db.SyncPath(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
-	s.readers = newReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
-	s.space = newSpace(s.path, s.options.MinFree, s.options.Server, &s.readers, s.logger)
+	s.readers = db.NewReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
+	s.space = commit.NewSpace(s.path, s.options.MinFree, s.options.Server, s.readers, s.logger)
+	s.health = commit.NewHealth(s.space, s.logger)
 	c, unfinished, err := s.openDatabase()
-	for isFull(err) && s.space.useReserve() {
+	for db.IsFull(err) && s.space.UseReserve() {
 		c, unfinished, err = s.openDatabase()
 	}
 	if err != nil {
 		return err
 	}
-	var work func(*conn, int64) (progress, error)
+	s.cache, s.upkeep = newCache(), newUpkeep(s.space, s.health)
+	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, LookEvery: s.options.lookEvery, Logger: s.logger}
 	if s.options.Server {
-		s.space.check()
-		work = collectSlice
+		s.space.Check()
+		o.Upkeep = s.upkeep
 	}
-	s.writer = newCommitter(s.database, c, s.space, s.logger, work)
+	s.engine = commit.New(o)
+	s.cache.ask, s.upkeep.engine = s.engine.AskLease, s.engine
+	s.engine.Start()
 	if s.options.Server && len(unfinished) > 0 {
 		s.abandon(unfinished...)
 	}
@@ -159,19 +163,19 @@ func (s *Store) open() error {
 
 // openDatabase opens the writing connection, brings the schema up to date, and
 // finds the transfers that an earlier run left unfinished.
-func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
-	if c, err = openWriter(s.path, s.space.autoCheckpoint()); err != nil {
-		return nil, nil, named(err)
+func (s *Store) openDatabase() (c *db.Conn, unfinished []int64, err error) {
+	if c, err = db.OpenWriter(s.path, s.space.AutoCheckpoint()); err != nil {
+		return nil, nil, db.Named(err)
 	}
-	if s.schema, err = current.migrate(c, s.beforeUpgrade); err == nil {
-		err = c.each("SELECT body FROM transfer", func(row []driver.Value) error {
+	if s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade); err == nil {
+		err = c.Each("SELECT body FROM transfer", func(row []driver.Value) error {
 			unfinished = append(unfinished, row[0].(int64))
 			return nil
 		})
 	}
 	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()
-		return nil, nil, fmt.Errorf("%s: %w", s.path, named(err))
+		return nil, nil, fmt.Errorf("%s: %w", s.path, db.Named(err))
 	}
 	return c, unfinished, nil
 }
@@ -179,31 +183,29 @@ func (s *Store) openDatabase() (c *conn, unfinished []int64, err error) {
 // Close commits what waits and closes everything. Nothing may be in use. When it
 // returns, a server that has the same store open knows of every change.
 func (s *Store) Close() error {
-	err := s.writer.close()
-	if !s.options.Server && s.writer.wrote {
+	err := s.engine.Close()
+	if !s.options.Server && s.engine.Wrote() {
 		time.Sleep(lease)
 	}
-	s.readers.close()
+	s.readers.Close()
 	s.database.Close()
-	s.locks.release()
+	s.locks.Release()
 	return err
 }
 
 // Failed is closed when the disk has failed to sync the database. What is read since
 // may be of another moment: the server must end, and find everything at its next start.
-func (s *Store) Failed() <-chan struct{} {
-	if s.writer.checkpointer == nil {
-		return nil
-	}
-	return s.writer.checkpointer.failed
-}
+func (s *Store) Failed() <-chan struct{} { return s.health.Failed() }
 
 // Accepting implements storage.Deliverer.
-func (s *Store) Accepting() error {
-	if s.writer.refuses() {
-		return storage.ErrReadOnly
-	}
-	return s.space.check()
+func (s *Store) Accepting() error { return s.health.Accepting() }
+
+// edit commits what f does, for a change of anything but mail. refuse takes the reason
+// for which f has left every row as it was.
+func (s *Store) edit(ctx context.Context, f func(c *db.Conn, refuse func(error)) error) error {
+	change := &commit.Change{Effect: commit.Effect{Kind: commit.Edit}, Committed: s.cache.Forget}
+	change.Apply = func(c *db.Conn) error { return f(c, func(err error) { change.Refusal = err }) }
+	return s.engine.Do(ctx, change)
 }
 
 // Claim implements storage.Claims. One server alone has a data directory, so that

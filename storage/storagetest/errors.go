@@ -84,7 +84,7 @@ func testDamaged(t *testing.T, f *fixture) {
 		f.wantError(err, storage.ErrDamaged)
 	}
 	found := 0
-	_, err := f.Check(background, false, func(string) { found++ })
+	_, err := f.Check(background, false, func(storage.Finding) { found++ })
 	f.must(err)
 	if found == 0 {
 		t.Error("check finds no damage")

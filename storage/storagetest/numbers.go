@@ -155,7 +155,7 @@ func testFolderEnded(t *testing.T, f *fixture) {
 	}
 	f.wantDrop(other)
 	found := 0
-	_, err = f.Check(background, false, func(string) { found++ })
+	_, err = f.Check(background, false, func(storage.Finding) { found++ })
 	f.must(err)
 	if found != 1 {
 		t.Errorf("check finds %d", found)

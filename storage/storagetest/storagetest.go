@@ -118,7 +118,7 @@ var background = context.Background()
 
 func (f *fixture) recount() {
 	f.t.Helper()
-	remaining, err := f.Check(background, false, func(finding string) { f.t.Errorf("check: %s", finding) })
+	remaining, err := f.Check(background, false, func(finding storage.Finding) { f.t.Errorf("check: %s", finding) })
 	if err != nil || remaining != 0 {
 		f.t.Errorf("check: %d findings, %v", remaining, err)
 	}

@@ -250,7 +250,7 @@ func (w *recorded) verify(dir string, cut int) error {
 	}
 	defer store.Close()
 	var findings []string
-	if _, err := store.Check(background, false, func(s string) { findings = append(findings, s) }); err != nil || len(findings) > 0 {
+	if _, err := store.Check(background, false, func(f storage.Finding) { findings = append(findings, f.String()) }); err != nil || len(findings) > 0 {
 		return fmt.Errorf("check: %v %q", err, findings)
 	}
 	present := map[string]map[mail.MailboxID]bool{}
@@ -385,7 +385,7 @@ func TestRestoredElsewhere(t *testing.T) {
 			if err := share(); err != nil {
 				t.Fatal(err)
 			}
-		}, func(finding string) { t.Error(finding) })
+		}, func(finding storage.Finding) { t.Error(finding) })
 	if err != nil {
 		t.Fatal(err)
 	}

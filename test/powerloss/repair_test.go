@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"testing"
 
@@ -62,8 +61,12 @@ func TestRepairOfUnreadableSectors(t *testing.T) {
 	w.unreadable(bad...)
 	w.rest()
 	var found []string
-	report := func(finding string) { found = append(found, finding) }
-	if n, err := w.store.Check(background, false, report); err != nil || n == 0 || !strings.Contains(strings.Join(found, "\n"), "mailsrv check --repair saves what can be read") {
+	rebuild := false
+	report := func(f storage.Finding) {
+		found = append(found, f.String())
+		rebuild = rebuild || f.Remedy == storage.Rebuild
+	}
+	if n, err := w.store.Check(background, false, report); err != nil || n == 0 || !rebuild {
 		t.Errorf("check: %v, %q", err, found)
 	}
 	w.close()
@@ -89,7 +92,7 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 	w := record(t, sqlite.Options{})
 	w.close()
 	w.unreadable(0)
-	_, err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { t.Error(loss) })
+	_, err := sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss storage.Finding) { t.Error(loss) })
 	if !errors.Is(err, storage.ErrLost) {
 		t.Error(err)
 	}
@@ -133,7 +136,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 		return 0
 	})
 	var losses []string
-	_, err = sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss string) { losses = append(losses, loss) })
+	_, err = sqlite.Rebuild(background, w.dir, sqlite.Options{}, func(loss storage.Finding) { losses = append(losses, loss.String()) })
 	if !errors.Is(err, syscall.EIO) {
 		t.Errorf("%v, %q", err, losses)
 	}
@@ -148,7 +151,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 		t.Error("the old database is gone")
 	}
 	w.rest()
-	if n, err := w.store.Check(background, false, func(string) {}); err != nil {
+	if n, err := w.store.Check(background, false, func(storage.Finding) {}); err != nil {
 		t.Errorf("%d findings, %v", n, err)
 	}
 }

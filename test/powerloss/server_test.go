@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 	"mailsrv/test/built"
 	"mailsrv/test/kit"
@@ -84,7 +85,7 @@ pop3: {listen: ["127.0.0.1:0"], listen_tls: []}
 	if n := drop.Usage().Messages; n < int64(accepted) {
 		t.Errorf("%d messages of %d accepted", n, accepted)
 	}
-	if n, err := w.store.Check(background, false, func(finding string) { t.Error(finding) }); n > 0 || err != nil {
+	if n, err := w.store.Check(background, false, func(f storage.Finding) { t.Error(f) }); n > 0 || err != nil {
 		t.Errorf("%d findings, %v", n, err)
 	}
 	if accepted == 0 {

@@ -1,0 +1,113 @@
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/mattn/go-sqlite3"
+	"golang.org/x/sys/unix"
+
+	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
+)
+
+// Restore puts a backup where path names no database yet, for the data directory dir.
+// verify looks at the copy first, and brings it up to date; what it returns refuses the
+// backup. Errors: storage.ErrLocked, ErrOccupied, ErrNotEmpty, ErrNewer. After an error
+// all is as it was. The caller closes the file.
+func Restore(ctx context.Context, dir, path string, file *os.File, progress func(done, total int64), verify func(copied string) error) (err error) {
+	held, err := db.LockStore(dir, path)
+	if err != nil {
+		return err
+	}
+	defer func() { held.Release() }()
+	// Any command would begin a new store where there is none.
+	alone, err := db.LockDatabase(path, unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	held = append(held, alone)
+	// A log that is left of another database would be applied to this one.
+	for _, name := range db.FilesOf(path) {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", name, errors.Join(storage.ErrNotEmpty, err))
+		}
+	}
+	part := path + ".restore"
+	if err := db.Remove(part); err != nil { // of a restore that was killed
+		return err
+	}
+	defer func() {
+		if err != nil {
+			db.Remove(part)
+		}
+	}()
+	if err := copyFile(ctx, file, part, progress); err != nil {
+		return err
+	}
+	if err = isOurs(part); err == nil {
+		err = verify(part)
+	}
+	if err == nil {
+		if _, left := os.Lstat(part + "-wal"); left == nil { // it would be lost with its name
+			err = errors.New("the copy does not become one file: free some of the disk, and let no other program open it")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", file.Name(), err)
+	}
+	if err := db.SyncPath(part); err != nil {
+		return err
+	}
+	err = install(part, path)
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("%s: %w", path, storage.ErrNotEmpty)
+	}
+	return err
+}
+
+// isOurs refuses a file that is no store of ours before anything is made of it.
+func isOurs(path string) error {
+	c, err := db.Open(path, db.ReaderCacheKiB)
+	var o tables.Origin
+	if err == nil {
+		defer c.Close()
+		o, err = tables.OriginOf(c, tables.Current.Newest())
+	}
+	if err == nil && o.Empty || errors.Is(err, storage.ErrForeign) || db.Is(err, sqlite3.ErrNotADB) {
+		return errors.New("this is no backup of mailsrv")
+	}
+	return err
+}
+
+// copyFile copies to a new private file.
+func copyFile(ctx context.Context, in *os.File, to string, progress func(done, total int64)) error {
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for done := int64(0); ; {
+		n, err := io.CopyN(out, in, backupStep*db.PageSize)
+		done += n
+		if err != nil && err != io.EOF {
+			return err
+		}
+		progress(done, info.Size())
+		switch {
+		case err == io.EOF:
+			return out.Close()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+	}
+}

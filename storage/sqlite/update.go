@@ -1,0 +1,133 @@
+package sqlite
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"mailsrv/quota"
+	"mailsrv/storage"
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
+)
+
+// Update implements storage.Maildrop.
+func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change storage.Change) (quota.Usage, error) {
+	if claim != nil {
+		// Nobody takes it before the session yields it, and that waits for us.
+		if err := claim.Hold(ctx); err != nil {
+			return quota.Usage{}, err
+		}
+	}
+	if len(change.Expunge)+len(change.Retrieved) == 0 {
+		return quota.Usage{}, nil
+	}
+	gone, err := m.runs(ctx, change.Expunge)
+	if err != nil {
+		return quota.Usage{}, err
+	}
+	seen, err := m.runs(ctx, change.Retrieved)
+	if err != nil {
+		return quota.Usage{}, err
+	}
+	var removed quota.Usage
+	var counted []tables.Counters
+	garbage, compacted := int64(0), int64(0)
+	remove := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
+	remove.Apply = func(c *db.Conn) (err error) {
+		now := time.Now()
+		removed, garbage, counted = quota.Usage{}, 0, nil
+		if compacted, err = tables.CompactFolder(c, m.Folder); err != nil {
+			return err
+		}
+		for _, r := range seen {
+			_, _, err := c.Exec("UPDATE entry SET retrieved = ?3 WHERE id BETWEEN ?1 AND ?2 AND retrieved IS NULL",
+				tables.EntryID(m.Folder, r[0]), tables.EntryID(m.Folder, r[1]), now.Unix())
+			if err != nil {
+				return err
+			}
+		}
+		if len(gone) == 0 {
+			return nil
+		}
+		keep, err := keepDeleted(c, m.Mailbox)
+		if err != nil {
+			return err
+		}
+		removed, counted, err = tables.Expunge(c, m.Place, gone, tables.Aside{At: now, Keep: keep})
+		if keep == 0 {
+			garbage = removed.Messages
+		}
+		return err
+	}
+	remove.Committed = func() {
+		m.store.cache.count(counted...)
+		m.store.upkeep.addArrivals(-compacted)
+	}
+	if err := m.store.engine.Do(ctx, remove); err != nil {
+		return quota.Usage{}, err
+	}
+	m.store.upkeep.addGarbage(garbage)
+	return removed, nil
+}
+
+// keepDeleted is how long what is deleted from a mailbox is kept aside.
+func keepDeleted(c *db.Conn, mailbox int64) (time.Duration, error) {
+	seconds, err := c.Number(`SELECT coalesce(keep_deleted, (SELECT keep_deleted FROM domain WHERE id = m.domain), 0)
+FROM mailbox m WHERE id = ?`, mailbox)
+	return time.Duration(seconds) * time.Second, err
+}
+
+// fewRuns is how many runs of uids are removed or noted as they are. Were there more,
+// it is worth a look at what stands between them.
+const fewRuns = 32
+
+// perLook is how many messages are looked at at a time for that.
+const perLook = 8 * perText
+
+// runs turns messages into runs of uids that hold nothing else, each a statement or
+// two. Between two neighbours no other message can come to be, so that runs with
+// nothing between them are one: deleting all that was fetched is then one run.
+func (m *maildrop) runs(ctx context.Context, marked []storage.UID) (runs [][2]int64, err error) {
+	if !slices.IsSorted(marked) {
+		marked = slices.Sorted(slices.Values(marked))
+	}
+	for _, uid := range marked {
+		if n := len(runs); n > 0 && int64(uid) <= runs[n-1][1]+1 {
+			runs[n-1][1] = int64(uid)
+		} else {
+			runs = append(runs, [2]int64{int64(uid), int64(uid)})
+		}
+	}
+	if len(runs) <= fewRuns {
+		return runs, nil
+	}
+	occupied := make([]bool, len(runs)) // something stands behind the run that stays
+	at := 0                             // the run that was come to
+	for from := storage.UID(runs[0][0]); at < len(runs)-1; {
+		there, err := m.Entries(ctx, from, perLook)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range there {
+			for at < len(runs)-1 && int64(e.UID) >= runs[at+1][0] {
+				at++
+			}
+			occupied[at] = occupied[at] || int64(e.UID) > runs[at][1]
+		}
+		if len(there) < perLook {
+			break
+		}
+		from = there[perLook-1].UID + 1
+	}
+	joined := runs[:1]
+	for i, run := range runs[1:] {
+		if occupied[i] {
+			joined = append(joined, run)
+		} else {
+			joined[len(joined)-1][1] = run[1]
+		}
+	}
+	return joined, nil
+}
