@@ -84,19 +84,14 @@ func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 			return mail.Address{Local: "postmaster", Domain: name}, nil
 		}
 	}
-	domains, err := a.directory.Domains(ctx)
-	if err != nil {
+	first, err := a.directory.FirstDomain(ctx)
+	switch {
+	case errors.Is(err, directory.ErrNotFound):
+		return mail.Address{}, refusal.New(refusal.NoMailbox, "no domain with a mailbox is hosted yet")
+	case err != nil:
 		return mail.Address{}, err
 	}
-	for _, d := range domains {
-		switch _, err := a.directory.Postmaster(ctx, d.Name); {
-		case err == nil:
-			return mail.Address{Local: "postmaster", Domain: d.Name}, nil
-		case !errors.Is(err, directory.ErrNotFound):
-			return mail.Address{}, err
-		}
-	}
-	return mail.Address{}, refusal.New(refusal.NoMailbox, "no domain with a mailbox is hosted yet")
+	return mail.Address{Local: "postmaster", Domain: first}, nil
 }
 
 // Begin opens a transaction for one message. It holds nothing that would have

@@ -79,6 +79,11 @@ type Reader interface {
 	// some mailbox, 0 among them where one never expires.
 	Expiries(ctx context.Context) ([]time.Duration, error)
 
+	// FirstDomain returns the first domain by name that has a mailbox. ErrNotFound.
+	// Strangers can have it asked, as Lookup and Expiries: it is answered from memory
+	// where a store keeps one.
+	FirstDomain(ctx context.Context) (name string, err error)
+
 	Domain(ctx context.Context, name string) (Domain, error)
 	Domains(ctx context.Context) ([]Domain, error)
 	// Mailboxes lists a domain's mailboxes by address; "" lists all.

@@ -99,6 +99,22 @@ func (s *Store) Expiries(ctx context.Context) (all []time.Duration, err error) {
 	return all, err
 }
 
+// FirstDomain implements directory.Reader.
+func (s *Store) FirstDomain(ctx context.Context) (name string, err error) {
+	err = s.use(ctx, Call{Method: "FirstDomain"}, func() error {
+		for _, m := range s.byID {
+			if name == "" || m.Address.Domain < name {
+				name = m.Address.Domain
+			}
+		}
+		if name == "" {
+			return directory.ErrNotFound
+		}
+		return nil
+	})
+	return name, err
+}
+
 // Domain implements directory.Reader.
 func (s *Store) Domain(ctx context.Context, name string) (found directory.Domain, err error) {
 	err = s.use(ctx, Call{Method: "Domain"}, func() error {

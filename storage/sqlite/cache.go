@@ -12,6 +12,8 @@ import (
 const (
 	// maxCached bounds the mailboxes in the cache; each takes some 500 octets.
 	maxCached = 20_000
+	// maxOthers bounds the other addresses in it, which strangers choose.
+	maxOthers = 2_000
 	// lease is how long the cache counts after the engine has made
 	// sure that no other process has changed the database. Whoever changes it
 	// from another process outwaits that before saying that it is done.
@@ -20,8 +22,9 @@ const (
 
 // cache keeps mailboxes as they were looked up, with their counters of
 // after the last commit: a busy server reads the database for none of its
-// recipients and logins. Only what is there is cached; aliases, and
-// addresses under which nothing stands, are asked for each time.
+// recipients and logins. Beside them it keeps what stands under other addresses, aliases
+// or nothing, and the answers to questions about the whole directory, which a stranger
+// can ask as often as he likes.
 //
 // Changes of this process pass through the engine, which tells of them after
 // the commit and before anybody hears of it. Those of other processes show in
@@ -32,10 +35,22 @@ type cache struct {
 	mu        sync.Mutex
 	byAddress map[mail.Address]*known
 	byID      map[int64]*known
+	others    map[mail.Address]directory.Match // without a mailbox
+	answers   map[question]any
 	moment    uint64 // grows with each change of what is cached
+	edits     uint64 // grows with each change of the directory
 	until     time.Time
 	version   int64
 }
+
+// question is one about the whole directory.
+type question int
+
+// The questions, with the types of their answers.
+const (
+	whichExpiries question = iota // []time.Duration
+	firstDomain                   // string; "": there is none
+)
 
 // known is a mailbox, whose Usage is that of counters.
 type known struct {
@@ -71,6 +86,54 @@ func (c *cache) maildrop(id int64) (now tables.Counters, ok bool) {
 		return tables.Counters{}, false
 	}
 	return k.Counters, true
+}
+
+// other returns what stands under an address that is no mailbox's, if it need not be read.
+func (c *cache) other(a mail.Address) (directory.Match, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m, ok := c.others[a]
+	return m, ok && c.valid()
+}
+
+// putOther caches what stands under an address, read since the edits were so many.
+func (c *cache) putOther(a mail.Address, m directory.Match, edits uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.edits != edits {
+		return
+	}
+	if len(c.others) >= maxOthers {
+		for any := range c.others {
+			delete(c.others, any)
+			break
+		}
+	}
+	c.others[a] = m
+}
+
+// answer returns the answer to a question, if it need not be read. Nobody may change it.
+func (c *cache) answer(q question) (any, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a, ok := c.answers[q]
+	return a, ok && c.valid()
+}
+
+// putAnswer caches an answer, read since the edits were so many.
+func (c *cache) putAnswer(q question, answer any, edits uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.edits == edits {
+		c.answers[q] = answer
+	}
+}
+
+// edited is the number of edits to name when what is read from here on is put.
+func (c *cache) edited() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.edits
 }
 
 // valid reports whether the lease lasts, and asks for another.
@@ -130,7 +193,9 @@ func (c *cache) Forget() {
 
 func (c *cache) drop() {
 	c.moment++
+	c.edits++
 	c.byAddress, c.byID = map[mail.Address]*known{}, map[int64]*known{}
+	c.others, c.answers = map[mail.Address]directory.Match{}, map[question]any{}
 }
 
 // Renew begins a lease at a time since which the data_version of the engine's

@@ -201,3 +201,64 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("%d mailboxes and %d addresses are cached", len(r.byID), len(r.byAddress))
 	}
 }
+
+// What strangers can ask as often as they like is answered from memory, and true at once
+// after a change: of this process, and of another once that has ended.
+func TestAnswersFromMemory(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	alias := mail.Address{Local: "alias", Domain: "me.com"}
+	postmaster := mail.Address{Local: "postmaster", Domain: "host.example"}
+	ask := func(what string, targets int, first string, keep time.Duration) {
+		t.Helper()
+		match, err := h.Lookup(background, alias)
+		h.must(err)
+		if (match.Alias != nil) != (targets > 0) || match.Alias != nil && len(match.Alias.Targets) != targets {
+			t.Errorf("%s: %+v has not %d targets", what, match, targets)
+		}
+		if match, err = h.Lookup(background, postmaster); err != nil || match.Hosted {
+			t.Errorf("%s: %+v, %v", what, match, err)
+		}
+		if name, err := h.FirstDomain(background); err != nil || name != first {
+			t.Errorf("%s: the first domain is %q, %v", what, name, err)
+		}
+		if keeps, err := h.Expiries(background); err != nil || keeps[len(keeps)-1] != keep {
+			t.Errorf("%s: expiries %v, %v", what, keeps, err)
+		}
+	}
+	fromMemory := func() bool {
+		ask("before", 0, "me.com", 0)
+		_, one := h.cache.other(alias)
+		_, two := h.cache.other(postmaster)
+		_, three := h.cache.answer(firstDomain)
+		_, four := h.cache.answer(whichExpiries)
+		return one && two && three && four
+	}
+	h.wait("all to be answered from memory", fromMemory)
+	h.must(h.deliver("m", "xxx")) // which changes nothing of it
+	h.wait("all to be answered from memory", fromMemory)
+
+	h.must(h.AddAlias(background, directory.Alias{Address: alias, Targets: []mail.Address{lookAddress}}))
+	h.must(h.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Retrieved = 24 * time.Hour }))
+	ask("after our changes", 1, "me.com", 24*time.Hour)
+
+	line := &house{t: t, dir: h.dir}
+	line.open(Options{})
+	ask("with a command beside it", 1, "me.com", 24*time.Hour)
+	h.must(line.RemoveAlias(background, directory.Alias{Address: alias}))
+	h.must(line.AddDomain(background, directory.Domain{Name: "a.example"}))
+	_, err := line.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "a", Domain: "a.example"}})
+	h.must(err)
+	h.must(line.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Retrieved = 48 * time.Hour }))
+	h.must(line.Close())
+	ask("after a command", 0, "a.example", 48*time.Hour)
+}
+
+func TestOtherAddressesAreBounded(t *testing.T) {
+	r := newCache()
+	for i := range maxOthers + 100 {
+		r.putOther(mail.Address{Local: fmt.Sprint(i), Domain: "me.com"}, directory.Match{}, r.edited())
+	}
+	if len(r.others) != maxOthers {
+		t.Errorf("%d addresses are cached", len(r.others))
+	}
+}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"strings"
 	"time"
 
 	"mailsrv/internal/directory"
@@ -109,7 +110,11 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 	if m := s.cache.mailbox(a); m != nil {
 		return directory.Match{Hosted: true, Mailbox: m}, nil
 	}
+	if match, ok := s.cache.other(a); ok {
+		return match, nil
+	}
 	var match directory.Match
+	edits := s.cache.edited()
 	err := s.readers.Use(ctx, func(c *db.Conn) error {
 		moment := s.cache.now()
 		m, now, err := lookupMailbox(c, a)
@@ -138,6 +143,9 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 		}
 		return err
 	})
+	if err == nil && match.Mailbox == nil {
+		s.cache.putOther(a, match, edits)
+	}
 	return match, err
 }
 
@@ -222,10 +230,38 @@ func scanDomain(row []driver.Value) directory.Domain {
 // mailbox's, whether or not one inherits it: few domains are read for that, not
 // every mailbox.
 func (s *Store) Expiries(ctx context.Context) ([]time.Duration, error) {
-	return db.All(ctx, s.readers, func(row []driver.Value) time.Duration {
-		return max(keepOf(row[0]), 0)
-	}, `SELECT coalesce(keep_retrieved, 0) FROM domain
+	return ask(s, whichExpiries, func() ([]time.Duration, error) {
+		return db.All(ctx, s.readers, func(row []driver.Value) time.Duration {
+			return max(keepOf(row[0]), 0)
+		}, `SELECT coalesce(keep_retrieved, 0) FROM domain
 UNION SELECT keep_retrieved FROM mailbox WHERE keep_retrieved IS NOT NULL`)
+	})
+}
+
+// FirstDomain implements directory.Reader.
+func (s *Store) FirstDomain(ctx context.Context) (string, error) {
+	name, err := ask(s, firstDomain, func() (string, error) {
+		const query = "SELECT name FROM domain WHERE EXISTS (SELECT 1 FROM mailbox WHERE domain = domain.id) ORDER BY name LIMIT 1"
+		all, err := db.All(ctx, s.readers, func(row []driver.Value) string { return row[0].(string) }, query)
+		return strings.Join(all, ""), err
+	})
+	if err == nil && name == "" {
+		err = directory.ErrNotFound
+	}
+	return name, err
+}
+
+// ask answers a question from the cache, or reads the answer and caches it.
+func ask[T any](s *Store, q question, read func() (T, error)) (T, error) {
+	if known, ok := s.cache.answer(q); ok {
+		return known.(T), nil
+	}
+	edits := s.cache.edited()
+	answer, err := read()
+	if err == nil {
+		s.cache.putAnswer(q, answer, edits)
+	}
+	return answer, err
 }
 
 // Domain implements directory.Reader.

@@ -24,7 +24,13 @@ func testDomains(t *testing.T, f *fixture) {
 	f.wantError(f.ChangeDomain(background, "b.example", func(*directory.Domain) {}), directory.ErrNotFound)
 	f.wantError(f.RemoveDomain(background, "b.example"), directory.ErrNotFound)
 
+	_, err = f.FirstDomain(background)
+	f.wantError(err, directory.ErrNotFound) // none has a mailbox
 	f.mailbox("look@me.com", inherit)
+	f.mailbox("x@z.example", inherit)
+	if first, err := f.FirstDomain(background); err != nil || first != "me.com" {
+		t.Fatalf("the first domain is %q, %v", first, err)
+	}
 	f.wantError(f.RemoveDomain(background, "me.com"), directory.ErrInUse)
 	f.must(f.AddAlias(background, directory.Alias{Address: address("x@a.example"), Targets: []mail.Address{address("look@me.com")}}))
 	f.wantError(f.RemoveDomain(background, "a.example"), directory.ErrInUse)
