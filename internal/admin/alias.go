@@ -46,7 +46,11 @@ func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (di
 	case err != nil:
 		return directory.Alias{}, fmt.Errorf("follow %s: %w", AliasName(alias.Address), err)
 	}
-	if err := a.Directory.AddAlias(ctx, alias); err != nil {
+	var outgrown *directory.OutgrownError
+	switch err := a.Directory.AddAlias(ctx, alias); {
+	case errors.As(err, &outgrown):
+		return directory.Alias{}, advise(err, "%s would then lead back to itself, or to too many mailboxes: see: mailsrv alias list", AliasName(outgrown.Alias))
+	case err != nil:
 		return directory.Alias{}, fmt.Errorf("add alias %s: %w", AliasName(alias.Address), err)
 	}
 	a.recordAlias("alias add", alias)

@@ -52,9 +52,9 @@ var plan = []room{
 
 	{row: 3, path: "delivery", ours: andBelow("storage", "internal/directory", "internal/refusal")},
 	{row: 3, path: "storage/sqlite", by: []string{"internal/backend", "bench/..."}, ours: andBelow("storage", "internal/directory"), others: []string{"golang.org/x/sys/unix"}},
-	{row: 3, of: "storage/sqlite", depth: 1, path: "storage/sqlite/repair", ours: only("storage"), others: sqliteModules},
+	{row: 3, of: "storage/sqlite", depth: 1, path: "storage/sqlite/repair", ours: only("storage", "internal/directory", "internal/mail"), others: sqliteModules},
 	{row: 3, of: "storage/sqlite", depth: 1, path: "storage/sqlite/backup", ours: only("storage"), others: sqliteModules},
-	{row: 3, of: "storage/sqlite", depth: 2, path: "storage/sqlite/tables", ours: only("storage", "quota"), others: sqliteModules},
+	{row: 3, of: "storage/sqlite", depth: 2, path: "storage/sqlite/tables", ours: only("storage", "quota", "internal/mail"), others: sqliteModules},
 	{row: 3, of: "storage/sqlite", depth: 2, path: "storage/sqlite/commit", ours: only("storage", "internal/buffers", "internal/logs"), others: sqliteModules},
 	{row: 3, of: "storage/sqlite", depth: 3, path: "storage/sqlite/db", ours: only("storage"), others: sqliteModules},
 	{row: 3, path: "storage/memory", ours: andBelow("storage", "internal/directory"), testOnly: true},

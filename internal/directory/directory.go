@@ -124,7 +124,8 @@ type Directory interface {
 
 	// AddAlias adds targets to an alias, made if need be: ErrNotFound for the
 	// domain or for a target that is neither mailbox nor alias, ErrExists for
-	// a mailbox of the address.
+	// a mailbox of the address; *OutgrownError, decided in the transaction, where this
+	// alias or one that leads to it could not be followed any more.
 	AddAlias(ctx context.Context, a Alias) error
 	// RemoveAlias removes the targets named, or the alias with none named or
 	// none left: ErrNotFound; ErrInUse while another alias names it.

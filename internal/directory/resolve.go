@@ -9,8 +9,9 @@ import (
 
 // Bounds on what one forward-path may stand for.
 const (
-	maxDepth   = 10  // aliases that name aliases
-	maxTargets = 100 // mailboxes one alias reaches
+	maxDepth   = 10              // aliases that name aliases
+	maxTargets = 100             // mailboxes one alias reaches
+	maxSteps   = 10 * maxTargets // addresses looked up
 )
 
 // Reasons why an address receives no mail.
@@ -83,7 +84,7 @@ func (x *expansion) follow(ctx context.Context, a mail.Address, depth int) error
 // match adds what stands under exactly this address, or returns errNotMatched.
 func (x *expansion) match(ctx context.Context, a mail.Address, depth int) error {
 	x.steps++
-	if depth > maxDepth || x.steps > 10*maxTargets {
+	if depth > maxDepth || x.steps > maxSteps {
 		return ErrBadAlias
 	}
 	m, err := x.reader.Lookup(ctx, a)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"mailsrv/internal/directory"
 	"mailsrv/quota"
 	"mailsrv/storage"
 )
@@ -28,10 +29,15 @@ func (s *Store) Check(ctx context.Context, _ bool, report func(storage.Finding))
 			_, both := s.aliases[m.Address]
 			c.unless(!both, "address %s is both a mailbox and an alias", m.Address)
 		}
+		var all []directory.Alias
 		for alias, targets := range s.aliases {
+			all = append(all, directory.Alias{Address: alias})
 			for _, target := range targets {
 				c.unless(s.taken(target), "alias %s: its target %s does not exist", alias, target)
 			}
+		}
+		if err := directory.EachOutgrown(aliases(s.aliases), all, func(o *directory.OutgrownError) { c.unless(false, "%v", o) }); err != nil {
+			return err
 		}
 		remaining = c.found
 		return nil

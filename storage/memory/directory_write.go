@@ -191,9 +191,29 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 		}
 		targets = append(slices.Clone(targets), a.Targets...)
 		slices.SortFunc(targets, compare)
-		s.aliases[a.Address] = slices.Compact(targets)
+		targets = slices.Compact(targets)
+		if err := directory.Outgrown(aliases(s.aliases), directory.Alias{Address: a.Address, Targets: targets}); err != nil {
+			return err
+		}
+		s.aliases[a.Address] = targets
 		return nil
 	})
+}
+
+// aliases implements directory.Aliases.
+type aliases map[mail.Address][]mail.Address
+
+// Targets implements directory.Aliases.
+func (all aliases) Targets(a mail.Address) ([]mail.Address, error) { return all[a], nil }
+
+// Naming implements directory.Aliases.
+func (all aliases) Naming(a mail.Address) (naming []mail.Address, err error) {
+	for alias, targets := range all {
+		if slices.Contains(targets, a) {
+			naming = append(naming, alias)
+		}
+	}
+	return naming, nil
 }
 
 // RemoveAlias implements directory.Directory.

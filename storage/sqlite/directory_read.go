@@ -137,7 +137,7 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 		if err != nil || alias == 0 {
 			return err
 		}
-		targets, err := targetsOf(c, alias)
+		targets, err := tables.TargetsOf(c, alias)
 		if len(targets) > 0 {
 			match.Alias = &directory.Alias{Address: a, Targets: targets}
 		}
@@ -178,15 +178,6 @@ FROM mailbox m WHERE m.domain = (SELECT id FROM domain WHERE name = ?) AND m.loc
 	}
 	m.Usage = now.Usage
 	return m, now, nil
-}
-
-func targetsOf(c *db.Conn, alias int64) ([]mail.Address, error) {
-	var targets []mail.Address
-	err := c.Each("SELECT local, domain FROM target WHERE alias = ? ORDER BY domain, local", func(row []driver.Value) error {
-		targets = append(targets, mail.Address{Local: row[0].(string), Domain: row[1].(string)})
-		return nil
-	}, alias)
-	return targets, err
 }
 
 // Postmaster implements directory.Reader.
@@ -301,7 +292,7 @@ WHERE ?1 = '' OR d.name = ?1 ORDER BY d.name, a.local`, func(row []driver.Value)
 		}, domain)
 		for i := range all {
 			if err == nil {
-				all[i].Targets, err = targetsOf(c, ids[i])
+				all[i].Targets, err = tables.TargetsOf(c, ids[i])
 			}
 		}
 		return err

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"time"
 
@@ -259,11 +260,26 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 		if err != nil {
 			return err
 		}
+		domain := int64(0)
 		if id == 0 {
-			domain, err := freeAddress(c, a.Address, refuse)
-			if err != nil || domain == 0 {
+			if domain, err = freeAddress(c, a.Address, refuse); err != nil || domain == 0 {
 				return err
 			}
+		}
+		whole, err := tables.TargetsOf(c, id)
+		if err != nil {
+			return err
+		}
+		var outgrown *directory.OutgrownError
+		err = directory.Outgrown(tables.Aliases{Conn: c}, directory.Alias{Address: a.Address, Targets: append(whole, a.Targets...)})
+		switch {
+		case errors.As(err, &outgrown):
+			refuse(err)
+			return nil
+		case err != nil:
+			return err
+		}
+		if id == 0 {
 			if _, id, err = c.Exec("INSERT INTO alias (domain, local) VALUES (?, ?)", domain, a.Address.Local); err != nil {
 				return err
 			}

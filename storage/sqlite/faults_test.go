@@ -145,6 +145,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 		"chunk missing":   {"DELETE FROM chunk WHERE id & 65535 = 1", "is damaged (look@me.com long)", true},
 		"same UIDL":       {"UPDATE entry SET uidl = 'm0'", "3 times", true},
 		"alias target":    {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'a'); INSERT INTO target (alias, local, domain) VALUES (1, 'no', 'me.com')", "does not exist", true},
+		"alias loop":      {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'a'), (2, 1, 'b'); INSERT INTO target (alias, local, domain) VALUES (1, 'b', 'me.com'), (2, 'a', 'me.com')", "alias a@me.com: it leads back to itself", true},
 		"mailbox + alias": {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'look')", "both a mailbox and an alias", true},
 	}
 	for name, c := range cases {

@@ -1,6 +1,8 @@
 package storagetest
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -154,5 +156,66 @@ func testPostmaster(t *testing.T, f *fixture) {
 	f.must(err)
 	if d.Postmaster != address("second@me.com") {
 		t.Fatalf("domain %+v", d)
+	}
+}
+
+// Whether an alias can be followed, and each that leads to it, is decided in the
+// transaction that changes it.
+func testOutgrownAliases(t *testing.T, f *fixture) {
+	add := func(name string, targets ...string) error {
+		a := directory.Alias{Address: address(name)}
+		for _, target := range targets {
+			a.Targets = append(a.Targets, address(target))
+		}
+		return f.AddAlias(background, a)
+	}
+	outgrown := func(err error, alias string) {
+		t.Helper()
+		var which *directory.OutgrownError
+		if !errors.As(err, &which) || !errors.Is(err, directory.ErrBadAlias) || which.Alias != address(alias) {
+			t.Fatalf("got %v, want that %s has outgrown", err, alias)
+		}
+	}
+	for i := range 101 {
+		f.mailbox(fmt.Sprintf("m%d@me.com", i), inherit)
+	}
+	// An inner alias must not outgrow the outer one.
+	f.must(add("inner@me.com", "m0@me.com"))
+	f.must(add("outer@me.com", "inner@me.com"))
+	for i := range 99 {
+		f.must(add("outer@me.com", fmt.Sprintf("m%d@me.com", i+1)))
+	}
+	outgrown(add("inner@me.com", "m100@me.com"), "outer@me.com")
+	f.must(add("inner@me.com", "m1@me.com")) // which outer has
+	outgrown(add("inner@me.com", "outer@me.com"), "inner@me.com")
+	// As long a chain as there may be.
+	f.must(add("a1@me.com", "m0@me.com"))
+	for i := range 9 {
+		f.must(add(fmt.Sprintf("a%d@me.com", i+2), fmt.Sprintf("a%d@me.com", i+1)))
+	}
+	outgrown(add("a11@me.com", "a10@me.com"), "a11@me.com")
+	f.must(add("a0@me.com", "m0@me.com"))
+	outgrown(add("a1@me.com", "a0@me.com"), "a10@me.com")
+	for _, name := range []string{"a10@me.com", "outer@me.com"} {
+		if _, err := directory.Resolve(background, f, address(name)); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	// Two changes at once that are a loop together: one is refused.
+	for range 20 {
+		f.must(add("x@me.com", "m0@me.com"))
+		f.must(add("y@me.com", "m0@me.com"))
+		done := make(chan error, 2)
+		go func() { done <- add("x@me.com", "y@me.com") }()
+		go func() { done <- add("y@me.com", "x@me.com") }()
+		if one, two := <-done, <-done; errors.Is(one, directory.ErrBadAlias) == errors.Is(two, directory.ErrBadAlias) {
+			t.Fatalf("%v and %v", one, two)
+		}
+		remove := func(name, target string) error {
+			return f.RemoveAlias(background, directory.Alias{Address: address(name), Targets: []mail.Address{address(target)}})
+		}
+		if remove("x@me.com", "y@me.com") != nil {
+			f.must(remove("y@me.com", "x@me.com"))
+		}
 	}
 }

@@ -67,6 +67,7 @@ func Run(t *testing.T, hooks Hooks) {
 		"Expire":           testExpire,
 		"ExpireMany":       testExpireMany,
 		"Expiries":         testExpiries,
+		"OutgrownAliases":  testOutgrownAliases,
 		"Undelete":         testUndelete,
 		"UndeletedIsNew":   testUndeletedIsNew,
 		"RemoveDeleted":    testRemoveWithDeleted,

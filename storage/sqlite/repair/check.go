@@ -7,8 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	"mailsrv/internal/mail"
+
 	"github.com/mattn/go-sqlite3"
 
+	"mailsrv/internal/directory"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/db"
 	"mailsrv/storage/sqlite/tables"
@@ -43,9 +46,30 @@ func Check(ctx context.Context, a Access, sound bool, report func(storage.Findin
 				return err
 			}
 		}
+		if err := checkAliases(ctx, c, count); err != nil {
+			return err
+		}
 		return (&sums{c: c, ctx: ctx, count: count}).check()
 	})
 	return findings, err
+}
+
+// checkAliases counts the aliases that cannot be followed to their mailboxes.
+func checkAliases(ctx context.Context, c *db.Conn, count func(storage.Finding)) error {
+	var all []directory.Alias
+	err := c.EachUntil(ctx, "SELECT a.local, d.name FROM alias a JOIN domain d ON d.id = a.domain ORDER BY d.name, a.local", func(row []driver.Value) error {
+		all = append(all, directory.Alias{Address: mail.Address{Local: row[0].(string), Domain: row[1].(string)}})
+		return ctx.Err()
+	})
+	if err == nil {
+		err = directory.EachOutgrown(tables.Aliases{Conn: c}, all, func(o *directory.OutgrownError) {
+			count(storage.Finding{Text: o.Error(), Remedy: storage.RemoveTarget})
+		})
+	}
+	if db.Is(err, sqlite3.ErrCorrupt) {
+		return nil // pragmaCheck has told of damage
+	}
+	return err
 }
 
 // remedyOf is what helps where a rule is broken.
