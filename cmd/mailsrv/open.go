@@ -144,17 +144,11 @@ func noFolder(c *config.Config) error {
 // holds mail and hashes, and SQLite gives its other files the same mode. What a
 // group may do is left to the administrator.
 func (p *program) closeDatabase(c *config.Config) error {
-	for _, file := range backend.Files(c.Storage.URL, c.DataDir) {
-		info, err := os.Stat(file)
-		if err != nil || info.Mode().Perm()&0o007 == 0 {
-			continue // one that cannot be looked at is told of when it is opened
-		}
-		if err := os.Chmod(file, 0o600); err != nil {
-			return fmt.Errorf("everybody can open the database: %w: close it with: chmod 600 %s", err, file)
-		}
+	exposed, err := backend.Secure(c.Storage.URL, c.DataDir)
+	for _, file := range exposed {
 		p.warn(fmt.Sprintf("everybody could open %s, which holds mail and password hashes: its mode is 0600 now", file))
 	}
-	return nil
+	return storeError(err, c)
 }
 
 // exposed warns of a data directory that everybody can look into, as some packages

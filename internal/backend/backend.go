@@ -125,16 +125,17 @@ func Restore(ctx context.Context, url string, o Options, file *os.File, progress
 	return sqlite.Restore(ctx, o.DataDir, o.sqlite(path), file, progress, report)
 }
 
-// Files are the files that the store of a URL consists of, whether they are there or not.
-func Files(url, dataDir string) []string {
+// Secure takes the files of a store from everybody else, and returns those that everybody
+// could open. What is no store of ours is left as it is, and refused as Open does.
+func Secure(url, dataDir string) (exposed []string, err error) {
 	path, err := pathOf(url)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	if path == "" {
 		path = filepath.Join(dataDir, "mailsrv.db")
 	}
-	return []string{path, path + "-wal", path + "-shm"}
+	return sqlite.Secure(path)
 }
 
 // Versions names the parts of others that stores are built on, and their versions.

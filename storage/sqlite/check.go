@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/backup"
@@ -45,7 +48,52 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(storage.Fin
 	if err != nil {
 		return false, err
 	}
+	switch f, err := tables.OpenFile(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, err
+	default:
+		f.Close()
+	}
 	return repair.Rebuild(ctx, dir, path, report)
+}
+
+// Secure takes the database at path, and the files that SQLite keeps beside it, from
+// everybody else, and returns those that everybody could open. What is no store of ours it
+// leaves as it is: the errors of tables.OpenFile.
+func Secure(path string) (exposed []string, err error) {
+	f, err := tables.OpenFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	close := func(f *os.File) error {
+		info, err := f.Stat()
+		if err != nil || info.Mode().Perm()&0o007 == 0 {
+			return err
+		}
+		exposed = append(exposed, f.Name())
+		return f.Chmod(0o600)
+	}
+	if err := close(f); err != nil {
+		return nil, err
+	}
+	for _, beside := range db.FilesOf(path)[:2] {
+		f, err := os.OpenFile(beside, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			continue // it is not there, or SQLite will tell
+		}
+		err = close(f)
+		f.Close()
+		if err != nil {
+			return nil, err
+		}
+	}
+	return exposed, nil
 }
 
 // Backup writes a copy of the whole store into a new file, as it stands at one

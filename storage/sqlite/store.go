@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -102,35 +103,79 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if s.logger == nil {
 		s.logger = logs.Discard()
 	}
-	if o.Server || o.Exclusive {
-		if s.locks, err = db.LockStore(dir, path); err != nil {
-			return nil, err
-		}
-		s.options.held = true
+	// Nothing is made beside what is no store of ours.
+	if s.database, err = tables.OpenFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("database: %w", err)
 	}
-	if !o.held {
-		shared, err := db.LockDatabase(path, unix.LOCK_SH)
-		if err != nil {
-			s.locks.Release()
-			return nil, err
-		}
-		s.locks = append(s.locks, shared)
+	if err := s.hold(); err != nil {
+		s.closeFiles()
+		return nil, err
 	}
 	if err := s.open(); err != nil {
-		if s.database != nil {
-			s.database.Close()
-		}
-		s.locks.Release()
+		s.closeFiles()
 		return nil, err
 	}
 	return s, nil
 }
 
+// closeFiles closes the database's file and gives the locks back.
+func (s *Store) closeFiles() {
+	if s.database != nil {
+		s.database.Close()
+	}
+	s.locks.Release()
+}
+
+// hold takes the locks that the options ask for.
+func (s *Store) hold() (err error) {
+	held := s.options.held
+	if s.options.Server || s.options.Exclusive {
+		if s.locks, err = db.LockStore(s.dir, s.path); err != nil {
+			return err
+		}
+		s.options.held = true
+	}
+	if !held {
+		shared, err := db.LockDatabase(s.path, unix.LOCK_SH)
+		if err != nil {
+			return err
+		}
+		s.locks = append(s.locks, shared)
+	}
+	return nil
+}
+
+// openFile opens the database's file, or makes it, unless it is open. Another one may
+// stand there since it was: a repair or a restore has ended meanwhile.
+func (s *Store) openFile() error {
+	for {
+		if s.database != nil {
+			opened, err := s.database.Stat()
+			if err != nil {
+				return err
+			}
+			if there, err := os.Stat(s.path); err == nil && os.SameFile(opened, there) {
+				return nil
+			}
+			s.database.Close()
+		}
+		var err error
+		// SQLite gives its other files the mode of this one.
+		s.database, err = os.OpenFile(s.path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			if s.database, err = tables.OpenFile(s.path); errors.Is(err, fs.ErrNotExist) {
+				continue // it has just gone
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("database: %w", err)
+		}
+	}
+}
+
 func (s *Store) open() error {
-	// SQLite gives its other files the mode of this one.
-	var err error
-	if s.database, err = os.OpenFile(s.path, os.O_CREATE|os.O_RDWR, 0o600); err != nil {
-		return fmt.Errorf("database: %w", err)
+	if err := s.openFile(); err != nil {
+		return err
 	}
 	// A database whose name is lost in a power cut is lost whole.
 	if err := db.SyncPath(filepath.Dir(s.path)); err != nil {

@@ -2,9 +2,14 @@ package sqlite
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/db"
@@ -99,4 +104,102 @@ func TestForeignDatabases(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is no store of ours is not changed, whichever way leads there, and nothing is made
+// beside it.
+func TestNothingIsMadeBesideWhatIsNotOurs(t *testing.T) {
+	theirs := func(t *testing.T, path string, make func(path string) error) {
+		t.Helper()
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := func(path string) error { return os.WriteFile(path, []byte("root:x:0:0:root:/root:/bin/bash\n"), 0o644) }
+	database := func(path string) error {
+		c, err := db.OpenPlain(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(c.Script("CREATE TABLE theirs (x INTEGER)"), c.Close(), os.Chmod(path, 0o644))
+	}
+	link := func(make func(string) error) func(string) error {
+		return func(path string) error {
+			there := path + ".there"
+			if make != nil {
+				if err := make(there); err != nil {
+					return err
+				}
+			}
+			return os.Symlink(there, path)
+		}
+	}
+	empty := func(path string) error { return os.WriteFile(path, nil, 0o644) }
+	for name, make := range map[string]func(string) error{
+		"a text":                      text,
+		"another program's":           database,
+		"a link to a text":            link(text),
+		"a link to another program's": link(database),
+		"a link to an empty file":     link(empty),
+		"a link that leads nowhere":   link(nil),
+		"a pipe":                      func(path string) error { return unix.Mkfifo(path, 0o644) },
+		"a folder":                    func(path string) error { return os.Mkdir(path, 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, data := t.TempDir(), t.TempDir()
+			path := filepath.Join(dir, "file")
+			theirs(t, path, make)
+			look := func() (all []string) {
+				filepath.Walk(dir, func(path string, info os.FileInfo, err error) error {
+					octets := []byte{}
+					if err == nil && info.Mode().IsRegular() {
+						octets, err = os.ReadFile(path)
+					}
+					if path != dir {
+						all = append(all, fmt.Sprintf("%s %v %q", path, info.Mode(), octets))
+					}
+					return err
+				})
+				return all
+			}
+			before := look()
+			refused := func(what string, err error) {
+				t.Helper()
+				if !errors.Is(err, storage.ErrForeign) && !errors.Is(err, storage.ErrLost) && !errors.Is(err, storage.ErrNotEmpty) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			o := Options{Path: path}
+			_, err := Secure(path)
+			refused("secure", err)
+			_, err = Open(background, data, Options{Path: path, Server: true})
+			refused("a server", err)
+			_, err = Open(background, data, o)
+			refused("a command", err)
+			_, err = Rebuild(background, data, o, func(storage.Finding) {})
+			refused("rebuild", err)
+			backup, err := os.Create(filepath.Join(t.TempDir(), "b"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer backup.Close()
+			refused("restore", Restore(background, data, o, backup, quiet, func(storage.Finding) {}))
+			if after := look(); !slices.Equal(before, after) {
+				t.Errorf("there is now\n%s\nwhere there was\n%s", strings.Join(after, "\n"), strings.Join(before, "\n"))
+			}
+			if made, _ := os.ReadDir(data); len(made) > 0 {
+				t.Errorf("made in the data directory: %v", made)
+			}
+		})
+	}
+	// A link to a store is how an administrator may lay it elsewhere.
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "xxx"))
+	h.must(h.Close())
+	h.Store = nil
+	path := filepath.Join(t.TempDir(), "linked")
+	h.must(os.Symlink(filepath.Join(h.dir, "mailsrv.db"), path))
+	s, err := Open(background, h.dir, Options{Path: path})
+	h.must(err)
+	h.must(s.Close())
 }

@@ -21,6 +21,13 @@ import (
 // backup. Errors: storage.ErrLocked, ErrOccupied, ErrNotEmpty, ErrNewer. After an error
 // all is as it was. The caller closes the file.
 func Restore(ctx context.Context, dir, path string, file *os.File, progress func(done, total int64), verify func(copied string) error) (err error) {
+	// Nothing is made beside what is no store of ours.
+	switch f, err := tables.OpenFile(path); {
+	case err == nil:
+		f.Close()
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", storage.ErrNotEmpty, err)
+	}
 	held, err := db.LockStore(dir, path)
 	if err != nil {
 		return err
@@ -32,11 +39,8 @@ func Restore(ctx context.Context, dir, path string, file *os.File, progress func
 		return err
 	}
 	held = append(held, alone)
-	// A log that is left of another database would be applied to this one.
-	for _, name := range db.FilesOf(path) {
-		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s: %w", name, errors.Join(storage.ErrNotEmpty, err))
-		}
+	if err := nothingAt(path); err != nil {
+		return err
 	}
 	part := path + ".restore"
 	if err := db.Remove(part); err != nil { // of a restore that was killed
@@ -69,6 +73,17 @@ func Restore(ctx context.Context, dir, path string, file *os.File, progress func
 		err = fmt.Errorf("%s: %w", path, storage.ErrNotEmpty)
 	}
 	return err
+}
+
+// nothingAt returns storage.ErrNotEmpty unless none of a database's files is there: a log
+// that is left of another one would be applied to this one.
+func nothingAt(path string) error {
+	for _, name := range db.FilesOf(path) {
+		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%s: %w", name, errors.Join(storage.ErrNotEmpty, err))
+		}
+	}
+	return nil
 }
 
 // isOurs refuses a file that is no store of ours before anything is made of it.

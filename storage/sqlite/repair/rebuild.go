@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -29,9 +28,6 @@ import (
 // (storage.ErrLocked, storage.ErrOccupied) and, for a while, as much space again as the database takes. A database
 // that Open refuses is refused: storage.ErrNewer.
 func Rebuild(ctx context.Context, dir, path string, report func(storage.Finding)) (sound bool, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
 	locks, err := db.LockStore(dir, path)
 	if err != nil {
 		return false, err
