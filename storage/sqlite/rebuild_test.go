@@ -712,3 +712,41 @@ func TestStatementEndsWithItsContext(t *testing.T) {
 		t.Errorf("findings: %q", found)
 	}
 }
+
+// A rebuild that was killed at any moment is gone on with by the next.
+func TestRebuildAfterAKilledOne(t *testing.T) {
+	for name, killed := range map[string]func(path string) error{
+		"while it filled the new file": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", []byte("half"), 0o600), os.Mkdir(path+".lost.new", 0o700),
+				os.WriteFile(path+".lost.new/7.eml", []byte("old"), 0o600))
+		},
+		"before it exchanged the files": func(path string) error {
+			return errors.Join(os.WriteFile(path+".new", []byte("whole"), 0o600), os.Link(path, path+".damaged"),
+				os.Mkdir(path+".lost", 0o700), os.WriteFile(path+".lost/7.eml", []byte("old"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, Options{Server: true})
+			for i := range 10 {
+				h.must(h.deliver(fmt.Sprint("m", i), fmt.Sprintf("needle-%d %s", i, strings.Repeat("x", 6000))))
+			}
+			h.damage("needle-5", true)
+			path := filepath.Join(h.dir, "mailsrv.db")
+			h.must(killed(path))
+			h.rebuild()
+			if whole := h.whole(); len(whole) != 9 {
+				t.Errorf("left: %v", whole)
+			}
+			one, err := os.Stat(path)
+			h.must(err)
+			if other, err := os.Stat(path + ".damaged"); err != nil || os.SameFile(one, other) {
+				t.Errorf("what it was before is not kept: %v", err)
+			}
+			for _, left := range []string{".new", ".lost.new", ".lost"} {
+				if _, err := os.Stat(path + left); err == nil {
+					t.Errorf("%s is left", left)
+				}
+			}
+		})
+	}
+}

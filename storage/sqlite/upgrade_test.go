@@ -117,6 +117,10 @@ func TestNothingIsMadeBesideWhatIsNotOurs(t *testing.T) {
 	}
 	text := func(path string) error { return os.WriteFile(path, []byte("root:x:0:0:root:/root:/bin/bash\n"), 0o644) }
 	database := func(path string) error {
+		err := os.WriteFile(path, nil, 0o600)
+		if err != nil {
+			return err
+		}
 		c, err := db.OpenPlain(path)
 		if err != nil {
 			return err

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"mailsrv/storage/sqlite/db"
 )
 
@@ -40,17 +42,75 @@ func Write(ctx context.Context, source *db.Conn, file string, progress func(done
 	if err != nil {
 		return err
 	}
-	if err := copyPages(ctx, source, part.Name(), func(done, total int64) { progress(done*size, total*size) }); err != nil {
+	if err := copyPages(ctx, source, part, func(done, total int64) { progress(done*size, total*size) }); err != nil {
 		return fmt.Errorf("copy to %s: %w", part.Name(), err)
+	}
+	// One file that is whole by itself: it says of itself that it has no log (versions
+	// for writing and reading, https://www.sqlite.org/fileformat2.html section 1.3.3).
+	if _, err := part.WriteAt([]byte{1, 1}, 18); err != nil {
+		return err
 	}
 	if err := part.Sync(); err != nil {
 		return err
 	}
-	return install(part.Name(), file)
+	if err := install(part.Name(), file); err != nil {
+		return err
+	}
+	return stillNamed(part, file)
 }
 
-func copyPages(ctx context.Context, source *db.Conn, file string, progress func(done, total int64)) error {
-	target, err := db.OpenPlain(file)
+// errExchanged: whoever may write into the folder has put something else there.
+var errExchanged = errors.New("somebody else has put another file in its place: back up into a folder that nobody else can write to")
+
+// stillNamed returns errExchanged unless a name is an open file's.
+func stillNamed(f *os.File, name string) error {
+	opened, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Lstat(name); err != nil || !os.SameFile(opened, there) {
+		return fmt.Errorf("%s: %w", name, errExchanged)
+	}
+	return nil
+}
+
+// beforeOpen is called before SQLite opens a file by its name; tests put others there.
+var beforeOpen = func(name string) {}
+
+// openPart opens an empty file of ours for SQLite, which knows names only, and makes
+// sure that it is that file which it has open: it shows SQLite's lock. No other file is
+// made or opened beside it.
+func openPart(part *os.File) (*db.Conn, error) {
+	beforeOpen(part.Name())
+	target, err := db.OpenPlain(part.Name())
+	if err != nil {
+		return nil, err
+	}
+	err = target.Transaction("BEGIN", func(c *db.Conn) error {
+		if _, err := c.Number("SELECT count(*) FROM sqlite_schema"); err != nil { // which locks the file
+			return err
+		}
+		lock := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<30 + 2, Len: 510} // SHARED_FIRST and SHARED_SIZE in its source
+		if err := unix.FcntlFlock(part.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
+			return err
+		}
+		if lock.Type == unix.F_UNLCK {
+			return errExchanged
+		}
+		return nil
+	})
+	if err == nil {
+		err = target.Script("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF")
+	}
+	if err != nil {
+		target.Close()
+		return nil, err
+	}
+	return target, nil
+}
+
+func copyPages(ctx context.Context, source *db.Conn, part *os.File, progress func(done, total int64)) error {
+	target, err := openPart(part)
 	if err != nil {
 		return err
 	}
@@ -72,9 +132,5 @@ func copyPages(ctx context.Context, source *db.Conn, file string, progress func(
 			time.Sleep(10 * time.Millisecond) // the source is busy for a moment
 		}
 	}
-	if err := copying.Close(); err != nil {
-		return err
-	}
-	// One file that is whole by itself.
-	return target.Script("PRAGMA journal_mode = DELETE")
+	return copying.Close()
 }

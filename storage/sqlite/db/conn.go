@@ -60,7 +60,7 @@ const PageSize = 8192
 
 // Open opens the database file at path with a page cache of cacheKiB KiB.
 func Open(path string, cacheKiB int) (*Conn, error) {
-	c, err := OpenPlain(path)
+	c, err := connect(uri(path))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
@@ -71,11 +71,13 @@ func Open(path string, cacheKiB int) (*Conn, error) {
 	return c, nil
 }
 
-// OpenPlain opens the database file at path and changes nothing about it: no setting is
-// applied before Apply is called. It is for files of which it is not known yet whose they
-// are, and for those that are no store.
-func OpenPlain(path string) (*Conn, error) {
-	opened, err := (&sqlite3.SQLiteDriver{}).Open(uri(path))
+// OpenPlain opens the database file at path, which must be there, and changes nothing
+// about it: no setting is applied before Apply is called. It is for files of which it is
+// not known yet whose they are, and for those that are no store.
+func OpenPlain(path string) (*Conn, error) { return connect(uri(path) + "&mode=rw") }
+
+func connect(uri string) (*Conn, error) {
+	opened, err := (&sqlite3.SQLiteDriver{}).Open(uri)
 	if err != nil {
 		return nil, err
 	}

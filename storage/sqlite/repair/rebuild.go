@@ -5,6 +5,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -60,6 +61,9 @@ func Rebuild(ctx context.Context, dir, path string, report func(storage.Finding)
 
 // layOut puts a new database in the place of the old one.
 func (r *rebuild) layOut() (err error) {
+	if err := r.clearKilled(); err != nil {
+		return err
+	}
 	for _, kept := range []string{r.damaged(), r.lost()} {
 		if _, err := os.Lstat(kept); err == nil {
 			return fmt.Errorf("%s %w", kept, storage.ErrKept)
@@ -77,7 +81,7 @@ func (r *rebuild) layOut() (err error) {
 	}
 	if err != nil {
 		db.Remove(part)
-		os.RemoveAll(r.lost())
+		os.RemoveAll(r.lostPart())
 		return fmt.Errorf("lay out %s anew: %w", r.path, err)
 	}
 	r.loss("the database was laid out anew: what it was before is in "+r.damaged(), storage.NoRemedy)
@@ -110,8 +114,24 @@ func (r *rebuild) loss(text string, remedy storage.Remedy) {
 	r.report(storage.Finding{Text: text, Remedy: remedy})
 }
 
-func (r *rebuild) damaged() string { return r.path + ".damaged" }
-func (r *rebuild) lost() string    { return r.path + ".lost" }
+func (r *rebuild) damaged() string  { return r.path + ".damaged" }
+func (r *rebuild) lost() string     { return r.path + ".lost" }
+func (r *rebuild) lostPart() string { return r.path + ".lost.new" } // until the exchange
+
+// clearKilled removes what a rebuild left that was killed. Where it was already about to
+// exchange the files, the damaged database has both names.
+func (r *rebuild) clearKilled() error {
+	one, err := os.Stat(r.path)
+	if err != nil {
+		return err
+	}
+	if other, err := os.Lstat(r.damaged()); err == nil && os.SameFile(one, other) {
+		if err := errors.Join(os.RemoveAll(r.lost()), os.Remove(r.damaged())); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(r.lostPart())
+}
 
 // open opens the old database. Nothing is written before it is known to be ours.
 func (r *rebuild) open() error {
@@ -244,13 +264,19 @@ func (r *rebuild) exchange(part string) error {
 	if err := os.Link(r.path, r.damaged()); err != nil {
 		return err
 	}
+	err := os.Rename(r.lostPart(), r.lost())
+	if errors.Is(err, fs.ErrNotExist) { // nothing was saved
+		err = nil
+	}
 	// What is beside the new database must be there when that is.
-	err := db.SyncPath(filepath.Dir(r.path))
+	if err == nil {
+		err = db.SyncPath(filepath.Dir(r.path))
+	}
 	if err == nil {
 		err = os.Rename(part, r.path)
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(r.damaged()))
+		return errors.Join(err, r.clearKilled())
 	}
 	return nil
 }

@@ -186,7 +186,7 @@ WHERE c.body NOT IN (SELECT id FROM body) AND c.body`+waiting+" ORDER BY c.body,
 		r.loss(fmt.Sprintf("content of %d messages whose entry is lost was saved in %s: in its field Received, for names an only recipient, and id finds the line accepted in the log, which names all", unknown, r.lost()), storage.NoRemedy)
 	}
 	if err == nil && (unknown > 0 || last > 0) {
-		err = db.SyncPath(r.lost())
+		err = db.SyncPath(r.lostPart())
 	}
 	return err
 }
@@ -207,10 +207,10 @@ func (r *rebuild) saved(name string) string { return filepath.Join(r.lost(), nam
 
 // save writes a body into a file: what stands before its chunks, and those.
 func (r *rebuild) save(id int64, name string, head ...string) error {
-	if err := os.MkdirAll(r.lost(), 0o700); err != nil {
+	if err := os.MkdirAll(r.lostPart(), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(r.saved(name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(r.lostPart(), name+".eml"), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
