@@ -6,16 +6,18 @@ import (
 	"fmt"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"mailsrv/internal/admin"
 	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/storage"
 )
 
 func (p *program) checkCommand() *cobra.Command {
-	repair := false
+	repair, clockIsRight := false, false
 	c := &cobra.Command{
 		Use:   "check [flags]",
 		Short: "Recount the stored mail and report what does not agree",
@@ -26,12 +28,28 @@ none, with 1 otherwise. It may run beside a server.
 --repair mends what can be mended. It needs the store to itself: stop the
 server first, and make a copy of the data directory. A database with damaged
 pages is laid out anew from what can still be read; that needs as much free
-space as it has, and keeps the old one beside it.`,
+space as it has, and keeps the old one beside it.
+
+--clock-is-right does nothing else than to say so: after a clock stood more than a
+day from where it was expected, mail is not removed because of its age until the
+server has run for 24 hours.`,
 		Example: `  mailsrv check
   systemctl stop mailsrv && mailsrv check --repair`,
 	}
+	c.Flags().BoolVar(&clockIsRight, "clock-is-right", false, "the clock is right: remove mail because of its age again")
 	c.Flags().BoolVar(&repair, "repair", false, "mend what can be mended")
+	c.MarkFlagsMutuallyExclusive("repair", "clock-is-right")
 	return p.command(c, exactly(), func(ctx context.Context, _ []string) error {
+		if clockIsRight {
+			return p.with(ctx, func(a *admin.Admin) error {
+				now := time.Now()
+				if err := a.ConfirmClock(ctx, now); err != nil {
+					return err
+				}
+				p.printf("It is %s: mail is removed because of its age again, within the hour.\n", now.Format(time.DateTime))
+				return nil
+			})
+		}
 		cfg, err := p.load()
 		if err != nil {
 			return err

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"mailsrv/internal/admin"
 	"mailsrv/internal/logs"
+	"mailsrv/storage"
 )
 
 // expireEvery is how often mail is removed whose time is over.
@@ -21,9 +23,19 @@ func startExpiry(a *admin.Admin, every time.Duration, logger *slog.Logger) (stop
 	running.Go(func() {
 		clock := time.NewTicker(every)
 		defer clock.Stop()
-		for {
-			if err := a.Expire(ctx, time.Now()); err != nil && ctx.Err() == nil {
-				logger.Warn(logs.Warning, logs.Reason, "mail whose time is over was not removed; this is tried again later", logs.Error, err.Error())
+		for last := (time.Time{}); ; {
+			now, ran := time.Now(), time.Duration(0)
+			if !last.IsZero() {
+				ran = now.Sub(last) // monotonic, whatever the clock was set to
+			}
+			last = now
+			err := a.Expire(ctx, now, ran)
+			switch {
+			case err == nil || ctx.Err() != nil:
+			case errors.Is(err, storage.ErrLeap):
+				logger.Warn(logs.Warning, logs.Reason, "the clock may be wrong", logs.Error, err)
+			default:
+				logger.Warn(logs.Warning, logs.Reason, "mail whose time is over was not removed; this is tried again later", logs.Error, err)
 			}
 			select {
 			case <-clock.C:

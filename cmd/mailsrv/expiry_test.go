@@ -87,6 +87,45 @@ func TestExpiryRunsAtOnceAndAgain(t *testing.T) {
 	}
 }
 
+// After a leap of the clock nothing is removed because of its age, until somebody says
+// that the clock is right.
+func TestExpiryPausesAfterALeap(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com", "--keep-retrieved", "2d")
+	h.do("", "mailbox", "add", "look@me.com", "--generate")
+	h.deliver("look@me.com", 1)
+	h.retrieve("look@me.com", 3*day)
+
+	ctx := context.Background()
+	store, err := sqlite.Open(ctx, h.dir, sqlite.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	if _, _, err := store.LookAtClock(ctx, time.Now().Add(-60*day), 0); err != nil {
+		t.Fatal(err)
+	}
+	log := &logs.Recorder{}
+	logger := slog.New(remedial{slog.NewTextHandler(log, nil)})
+	a := &admin.Admin{Directory: store, Store: store, Logger: logger}
+	stop := startExpiry(a, 5*time.Millisecond, logger)
+	defer stop()
+	await(t, "a warning", func() bool {
+		return strings.Contains(log.String(), "the clock stands 1440h0m0s ahead of where it was expected: nothing is removed because of its age while the server runs for 24h0m0s: where the clock is right, end that with: mailsrv check --clock-is-right")
+	})
+	time.Sleep(50 * time.Millisecond)
+	if left, err := a.Maildrop(ctx, "look@me.com"); err != nil || len(left.Entries) != 1 {
+		t.Errorf("left %v, %v", left, err)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 1 {
+		t.Errorf("%d lines: %s", n, log)
+	}
+	if out := h.do("", "check", "--clock-is-right"); !strings.HasPrefix(out, "It is 2") {
+		t.Errorf("got %q", out)
+	}
+	await(t, "what is due", func() bool { return strings.Contains(log.String(), "id=uidl1 reason=expired") })
+}
+
 // Stopping ends also what waits for the database.
 func TestExpiryEnds(t *testing.T) {
 	h := newHouse(t)

@@ -28,6 +28,7 @@ var remedies = []struct {
 	{storage.ErrCorrupt, "stop the server and run mailsrv check --repair, which saves what can be read, or restore a backup"},
 	{storage.ErrBackup, "wait until it has ended, or choose another name"},
 	{storage.ErrNotEmpty, "restore into an empty one"},
+	{storage.ErrLeap, "where the clock is right, end that with: mailsrv check --clock-is-right"},
 	{storage.ErrReadOnly, "restart the server when the disk is sound"},
 }
 

@@ -22,6 +22,7 @@ type Store interface {
 	storage.Maildrops
 	storage.Undeleter
 	storage.Collector
+	storage.Clock
 }
 
 // Admin carries out commands. All fields are required.

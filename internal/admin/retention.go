@@ -32,8 +32,18 @@ func (a *Admin) Undelete(ctx context.Context, address string, since time.Time) (
 }
 
 // Expire removes what the retention of each mailbox says is due at now, and
-// logs each message that goes.
-func (a *Admin) Expire(ctx context.Context, now time.Time) error {
+// logs each message that goes. ran is for how long the server has run since the call
+// before, 0 with the first. A *storage.LeapError says that the clock was found wrong, or
+// was before a start: then nothing is removed.
+func (a *Admin) Expire(ctx context.Context, now time.Time, ran time.Duration) error {
+	switch leap, pause, err := a.Store.LookAtClock(ctx, now, ran); {
+	case err != nil:
+		return fmt.Errorf("look at the clock: %w", err)
+	case pause > 0 && (leap != 0 || ran == 0):
+		return &storage.LeapError{Leap: leap, Pause: pause}
+	case pause > 0:
+		return nil
+	}
 	var names map[mail.MailboxID]string // read when the first message goes: as a rule none does
 	return a.Store.Collect(ctx, now, func(e storage.Expired) {
 		if names == nil {
@@ -46,6 +56,15 @@ func (a *Admin) Expire(ctx context.Context, now time.Time) error {
 		a.Logger.Info(logs.Expunged, logs.Mailbox, name, logs.Messages, 1, logs.Octets, e.Octets,
 			logs.ID, e.UIDL, logs.Reason, "expired")
 	})
+}
+
+// ConfirmClock says that the clock is right, which ends a pause after a leap.
+func (a *Admin) ConfirmClock(ctx context.Context, now time.Time) error {
+	if err := a.Store.ClockIsRight(ctx, now); err != nil {
+		return fmt.Errorf("note the time: %w", err)
+	}
+	a.record("check --clock-is-right")
+	return nil
 }
 
 // names maps mailboxes to their addresses; what cannot be read is left out.

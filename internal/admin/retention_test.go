@@ -114,11 +114,11 @@ func TestExpireLogsWhatGoes(t *testing.T) {
 	f.log.Reset()
 
 	now := time.Now()
-	f.must(f.Expire(f.ctx, now.Add(14*day-time.Minute)))
+	f.must(f.Expire(f.ctx, now.Add(14*day-time.Minute), 0))
 	if f.log.Len() > 0 {
 		t.Fatalf("before its time: %s", f.log)
 	}
-	f.must(f.Expire(f.ctx, now.Add(14*day+time.Minute)))
+	f.must(f.Expire(f.ctx, now.Add(14*day+time.Minute), 2*time.Minute))
 	lines := strings.SplitAfter(f.log.String(), "\n")
 	if len(lines) != 3 {
 		t.Fatalf("logged %s", f.log)

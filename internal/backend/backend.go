@@ -32,6 +32,7 @@ type Store interface {
 	storage.Claims
 	storage.Undeleter
 	storage.Collector
+	storage.Clock
 	storage.Checker
 	directory.Directory
 	// Close commits what waits and closes everything. Nothing may be in use.

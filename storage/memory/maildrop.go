@@ -91,7 +91,7 @@ func (d *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 	c := d.call("Update")
 	c.Retrieved = change.Retrieved
 	err = d.store.use(ctx, c, func() error {
-		now := time.Now()
+		now := d.store.clock.Stamp(time.Now())
 		for _, uid := range change.Retrieved {
 			if e := d.mailbox.inbox.find(uid); e != nil && e.retrieved == 0 {
 				e.retrieved = now.Unix()

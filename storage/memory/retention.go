@@ -79,3 +79,21 @@ func (s *Store) Collect(ctx context.Context, now time.Time, report func(storage.
 	}
 	return err
 }
+
+// LookAtClock implements storage.Clock.
+func (s *Store) LookAtClock(ctx context.Context, now time.Time, ran time.Duration) (leap, pause time.Duration, err error) {
+	err = s.use(ctx, Call{Method: "LookAtClock"}, func() error {
+		s.clock, leap = s.clock.Next(now, ran)
+		pause = s.clock.Pause
+		return nil
+	})
+	return leap, pause, err
+}
+
+// ClockIsRight implements storage.Clock.
+func (s *Store) ClockIsRight(ctx context.Context, now time.Time) error {
+	return s.use(ctx, Call{Method: "ClockIsRight"}, func() error {
+		s.clock = storage.ClockState{Noted: now, Seen: now}
+		return nil
+	})
+}

@@ -38,6 +38,7 @@ type Store struct {
 	lastMailbox  mail.MailboxID
 	lastFolder   storage.FolderID
 	lastValidity int64
+	clock        storage.ClockState
 	staged       int64 // octets of unfinished transfers
 	bodies       int   // not discarded
 	messages     int   // not closed

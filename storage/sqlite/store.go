@@ -80,6 +80,7 @@ type Store struct {
 	upkeep   *upkeep
 	engine   *commit.Engine
 	staged   atomic.Int64 // octets of unfinished transfers
+	seen     atomic.Int64 // storage.ClockState.Seen, in Unix seconds
 	claims   storage.LocalClaims
 }
 
@@ -217,6 +218,12 @@ func (s *Store) openDatabase() (c *db.Conn, unfinished []int64, err error) {
 			unfinished = append(unfinished, row[0].(int64))
 			return nil
 		})
+	}
+	if err == nil {
+		var clock storage.ClockState
+		if clock, err = readClock(c); !clock.Seen.IsZero() {
+			s.seen.Store(clock.Seen.Unix())
+		}
 	}
 	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()

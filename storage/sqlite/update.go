@@ -36,7 +36,7 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 	garbage, compacted := int64(0), int64(0)
 	remove := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
 	remove.Apply = func(c *db.Conn) (err error) {
-		now := time.Now()
+		now := m.store.now()
 		removed, garbage, counted = quota.Usage{}, 0, nil
 		if compacted, err = tables.CompactFolder(c, m.Folder); err != nil {
 			return err

@@ -195,3 +195,36 @@ func testRemoveWithDeleted(t *testing.T, f *fixture) {
 	f.reopen()
 	f.wantDrop(other, both)
 }
+
+// What a store knows of the clock outlives it, and what happens while the clock stands
+// before a time that was seen is stamped with that.
+func testClock(t *testing.T, f *fixture) {
+	now := time.Unix(time.Now().Unix(), 0)
+	looks := func(now time.Time, ran, wantLeap, wantPause time.Duration) {
+		t.Helper()
+		if leap, pause, err := f.LookAtClock(background, now, ran); err != nil || leap != wantLeap || pause != wantPause {
+			t.Fatalf("leap %v, pause %v, %v; want %v, %v", leap, pause, err, wantLeap, wantPause)
+		}
+	}
+	looks(now, 0, 0, 0)
+	looks(now.Add(60*day), 0, 60*day, day)
+	f.reopen()
+	looks(now.Add(60*day+time.Hour), 0, 0, day)
+	looks(now.Add(60*day+time.Hour+9*time.Hour), 9*time.Hour, 0, 15*time.Hour)
+	f.must(f.ClockIsRight(background, now.Add(60*day)))
+	f.reopen()
+	looks(now.Add(60*day), 0, 0, 0)
+
+	look := f.mailbox("look@me.com", inherit)
+	f.retention("look@me.com", directory.Retention{Retrieved: 14 * day, Deleted: 14 * day})
+	f.fill(look, 2)
+	d, e := f.openDrop(look)
+	_, err := d.Update(background, nil, storage.Change{Retrieved: storage.UIDs(e[:1]), Expunge: storage.UIDs(e[1:])})
+	f.must(err)
+	if gone := f.expire(40 * day); gone != "" {
+		t.Errorf("%s expired, of a time that was not over", gone)
+	}
+	if restored, _, err := f.Undelete(background, look, time.Time{}, quota.Limit{}, mail.NewID); err != nil || restored.Messages != 1 {
+		t.Errorf("%+v came back, %v", restored, err)
+	}
+}

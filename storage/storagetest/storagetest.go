@@ -23,6 +23,7 @@ type Backend interface {
 	storage.Claims
 	storage.Undeleter
 	storage.Collector
+	storage.Clock
 	storage.Checker
 	directory.Directory
 	Close() error
@@ -67,6 +68,7 @@ func Run(t *testing.T, hooks Hooks) {
 		"Expire":           testExpire,
 		"ExpireMany":       testExpireMany,
 		"Expiries":         testExpiries,
+		"Clock":            testClock,
 		"OutgrownAliases":  testOutgrownAliases,
 		"Undelete":         testUndelete,
 		"UndeletedIsNew":   testUndeletedIsNew,

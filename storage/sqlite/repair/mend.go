@@ -10,8 +10,8 @@ import (
 // addNumbers makes the row of store again. The validity given last is one that is known,
 // or that may have been reached: a restore gives one to each folder at once.
 func addNumbers(c *db.Conn) error {
-	_, _, err := c.Exec(`INSERT INTO store (id, least, validity)
-SELECT 1, ?, max(coalesce((SELECT max(validity) FROM folder), 0), unixepoch() + (SELECT count(*) FROM mailbox))`, tables.Current.Least())
+	_, _, err := c.Exec(`INSERT INTO store (id, least, validity, noted, seen, pause)
+SELECT 1, ?, max(coalesce((SELECT max(validity) FROM folder), 0), unixepoch() + (SELECT count(*) FROM mailbox)), 0, 0, 0`, tables.Current.Least())
 	return err
 }
 

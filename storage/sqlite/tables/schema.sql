@@ -6,9 +6,12 @@
 CREATE TABLE store (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     least    INTEGER NOT NULL,                    -- the least schema that may still write
-    validity INTEGER NOT NULL                     -- the last one given to a folder
+    validity INTEGER NOT NULL,                    -- the last one given to a folder
+    noted    INTEGER NOT NULL,                    -- where the clock stood when it was looked at last; 0: never
+    seen     INTEGER NOT NULL,                    -- the latest time that is known to be none of a wrong clock
+    pause    INTEGER NOT NULL                     -- seconds of running for which nothing is removed because of its age
 ) STRICT;
-INSERT INTO store VALUES (1, 1, 0);
+INSERT INTO store VALUES (1, 1, 0, 0, 0, 0);
 
 CREATE TABLE domain (
     id             INTEGER PRIMARY KEY,
