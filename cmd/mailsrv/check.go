@@ -30,9 +30,9 @@ server first, and make a copy of the data directory. A database with damaged
 pages is laid out anew from what can still be read; that needs as much free
 space as it has, and keeps the old one beside it.
 
---clock-is-right does nothing else than to say so: after a clock stood more than a
-day from where it was expected, mail is not removed because of its age until the
-server has run for 24 hours.`,
+--clock-is-right does nothing else than to say so: after a clock stood more than
+a day from where it was expected, mail is not removed because of its age until
+the server has run for 24 hours.`,
 		Example: `  mailsrv check
   systemctl stop mailsrv && mailsrv check --repair`,
 	}
