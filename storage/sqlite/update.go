@@ -41,12 +41,8 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 		if compacted, err = tables.CompactFolder(c, m.Folder); err != nil {
 			return err
 		}
-		for _, r := range seen {
-			_, _, err := c.Exec("UPDATE entry SET retrieved = ?3 WHERE id BETWEEN ?1 AND ?2 AND retrieved IS NULL",
-				tables.EntryID(m.Folder, r[0]), tables.EntryID(m.Folder, r[1]), now.Unix())
-			if err != nil {
-				return err
-			}
+		if err := tables.MarkRetrieved(c, m.Folder, seen, now); err != nil {
+			return err
 		}
 		if len(gone) == 0 {
 			return nil

@@ -1,6 +1,8 @@
 package tables
 
 import (
+	"database/sql/driver"
+	"strconv"
 	"time"
 
 	"mailsrv/quota"
@@ -20,13 +22,13 @@ type Aside struct {
 // learn of it, and takes what goes out of the counters, which it returns. The bodies
 // go along where it is put aside; otherwise those become garbage that nobody else needs.
 func Expunge(c *db.Conn, from Place, runs [][2]int64, aside Aside) (removed quota.Usage, counted []Counters, err error) {
-	for _, run := range runs {
+	for _, some := range selections(from.Folder, runs) {
 		if aside.Keep > 0 {
-			if err := putAside(c, from, run, aside); err != nil {
+			if err := putAside(c, from, some, aside); err != nil {
 				return removed, nil, err
 			}
 		}
-		u, err := expungeRun(c, from.Folder, run, aside.Keep > 0)
+		u, err := expungeSome(c, some, aside.Keep > 0)
 		if err != nil {
 			return removed, nil, err
 		}
@@ -52,29 +54,84 @@ func Expunge(c *db.Conn, from Place, runs [][2]int64, aside Aside) (removed quot
 	return removed, []Counters{ScanCounters(from.Mailbox, row)}, nil
 }
 
-// putAside copies the entries of a run to where Undelete finds them; they take their
-// bodies along.
-func putAside(c *db.Conn, from Place, run [2]int64, aside Aside) error {
+// MarkRetrieved notes that the messages of runs of compacted uids were retrieved at a time,
+// unless they were before.
+func MarkRetrieved(c *db.Conn, folder int64, runs [][2]int64, at time.Time) error {
+	for _, some := range selections(folder, runs) {
+		_, _, err := c.Exec("UPDATE entry SET retrieved = ? WHERE retrieved IS NULL AND "+some.which, append([]driver.Value{at.Unix()}, some.args...)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// selection is some entries: a condition on them, with its arguments.
+type selection struct {
+	which string
+	args  []driver.Value
+}
+
+// where is what follows the columns of a SELECT.
+func (s selection) where() string { return " FROM entry WHERE " + s.which }
+
+const (
+	shortRun     = 16   // uids: fewer are named one by one
+	perSelection = 4096 // uids that are named so
+)
+
+// selections turns runs of uids into as few selections as is quick: a long run is one, and
+// short ones share one. A statement for each of many would cost more than what it removes.
+func selections(folder int64, runs [][2]int64) (all []selection) {
+	var named []byte
+	n := 0
+	flush := func() {
+		if n > 0 {
+			all = append(all, selection{"id IN (SELECT value FROM json_each(?))", []driver.Value{string(append(named, ']'))}})
+			named, n = nil, 0
+		}
+	}
+	for _, run := range runs {
+		if run[1]-run[0] >= shortRun || len(runs) == 1 {
+			all = append(all, selection{"id BETWEEN ? AND ?", []driver.Value{EntryID(folder, run[0]), EntryID(folder, run[1])}})
+			continue
+		}
+		for uid := run[0]; uid <= run[1]; uid++ {
+			separator := byte(',')
+			if n == 0 {
+				separator = '['
+			}
+			named = strconv.AppendInt(append(named, separator), EntryID(folder, uid), 10)
+			n++
+		}
+		if n >= perSelection {
+			flush()
+		}
+	}
+	flush()
+	return all
+}
+
+// putAside copies entries to where Undelete finds them; they take their bodies along.
+func putAside(c *db.Conn, from Place, some selection, aside Aside) error {
 	_, _, err := c.Exec(`INSERT INTO removed (mailbox, folder, octets, body, shared, own, arrived, flags, at, until)
-SELECT ?3, folder, octets, body, shared, own, arrived, flags, ?4, ?5 FROM entry WHERE id BETWEEN ?1 AND ?2 ORDER BY id`,
-		EntryID(from.Folder, run[0]), EntryID(from.Folder, run[1]), from.Mailbox, aside.At.Unix(), aside.At.Add(aside.Keep).Unix())
+SELECT ?, folder, octets, body, shared, own, arrived, flags, ?, ?`+some.where()+" ORDER BY id",
+		append([]driver.Value{from.Mailbox, aside.At.Unix(), aside.At.Add(aside.Keep).Unix()}, some.args...)...)
 	return err
 }
 
-// expungeRun removes the entries of a run for expunge.
-func expungeRun(c *db.Conn, folder int64, run [2]int64, keepBodies bool) (quota.Usage, error) {
-	const where = " FROM entry WHERE id BETWEEN ? AND ?"
-	first, last := EntryID(folder, run[0]), EntryID(folder, run[1])
-	row, err := c.First("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, first, last)
+// expungeSome removes entries for Expunge.
+func expungeSome(c *db.Conn, some selection, keepBodies bool) (quota.Usage, error) {
+	row, err := c.First("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+some.where(), some.args...)
 	if err != nil {
 		return quota.Usage{}, err
 	}
 	removed := quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
 	if !keepBodies {
-		if err := discardBodies(c, row[2].(int64) > 0, where, first, last); err != nil {
+		if err := discardBodies(c, row[2].(int64) > 0, some.where(), some.args...); err != nil {
 			return quota.Usage{}, err
 		}
 	}
-	_, _, err = c.Exec("DELETE"+where, first, last)
+	_, _, err = c.Exec("DELETE"+some.where(), some.args...)
 	return removed, err
 }
