@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -42,6 +44,7 @@ func TestFullDisk(t *testing.T) {
 		"filled by unfinished transfers":  (*disk).filledByTransfers,
 		"killed on a full disk":           (*disk).killedWhenFull,
 		"emptied by the command line":     (*disk).purged,
+		"a file may not grow":             (*disk).limited,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -285,6 +288,34 @@ func (d *disk) filledByForeignFile() {
 		d.send(100, d.boxes[0])
 		return octets(d.s.data, "reserve") == 2<<20 // a quarter of min_free
 	})
+}
+
+// limited: the system lets no file grow (EFBIG), although the disk has room.
+func (d *disk) limited() {
+	for range d.cycles {
+		for range 10 {
+			d.send(d.anySize(), d.boxes...)
+		}
+		limit := func(octets uint64) {
+			d.t.Helper()
+			if err := unix.Prlimit(d.s.process.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: octets, Max: unix.RLIM_INFINITY}, nil); err != nil {
+				d.t.Fatal(err)
+			}
+		}
+		limit(uint64(octets(d.s.data, "mailsrv.db-wal")))
+		refused := 0
+		for range 20 {
+			if !d.send(300<<10, d.boxes[0]) {
+				refused++
+			}
+		}
+		if refused < 3 { // as many failures as make a store read-only
+			d.t.Errorf("%d of 20 messages were refused", refused)
+		}
+		d.l.audit(d.s, true)
+		limit(unix.RLIM_INFINITY)
+		d.returns()
+	}
 }
 
 // filledUnderLoad: the disk fills up in the middle of transfers and deletions.
