@@ -1,7 +1,7 @@
-// Package quota is the arithmetic of limits: what is held now, what is
-// allowed, and whether one more message still fits. It does no I/O and knows
-// no mailbox; the store applies its rules inside the transaction that adds a
-// message.
+// Package quota is the arithmetic of limits: what is held now ([Usage]), what is
+// allowed ([Limit]), and whether one more message still fits ([Limit.Judge]). It does
+// no I/O and knows no mailbox. The store applies its rules inside the transaction that
+// adds a message.
 package quota
 
 // Usage is what a maildrop holds now.
@@ -15,13 +15,14 @@ func (u Usage) Add(v Usage) Usage {
 	return Usage{Octets: u.Octets + v.Octets, Messages: u.Messages + v.Messages}
 }
 
-// Values of a Limit that are not amounts.
+// Values of a [Limit] that are not amounts.
 const (
-	Inherit   int64 = 0  // not set here: the next wider limit counts
+	Inherit   int64 = 0  // not set here: the next wider limit applies
 	Unlimited int64 = -1 // no limit, whatever the wider ones are
 )
 
-// OrUnlimited reads an amount as people and columns write it, where 0 is no limit.
+// OrUnlimited converts an amount in which 0 means no limit, as users and database
+// columns write it, into a value of [Limit].
 func OrUnlimited(amount int64) int64 {
 	if amount == 0 {
 		return Unlimited
@@ -29,14 +30,14 @@ func OrUnlimited(amount int64) int64 {
 	return amount
 }
 
-// Limit is what a mailbox may hold. Each part is an amount, Unlimited, or
-// Inherit. What nobody sets does not limit.
+// Limit is what a mailbox may hold. Each part is an amount above 0, [Unlimited] or
+// [Inherit]. A part that is Inherit at every level does not limit.
 type Limit struct {
 	Octets   int64
 	Messages int64
 }
 
-// Or fills each part of l that is Inherit from the wider limit. A mailbox's
+// Or fills each part of l that is [Inherit] from the wider limit. A mailbox's
 // limit falls back to its domain's, and that to the server's:
 //
 //	effective := mailbox.Or(domain).Or(server)
@@ -50,7 +51,7 @@ func (l Limit) Or(wider Limit) Limit {
 	return l
 }
 
-// Verdict says how an addition relates to a limit.
+// Verdict says whether an addition fits under a limit.
 type Verdict int
 
 // The verdicts, from best to worst.
@@ -60,8 +61,8 @@ const (
 	TooLarge         // larger than the whole limit: it never fits
 )
 
-// Judge says whether add fits beside u under l. A part of l that is Unlimited
-// or Inherit does not constrain.
+// Judge says whether add fits under l when u is held already. A part of l that is
+// [Unlimited] or [Inherit] does not limit.
 func (l Limit) Judge(u, add Usage) Verdict {
 	switch {
 	case over(l.Octets, 0, add.Octets), over(l.Messages, 0, add.Messages):
@@ -77,8 +78,9 @@ func over(limit, held, add int64) bool {
 	return limit > 0 && add > 0 && (held > limit || add > limit-held)
 }
 
-// Percent returns the fuller of the two dimensions as a whole percentage, and
-// false when neither is limited. Usage above a lowered limit gives more than 100.
+// Percent returns how full the limit is, in whole percent: of octets or messages,
+// whichever is fuller. It is above 100 where the limit was lowered below the usage.
+// The second result is false when neither is limited.
 func (l Limit) Percent(u Usage) (int, bool) {
 	p, limited := 0, false
 	for _, d := range [2][2]int64{{l.Octets, u.Octets}, {l.Messages, u.Messages}} {

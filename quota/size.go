@@ -19,7 +19,7 @@ var units = map[string]int64{
 
 // ParseSize reads an amount of octets such as "500MiB", "1.5GB", "2G" (2 GiB),
 // "4096" or "0" (no limit). Case does not matter, and a space may stand before the
-// unit.
+// unit. Its error says what to write.
 func ParseSize(s string) (int64, error) {
 	text := strings.ToLower(strings.TrimSpace(s))
 	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyz ")

@@ -7,36 +7,40 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// Claims says who holds a maildrop: one POP3 session (RFC 1939 section 4), of all the
-// servers of a store. All methods are safe for concurrent use.
+// Claims gives a maildrop to one POP3 session at a time (RFC 1939 section 4), among all
+// the servers of a store. All methods are safe for concurrent use.
 type Claims interface {
-	// Claim takes a maildrop for a session that is at work. It waits for one that
-	// another session holds as long as the claimant's patience lasts, within one
-	// server in order of arrival. ErrInUse where another session still has a right to
-	// it, or too many wait, or the client has gone; the context's error.
+	// Claim takes a maildrop for a session, which then holds it as after Hold. While
+	// another session holds it, Claim waits for at most c.Patience; those that wait in
+	// one server get it in order of arrival.
+	//
+	// Errors: ErrInUse if another session still holds the maildrop when the wait is
+	// over, too many sessions wait, or the client has hung up; the context's error.
 	Claim(ctx context.Context, id mail.MailboxID, c Claimant) (Claim, error)
 }
 
 // Claimant is a session that wants a maildrop. Its functions are called from other
-// goroutines and must not block; nil is never.
+// goroutines and must not block. A nil function counts as one that returns false.
 type Claimant struct {
-	Patience time.Duration // how long it waits; 0: not at all
-	// Gone reports that its client has hung up. It is asked while the session waits.
+	Patience time.Duration // how long it waits at most; 0: not at all
+	// Gone reports that the client has hung up. It is called while the session waits.
 	Gone func() bool
-	// Busy reports that its client has not got all yet of what it was sent: the
-	// session is then not silent. It is asked when another one wants the maildrop.
+	// Busy reports that the client is still receiving what the session has sent: the
+	// session keeps the maildrop then. It is called when another session wants it.
 	Busy func() bool
 }
 
-// Claim is one session's hold on a maildrop. It is used by one goroutine.
+// Claim is one session's hold on a maildrop. It must be released. It is not safe for
+// concurrent use.
 type Claim interface {
-	// Yield says that the session falls silent: from then on another one may take the
-	// maildrop.
+	// Yield is called before the session waits for its client. At the time from, and
+	// later, another session may take the maildrop.
 	Yield(from time.Time)
-	// Hold says that the session goes on. nil: the maildrop is still its own, until
-	// the next Yield. ErrTaken: it is another's, or was released.
+	// Hold is called before the session goes on. After nil no other session can take
+	// the maildrop until the next Yield. ErrTaken: another session has taken it, or it
+	// was released.
 	Hold(ctx context.Context) error
-	// Release gives the maildrop to who waits first for it, or free. It does nothing
-	// where another session has taken it.
+	// Release ends the claim. The maildrop goes to the session that has waited longest
+	// for it, if any. It does nothing if another session has taken the maildrop.
 	Release()
 }

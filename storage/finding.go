@@ -2,23 +2,23 @@ package storage
 
 import "context"
 
-// Checker recounts what a store keeps beside its rows.
+// Checker compares a store's counters with its rows.
 type Checker interface {
 	// Check compares counters, indexes, checksums and references with the rows
-	// and reports each finding. With repair it mends what can be mended, which it
-	// reports too, and which needs the store to itself. It returns how many findings
-	// remain.
+	// and reports each finding. With repair it also mends what can be mended, and
+	// reports that; nothing else may use the store meanwhile. It returns the number of
+	// findings that remain.
 	Check(ctx context.Context, repair bool, report func(Finding)) (remaining int, err error)
 }
 
-// Finding is something that does not agree in a store, or that a repair did about it.
+// Finding is something that does not agree in a store, or that a repair has mended.
 type Finding struct {
-	Text   string // what it is and whose: one line, without what to do
+	Text   string // what is wrong, and in which mailbox: one line, without advice
 	Remedy Remedy
-	Mended bool // it was so, and is no more
+	Mended bool // by this repair
 }
 
-// String is the text, with what became of it.
+// String returns the text, marked if the finding was mended.
 func (f Finding) String() string {
 	if f.Mended {
 		return "mended: " + f.Text
@@ -26,22 +26,22 @@ func (f Finding) String() string {
 	return f.Text
 }
 
-// Remedy is what helps against a finding.
+// Remedy is what an operator can do about a [Finding].
 type Remedy int
 
 // The remedies.
 const (
-	NoRemedy      Remedy = iota // nothing is to be done
-	Repair                      // a Check that repairs
-	Rebuild                     // laying the database out anew saves what can be read; a backup has all
-	Restore                     // only a backup has it
-	RestoreOrMake               // a backup has it; without one it is made by hand
-	RemoveMessage               // a backup has it; without one the message is to be given up
-	RemoveCopies                // all messages of the same UIDL but one are to be removed
-	RemoveOne                   // of two that share an address one is to be removed
-	RemoveTarget                // the target is to be removed from the alias
-	NewMailbox                  // the mail is to be moved to a new mailbox, which then gets the address
-	SetDomain                   // the domain's settings are to be made again
-	SetMailbox                  // the mailbox's password and settings are to be made again
-	ReadMail                    // the mail shows for whom it was
+	NoRemedy      Remedy = iota // nothing needs to be done
+	Repair                      // run Check with repair
+	Rebuild                     // rebuild the database, which saves what can be read; a backup has all
+	Restore                     // restore a backup: nothing else has it
+	RestoreOrMake               // restore a backup, or make it again by hand
+	RemoveMessage               // restore a backup, or remove the message
+	RemoveCopies                // remove all messages with the same UIDL but one
+	RemoveOne                   // remove one of the two that share an address
+	RemoveTarget                // remove the target from the alias
+	NewMailbox                  // move the mail to a new mailbox, and give that the address
+	SetDomain                   // set the domain's limits, times and postmaster again
+	SetMailbox                  // set the mailbox's password and settings again
+	ReadMail                    // read the mail, which shows whose it is
 )

@@ -8,21 +8,19 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// LocalClaims are the claims of a store that one server alone has: they live in its
-// memory. The zero value is ready.
+// LocalClaims implements [Claims] in memory, for a store that one server uses alone. The
+// zero value is ready to use. All methods are safe for concurrent use.
 type LocalClaims struct {
 	mu      sync.Mutex
 	held    map[mail.MailboxID]*localClaim
-	lines   map[mail.MailboxID][]*waiter // in order of arrival
-	waiting int                          // in all lines
+	lines   map[mail.MailboxID][]*waiter // who waits, in order of arrival
+	waiting int                          // number of waiters in all lines
 }
 
 var _ Claims = (*LocalClaims)(nil)
 
-// localClaim is one session's hold. While the session waits for its client, another
-// one may take the maildrop once the silence has lasted long enough; while it works
-// none may, so that the session learns before each command whether the maildrop is
-// still its own.
+// localClaim is one session's claim. Between Yield and Hold another session may take
+// the maildrop once the time given to Yield has come. Otherwise none may.
 type localClaim struct {
 	claims  *LocalClaims
 	mailbox mail.MailboxID
@@ -30,12 +28,12 @@ type localClaim struct {
 
 	mu      sync.Mutex
 	yielded bool
-	from    time.Time // while yielded: when the maildrop may be taken
-	over    bool      // taken, or released
+	from    time.Time // if yielded: the maildrop may be taken from then on
+	over    bool      // taken by another session, or released
 }
 
-// take gives a maildrop to h, a session that is at work, unless another session has
-// a right to it. mu is held.
+// take gives the maildrop to h unless another session holds it and does not yield. The
+// caller holds l.mu.
 func (l *LocalClaims) take(h *localClaim, now time.Time) bool {
 	if other := l.held[h.mailbox]; other != nil && !other.yields(now) {
 		return false
@@ -47,8 +45,8 @@ func (l *LocalClaims) take(h *localClaim, now time.Time) bool {
 	return true
 }
 
-// yields takes the maildrop from its session if that has been silent long enough. Who
-// still receives what the kernel holds is not silent.
+// yields ends the claim if it may be taken now, and reports whether it did. A session
+// whose client is still receiving (busy) keeps it.
 func (h *localClaim) yields(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

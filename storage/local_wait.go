@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	// maxWaiting is how many sessions may wait for a maildrop, of all mailboxes: each
-	// holds a connection and nothing more.
+	// maxWaiting is how many sessions may wait at a time, for all mailboxes together.
+	// Each keeps a connection open.
 	maxWaiting = 100
-	// lookEvery is how often who waits looks whether the session that holds the
-	// maildrop has fallen silent, and whether its own client is still there.
+	// lookEvery is how often a waiting session checks whether it may take the maildrop,
+	// and whether its own client has hung up.
 	lookEvery = 100 * time.Millisecond
 )
 
 // waiter is a session that waits for a maildrop.
 type waiter struct {
 	claim *localClaim
-	given chan struct{} // closed when the maildrop is its own
+	given chan struct{} // closed when claim gets the maildrop
 }
 
-// Claim implements Claims.
+// Claim implements [Claims].
 func (l *LocalClaims) Claim(ctx context.Context, id mail.MailboxID, c Claimant) (Claim, error) {
 	w := &waiter{claim: &localClaim{claims: l, mailbox: id, busy: c.Busy}, given: make(chan struct{})}
 	if owned, waits := l.enter(w, c.Patience > 0); owned {
@@ -58,15 +58,15 @@ func (l *LocalClaims) Claim(ctx context.Context, id mail.MailboxID, c Claimant) 
 	}
 }
 
-// Waiting is how many sessions wait for a maildrop.
+// Waiting returns the number of sessions that wait for a maildrop.
 func (l *LocalClaims) Waiting() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.waiting
 }
 
-// enter takes the maildrop where nobody has a right to it nor waits for it. If it
-// cannot, and waiting is wanted and there is room, it puts w in line.
+// enter takes the maildrop if nobody waits for it and take succeeds. Otherwise, if wait
+// is set and fewer than maxWaiting wait, it puts w in line.
 func (l *LocalClaims) enter(w *waiter, wait bool) (owned, waits bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,8 +85,7 @@ func (l *LocalClaims) enter(w *waiter, wait bool) (owned, waits bool) {
 	return false, true
 }
 
-// first takes the maildrop for who stands first in line, if its session has been
-// silent for long enough.
+// first takes the maildrop for w if w is first in line and take succeeds.
 func (l *LocalClaims) first(w *waiter, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,8 +97,7 @@ func (l *LocalClaims) first(w *waiter, now time.Time) bool {
 	return true
 }
 
-// giveUp takes w out of the line. It reports whether the maildrop came in the last
-// moment.
+// giveUp takes w out of its line, unless w has got the maildrop meanwhile (owned).
 func (l *LocalClaims) giveUp(w *waiter) (owned bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,7 +110,7 @@ func (l *LocalClaims) giveUp(w *waiter) (owned bool) {
 	}
 }
 
-// leave takes w out of its line, in which it is. mu is held.
+// leave takes w out of its line. w must be in it, and the caller holds l.mu.
 func (l *LocalClaims) leave(w *waiter) {
 	id := w.claim.mailbox
 	line := l.lines[id]

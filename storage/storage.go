@@ -1,17 +1,19 @@
-// Package storage is the contract of the message store: what delivery adds,
-// what POP3 reads and expunges. It holds no driver and no SQL; storage/sqlite
-// implements it, and storage/storagetest is the suite every backend passes. It is
-// cut by who uses it: what adds mail is a Deliverer, what reads it Maildrops, who
-// holds a maildrop says Claims, what removes it in time a Collector.
+// Package storage is the contract of the message store. It has no driver and no SQL:
+// storage/sqlite and storage/memory implement it, and storage/storagetest is the suite
+// that every backend passes.
 //
-// A mailbox has folders. INBOX is its maildrop, which POP3 shows; usage is that of
-// all its folders. What is known of one message in one folder is an Entry.
+// Each interface is what one kind of caller needs: [Deliverer] adds mail, [Maildrops]
+// reads and removes it, [Claims] gives a maildrop to one session at a time, [Collector]
+// removes mail whose time is over, [Undeleter] brings deleted mail back, [Checker]
+// compares the counters with the rows.
 //
-// What always holds: a nil error from Deliver or Update means that the change
-// is durable; before that nothing of it is visible. Usage changes in the same
-// transaction as the rows it counts. The octets of a message are exact: what
-// Entry.Octets says is what Message yields. Errors say what is wrong; what an
-// operator does about it, the command line says.
+// A mailbox has folders. INBOX is its maildrop, which POP3 shows. The usage of a mailbox
+// is that of all its folders. An [Entry] is one message in one folder.
+//
+// What always holds: a nil error from Deliver or Update means that the change is
+// durable. Before that nothing of it is visible. Usage changes in the same transaction
+// as the rows it counts. Octets are exact: a [Message] yields as many as its Entry says.
+// Errors say what is wrong; the command line says what to do about it.
 package storage
 
 import (
@@ -24,35 +26,35 @@ import (
 	"mailsrv/quota"
 )
 
-// Body collects the content of one message before its commit. It is used by
-// one goroutine.
+// Body collects the content of one message before its commit. It is not safe for
+// concurrent use.
 type Body interface {
-	// Write adds content. Its errors: ErrNoSpace, ErrStagedFull, ErrNoMemory,
-	// the context's of NewBody, or an unexpected one.
+	// Write adds content. Errors: ErrNoSpace, ErrStagedFull, ErrNoMemory, that of the
+	// context given to NewBody, or an unexpected one.
 	Write(p []byte) (int, error)
-	// Octets is what has been written.
+	// Octets returns the number of octets written.
 	Octets() int64
-	// Discard frees what the body holds, in memory and on disk. It must be
-	// called once the body is no longer needed, and after Deliver does nothing
-	// to what was delivered.
+	// Discard frees the memory and the staged content of the body, and leaves what was
+	// delivered. It must be called once the body is no longer needed, and may be called
+	// more than once.
 	Discard()
 }
 
-// Delivery is one message on its way into folders. In a folder it reads as
-// ReturnPath, Trace, the recipient's Own, then Body. None of that changes later.
+// Delivery is one message on its way into folders. Its text in a folder is ReturnPath,
+// Trace, the recipient's Own, then Body. None of that changes later.
 type Delivery struct {
-	ID string // 1 to 70 characters 0x21-0x7E; the UIDL where a recipient has none
-	// ReturnPath is the field that stands in folders alone, with its CRLF: a copy that
-	// goes elsewhere has none (RFC 5321 section 4.4). "": no field.
+	ID string // 1 to 70 characters 0x21-0x7E; the UIDL of each recipient that has none
+	// ReturnPath is the Return-Path field with its CRLF, or "". It is apart from Trace
+	// since a copy that is relayed has none (RFC 5321 section 4.4).
 	ReturnPath string
 	Trace      string    // fields that all copies share, with their CRLFs
-	Arrived    time.Time // in seconds; zero: at the commit
+	Arrived    time.Time // kept in whole seconds; zero: the time of the commit
 	Body       Body
 	To         []Recipient // each pair of mailbox and folder once
-	Limit      quota.Limit // the server's, which fills what mailbox and domain inherit
+	Limit      quota.Limit // the server's: applies where mailbox and domain inherit
 }
 
-// Octets is the exact size of the message in r's folder.
+// Octets returns the exact size of the message in r's folder.
 func (d *Delivery) Octets(r Recipient) int64 {
 	return int64(len(d.ReturnPath)) + int64(len(d.Trace)) + int64(len(r.Own)) + d.Body.Octets()
 }
@@ -63,12 +65,12 @@ type Recipient struct {
 	Folder  FolderID  // zero: INBOX
 	Own     string    // fields that only this recipient sees, with their CRLFs
 	UIDL    string    // "": the delivery's ID
-	UID     UID       // zero: the next; otherwise above all that the folder has given
+	UID     UID       // zero: the next; otherwise above all that the folder has assigned
 	Arrived time.Time // zero: the delivery's
 	Flags   Flags
 }
 
-// Receipt says where a delivery went: in the order of Delivery.To.
+// Receipt says where a delivery was placed, in the order of Delivery.To.
 type Receipt struct{ Placed []Placed }
 
 // Placed is one message in one folder.
@@ -84,19 +86,19 @@ type Misfit struct {
 	Reason  MisfitReason
 }
 
-// MisfitReason is a reason that the commit finds.
+// MisfitReason is why the commit could not serve a recipient.
 type MisfitReason int
 
 // The reasons.
 const (
-	MisfitFull     MisfitReason = iota // quota.Full
-	MisfitTooLarge                     // quota.TooLarge
+	MisfitFull     MisfitReason = iota // no room now: quota.Full
+	MisfitTooLarge                     // larger than the whole limit: quota.TooLarge
 	MisfitGone                         // the mailbox was removed
 	MisfitDisabled                     // the mailbox was disabled
 )
 
-// MisfitError is returned by Deliver when some recipients could not be served.
-// Nothing has been stored for any.
+// MisfitError is returned by [Deliverer].Deliver when some recipients could not be
+// served. Then nothing has been stored for any recipient.
 type MisfitError struct{ Misfits []Misfit }
 
 func (e *MisfitError) Error() string {
@@ -108,33 +110,34 @@ func (e *MisfitError) Error() string {
 	return "not delivered: " + strings.Join(parts, ", ")
 }
 
-// Deliverer is what adds mail. All methods are safe for concurrent use.
+// Deliverer adds mail. All methods are safe for concurrent use.
 type Deliverer interface {
-	// Accepting returns nil while mail may be taken, else ErrNoSpace or ErrReadOnly.
-	// It answers from memory, or nearly so: it may be asked for each message.
+	// Accepting returns nil while mail may be accepted, else ErrNoSpace or ErrReadOnly.
+	// It is cheap enough to be called for each recipient.
 	Accepting() error
 
-	// NewBody begins to collect a message. size is what its sender promises in
-	// octets, 0 if unknown; nothing is to be lent on it alone. The context ends
-	// waiting for memory and for staging. ErrNoMemory.
+	// NewBody begins to collect a message. size is the number of octets that its sender
+	// declares, 0 if unknown; no memory is taken for a mere declaration. ctx ends waits
+	// for memory and for staging, also those of Body.Write. The caller discards the
+	// body. Errors: ErrNoSpace, ErrNoMemory, the context's, or an unexpected one.
 	NewBody(ctx context.Context, size int64) (Body, error)
 
 	// Deliver commits one message to every recipient or to none, and returns
-	// after the commit. A context that ends takes the delivery back only while
-	// it is still waiting. Errors: *MisfitError, ErrNoFolder, ErrFolderEnded, ErrUID,
+	// after the commit. The end of ctx withdraws the delivery only while it waits for
+	// its commit. Errors: *MisfitError, ErrNoFolder, ErrFolderEnded, ErrUID,
 	// ErrNoSpace, ErrReadOnly, the context's, or an unexpected one.
 	Deliver(ctx context.Context, d *Delivery) (Receipt, error)
 }
 
-// Collector removes what its time has come for. All methods are safe for concurrent use.
+// Collector removes mail whose time is over. All methods are safe for concurrent use.
 type Collector interface {
-	// Collect removes what each mailbox's Retention says is due at now: messages
-	// retrieved long enough ago, which it reports, and deleted ones that can no
-	// longer be brought back.
+	// Collect removes what each mailbox's Retention says is due at now: messages that
+	// POP3 retrieved long enough ago, each of which it reports, and deleted messages
+	// that can no longer be brought back.
 	Collect(ctx context.Context, now time.Time, report func(Expired)) error
 }
 
-// Expired is a message that was removed since its time was over.
+// Expired is a message that [Collector].Collect has removed.
 type Expired struct {
 	Mailbox mail.MailboxID
 	Entry
@@ -142,10 +145,11 @@ type Expired struct {
 
 // Undeleter brings deleted mail back. All methods are safe for concurrent use.
 type Undeleter interface {
-	// Undelete appends what was deleted from a mailbox since that time as new
-	// mail, each under a fresh UIDL from newID, in the order of deletion and as far
-	// as the quota allows: into its folder, else into INBOX, with the time of arrival
-	// and the flags it had. It returns what came back and what is still aside.
-	// ErrNoMaildrop.
+	// Undelete brings back what was deleted from a mailbox at since or later, in the
+	// order of deletion, up to the first message for which the quota has no room. Each
+	// message goes into its former folder, or INBOX if that is gone. It gets a new uid
+	// and a UIDL from newID, and keeps its time of arrival and its flags. limit is the
+	// server's, as in Delivery. It returns the usage that came back and the usage that
+	// is still aside. Errors: ErrNoMaildrop, or an unexpected one.
 	Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error)
 }

@@ -1,11 +1,10 @@
 // Package directory is who receives mail here: domains, mailboxes, aliases,
-// and how a forward-path resolves to maildrops. The backends that keep them live
-// below storage; this package holds what they promise, and the rules that need no
+// and how a forward-path resolves to mailboxes ([Resolve]). It holds the contract of
+// the backends below storage ([Reader], [Directory]) and the rules that need no
 // database.
 //
-// Domains and addresses are compared in folded form (see mail.Address.Fold):
-// the backend stores and looks up that form alone. A mailbox and an alias
-// never share an address.
+// Backends store and look up domains and addresses in folded form only (see
+// [mail.Address.Fold]). A mailbox and an alias never share an address.
 package directory
 
 import (
@@ -20,9 +19,9 @@ import (
 // Domain is a name for which mail is taken.
 type Domain struct {
 	Name       string
-	Postmaster mail.Address // zero: the domain's first mailbox serves
+	Postmaster mail.Address // zero: its oldest mailbox serves as postmaster
 	Policy                  // its own, which its mailboxes inherit
-	Effective  Policy       // Policy, with what the server sets filled in where the reader knows it
+	Effective  Policy       // Policy; internal/admin fills in what the server sets
 	Created    time.Time
 }
 
@@ -33,30 +32,29 @@ type Mailbox struct {
 	Switches Switches
 	Hash     string // of the password, in modular crypt format
 	Policy          // its own
-	// Effective is Policy with the domain's filled in; a limit that is left to
-	// inherit comes from the server's configuration.
+	// Effective is Policy with the domain's filled in. A limit that still is
+	// quota.Inherit is that of the server's configuration.
 	Effective Policy
 	Usage     quota.Usage
 	Created   time.Time
 }
 
-// Alias is an address that stands for others. Local "" is the domain's
-// catch-all, written "@me.com".
+// Alias is an address that stands for others. An address with an empty local part is
+// the catch-all of its domain, written "@me.com".
 type Alias struct {
 	Address mail.Address
-	Targets []mail.Address // of hosted domains, folded, without repeats
+	Targets []mail.Address // in hosted domains, folded, each once
 }
 
-// Match is what a domain holds under one address. At most one of Mailbox and
-// Alias is set.
+// Match is what exists under one address. At most one of Mailbox and Alias is set.
 type Match struct {
-	Hosted  bool // the domain is ours
+	Hosted  bool // the address's domain is hosted here
 	Mailbox *Mailbox
 	Alias   *Alias
 }
 
-// Errors of the directory. Their texts say what is wrong, not what to do: the
-// command line adds that.
+// Errors of the directory. Their texts say what is wrong. The command line adds what to
+// do.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("exists already")
@@ -66,22 +64,22 @@ var (
 // Reader is what resolving, logging in and listing need. All methods are
 // safe for concurrent use, and see every change committed before the call.
 type Reader interface {
-	// Lookup returns what stands under exactly this folded address. An empty
-	// local part asks for the catch-all. Nothing there is no error.
+	// Lookup returns what exists under exactly this folded address, which may be
+	// nothing. An empty local part asks for the catch-all.
 	Lookup(ctx context.Context, a mail.Address) (Match, error)
 
-	// Postmaster returns the mailbox that serves postmaster and abuse of a
-	// domain: the one set, else the domain's oldest. ErrNotFound if the domain
+	// Postmaster returns the mailbox that receives the mail for postmaster and abuse
+	// of a domain: the one that was set, else the oldest. ErrNotFound if the domain
 	// has no mailbox.
 	Postmaster(ctx context.Context, domain string) (Mailbox, error)
 
-	// Expiries returns the different values of Retention.Retrieved that count for
-	// some mailbox, 0 among them where one never expires.
+	// Expiries returns each value of Retention.Retrieved that applies to some mailbox,
+	// once, in ascending order. 0 stands for mailboxes whose mail never expires.
 	Expiries(ctx context.Context) ([]time.Duration, error)
 
-	// FirstDomain returns the first domain by name that has a mailbox. ErrNotFound.
-	// Strangers can have it asked, as Lookup and Expiries: it is answered from memory
-	// where a store keeps one.
+	// FirstDomain returns the first domain by name that has a mailbox, or ErrNotFound.
+	// Clients that have not logged in can cause calls of it, as of Lookup and Expiries:
+	// a store on disk should answer them from memory.
 	FirstDomain(ctx context.Context) (name string, err error)
 
 	Domain(ctx context.Context, name string) (Domain, error)
@@ -92,42 +90,46 @@ type Reader interface {
 	Aliases(ctx context.Context, domain string) ([]Alias, error)
 }
 
-// Directory adds what the command line changes. Each method is one
-// transaction, visible to a running server at once.
+// Directory is a [Reader] with the changes that the command line makes. Each method
+// that changes something is one transaction, and visible to a running server when it
+// returns. All methods are safe for concurrent use.
 type Directory interface {
 	Reader
 
-	// AddDomain: ErrExists; ErrNotFound for a postmaster that is no mailbox here.
+	// AddDomain adds a domain with the Name, Postmaster and Policy of d. Errors:
+	// ErrExists; ErrNotFound if the postmaster is no mailbox here.
 	AddDomain(ctx context.Context, d Domain) error
-	// ChangeDomain lets change edit the postmaster and the policy of a
-	// domain as they stand at that moment; it may be called twice. ErrNotFound for the
-	// domain, or for a postmaster that is no mailbox here.
+	// ChangeDomain calls change to edit the Postmaster and the Policy of a domain within
+	// the transaction. change may be called twice. Errors: ErrNotFound if there is no
+	// such domain, or the postmaster is no mailbox here.
 	ChangeDomain(ctx context.Context, name string, change func(*Domain)) error
-	// RemoveDomain: ErrNotFound; ErrInUse while it has mailboxes or aliases, or
-	// aliases of other domains name it.
+	// RemoveDomain removes an empty domain. Errors: ErrNotFound; ErrInUse while it has
+	// mailboxes or aliases, or aliases of other domains have targets in it.
 	RemoveDomain(ctx context.Context, name string) error
 
-	// AddMailbox takes Address, Switches, Hash and Policy: ErrNotFound for its
-	// domain, ErrExists for a mailbox or alias of the address.
+	// AddMailbox adds a mailbox with the Address, Switches, Hash and Policy of m.
+	// Errors: ErrNotFound if the domain is not hosted; ErrExists if a mailbox or an
+	// alias has the address.
 	AddMailbox(ctx context.Context, m Mailbox) (mail.MailboxID, error)
-	// ChangeMailbox lets change edit Switches, Hash and Policy of a
-	// mailbox as they stand at that moment; it may be called twice. The maildrop stays.
+	// ChangeMailbox calls change to edit the Switches, Hash and Policy of a mailbox
+	// within the transaction. change may be called twice. The mail is kept. Errors:
 	// ErrNotFound.
 	ChangeMailbox(ctx context.Context, a mail.Address, change func(*Mailbox)) error
-	// SetHash replaces one password hash if it still is old, so that a rehash
-	// at login never undoes a change of the password. No error if it is not.
+	// SetHash replaces a password hash if it is still old, so that a rehash at a login
+	// never undoes a change of the password. It is no error if it is another.
 	SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error
-	// RemoveMailbox removes a mailbox and all its mail, and returns what was
-	// removed: ErrNotFound; ErrInUse while an alias names it, or while it
-	// serves as a domain's postmaster by being set so.
+	// RemoveMailbox removes a mailbox with all its mail, and returns the usage that was
+	// removed. Errors: ErrNotFound; ErrInUse while it is the target of an alias, or set
+	// as a domain's postmaster.
 	RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage, error)
 
-	// AddAlias adds targets to an alias, made if need be: ErrNotFound for the
-	// domain or for a target that is neither mailbox nor alias, ErrExists for
-	// a mailbox of the address; *OutgrownError, decided in the transaction, where this
-	// alias or one that leads to it could not be followed any more.
+	// AddAlias adds targets to an alias, and the alias if there is none. Errors:
+	// ErrNotFound if the domain is not hosted, or a target is neither a mailbox nor an
+	// alias; ErrExists if a mailbox has the address; *OutgrownError if this alias, or
+	// one that leads to it, could not be resolved any more.
 	AddAlias(ctx context.Context, a Alias) error
-	// RemoveAlias removes the targets named, or the alias with none named or
-	// none left: ErrNotFound; ErrInUse while another alias names it.
+	// RemoveAlias removes the targets named from an alias. It removes the alias if no
+	// target is named or none is left. Errors: ErrNotFound; ErrInUse while it is the
+	// target of another alias.
 	RemoveAlias(ctx context.Context, a Alias) error
 }

@@ -9,8 +9,8 @@ import (
 
 // Bounds on what one forward-path may stand for.
 const (
-	maxDepth   = 10              // aliases that name aliases
-	maxTargets = 100             // mailboxes one alias reaches
+	maxDepth   = 10              // aliases in a chain of aliases
+	maxTargets = 100             // mailboxes that one alias reaches
 	maxSteps   = 10 * maxTargets // addresses looked up
 )
 
@@ -26,21 +26,22 @@ var (
 // Route is where a forward-path leads.
 type Route struct {
 	Mailboxes []Mailbox // each once, all of which receive; at least one
-	LeftOut   []Mailbox // disabled targets of an alias, each once
-	Alias     bool      // an alias or catch-all stood between
+	LeftOut   []Mailbox // targets of an alias that do not receive mail, each once
+	Alias     bool      // an alias, a catch-all, postmaster or abuse led there
 }
 
-// Resolve follows a forward-path to the mailboxes that receive its mail. In
-// order: the full address; without its +tag; postmaster and abuse of a hosted
-// domain; the catch-all. Targets of an alias that do not receive are left
-// out as long as another does. The errors are those above, or the reader's.
+// Resolve follows a forward-path to the mailboxes that receive its mail. It tries, in
+// this order: the full address; the address without its +tag; the mailbox that serves
+// postmaster and abuse; the catch-all. Targets of an alias that do not receive mail are
+// left out as long as another target does. Errors: [ErrNotHosted], [ErrNoMailbox],
+// [ErrDisabled], [ErrBadAlias], or the reader's.
 func Resolve(ctx context.Context, r Reader, forwardPath mail.Address) (Route, error) {
 	x := expansion{reader: r, seen: map[mail.MailboxID]bool{}}
 	if err := x.follow(ctx, forwardPath.Fold(), 0); err != nil {
 		return Route{}, err
 	}
 	if len(x.route.Mailboxes) == 0 {
-		return Route{}, ErrDisabled // it does not fall to the catch-all
+		return Route{}, ErrDisabled // a disabled mailbox's mail does not go to the catch-all
 	}
 	return x.route, nil
 }
@@ -52,7 +53,7 @@ type expansion struct {
 	steps  int
 }
 
-// follow adds what one address stands for.
+// follow adds the mailboxes that one address leads to.
 func (x *expansion) follow(ctx context.Context, a mail.Address, depth int) error {
 	err := x.match(ctx, a, depth)
 	if !errors.Is(err, errNotMatched) {
@@ -81,7 +82,7 @@ func (x *expansion) follow(ctx context.Context, a mail.Address, depth int) error
 	return err
 }
 
-// match adds what stands under exactly this address, or returns errNotMatched.
+// match adds the mailboxes of exactly this address, or returns errNotMatched.
 func (x *expansion) match(ctx context.Context, a mail.Address, depth int) error {
 	x.steps++
 	if depth > maxDepth || x.steps > maxSteps {

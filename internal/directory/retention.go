@@ -2,21 +2,22 @@ package directory
 
 import "time"
 
-// RetentionOff in a part of a Retention switches it off where a wider one is on.
+// RetentionOff is the value of a part of a [Retention] that is off, whatever the wider
+// ones are.
 const RetentionOff time.Duration = -1
 
-// MinRetention is the least that may be set: a client that fetches once a day
-// must find its mail.
+// MinRetention is the shortest time that may be set, so that a client that fetches once
+// a day finds its mail.
 const MinRetention = 24 * time.Hour
 
-// Retention says for how long mail is kept, in whole seconds. A part that is 0
-// is not set: the next wider one counts, and what nobody sets is off.
+// Retention says for how long mail is kept, in whole seconds. A part that is 0 is
+// inherited from the next wider one. A part that is 0 at every level is off.
 type Retention struct {
-	Retrieved time.Duration // a message goes so long after it was retrieved
-	Deleted   time.Duration // what was deleted can be brought back so long
+	Retrieved time.Duration // a message is removed this long after POP3 retrieved it
+	Deleted   time.Duration // a deleted message can be brought back for this long
 }
 
-// Or fills what r does not set from a wider retention.
+// Or fills the parts that r does not set from a wider retention.
 func (r Retention) Or(wider Retention) Retention {
 	if r.Retrieved == 0 {
 		r.Retrieved = wider.Retrieved
