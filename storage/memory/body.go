@@ -8,14 +8,14 @@ import (
 	"mailsrv/storage"
 )
 
-// body collects a message: in one buffer of the pool as long as it fits, else in
-// pieces of buffers.Max, which are what a store on disk would stage.
+// body collects a message in one buffer of the pool. Each time that reaches
+// buffers.Max octets, it becomes a piece: what a store on disk would stage.
 type body struct {
 	store  *Store
 	ctx    context.Context
 	buffer []byte
 	pieces [][]byte // staged
-	staged int64    // octets of pieces
+	staged int64    // octets in pieces
 	octets int64
 	err    error // of an earlier Write
 	done   bool
@@ -74,7 +74,7 @@ func (b *body) stage() error {
 	return nil
 }
 
-// content is what the body holds, for good.
+// content returns a copy of the body's content, to be kept after Discard.
 func (b *body) content(prefix string) *content {
 	c := &content{prefix: prefix, pieces: b.pieces[:len(b.pieces):len(b.pieces)]}
 	if len(b.buffer) > 0 {

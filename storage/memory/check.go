@@ -9,8 +9,8 @@ import (
 	"mailsrv/storage"
 )
 
-// Check implements storage.Checker. There is nothing to mend: what it finds is a fault
-// of this package, or of who uses it.
+// Check implements [storage.Checker]. It mends nothing: a finding is a bug of this
+// package or of its caller.
 func (s *Store) Check(ctx context.Context, _ bool, report func(storage.Finding)) (remaining int, err error) {
 	err = s.use(ctx, Call{Method: "Check"}, func() error {
 		c := &counting{report: report}
@@ -45,7 +45,7 @@ func (s *Store) Check(ctx context.Context, _ bool, report func(storage.Finding))
 	return remaining, err
 }
 
-// counting counts what it reports.
+// counting reports findings and counts them.
 type counting struct {
 	report func(storage.Finding)
 	found  int

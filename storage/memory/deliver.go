@@ -41,7 +41,7 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (receipt stora
 	return receipt, err
 }
 
-// arrived is the first time that is set, in Unix seconds.
+// arrived returns the first of the times that is not zero, in Unix seconds.
 func arrived(times ...time.Time) int64 {
 	for _, t := range times {
 		if !t.IsZero() {
@@ -51,15 +51,15 @@ func arrived(times ...time.Time) int64 {
 	return 0
 }
 
-// place is where a message goes.
+// place is where a message is going to be added.
 type place struct {
 	mailbox *mailbox
 	folder  *folder
 	uid     storage.UID
 }
 
-// takeRoom finds the place of each recipient, or says why the delivery is refused: as
-// a whole, or for some recipients.
+// takeRoom finds the place of each recipient. Its error refuses the whole delivery:
+// *storage.MisfitError if some recipients have no room.
 func (s *Store) takeRoom(d *storage.Delivery) ([]place, error) {
 	var refusal error
 	var places []place
@@ -84,9 +84,9 @@ func (s *Store) takeRoom(d *storage.Delivery) ([]place, error) {
 	return places, refusal
 }
 
-// room finds a recipient's place for a message, its size in octets, beside what was taken
-// already. With no folder the reason says why there is none; an error refuses the whole
-// delivery.
+// room finds the place for a message of this size in octets, beside taken, the usage that
+// earlier recipients of the delivery add. If there is no room, the place has no folder
+// and reason says why. An error refuses the whole delivery.
 func (s *Store) room(r storage.Recipient, octets int64, server quota.Limit, taken quota.Usage) (p place, reason storage.MisfitReason, err error) {
 	m := s.byID[r.Mailbox]
 	if m == nil {

@@ -11,13 +11,13 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// domain is a directory.Domain, whose Postmaster and Effective are not kept.
+// domain is a directory.Domain as it is kept: Postmaster and Effective are not set.
 type domain struct {
 	directory.Domain
-	postmaster *mailbox // nil: the oldest
+	postmaster *mailbox // nil: the oldest mailbox
 }
 
-// view is a domain as a reader gets it.
+// view returns the domain with Postmaster and Effective set.
 func (d *domain) view() directory.Domain {
 	v := d.Domain
 	v.Effective = v.Policy
@@ -27,15 +27,15 @@ func (d *domain) view() directory.Domain {
 	return v
 }
 
-// view is a mailbox as a reader gets it.
+// view returns the mailbox with Effective set.
 func (s *Store) view(m *mailbox) directory.Mailbox {
 	v := m.Mailbox
 	v.Effective = s.effective(m)
 	return v
 }
 
-// effective is a mailbox's policy with its domain's filled in. That of a removed one
-// keeps nothing.
+// effective returns a mailbox's policy with its domain's filled in, or the zero Policy
+// if the mailbox was removed.
 func (s *Store) effective(m *mailbox) directory.Policy {
 	if s.byID[m.ID] != m {
 		return directory.Policy{}
@@ -43,7 +43,7 @@ func (s *Store) effective(m *mailbox) directory.Policy {
 	return m.Policy.Or(s.domains[m.Address.Domain].Policy)
 }
 
-// receives reports whether mail is taken for the mailbox.
+// receives reports whether the mailbox accepts mail.
 func (m *mailbox) receives() bool { return m.Switches.Has(directory.Receives) }
 
 // Lookup implements directory.Reader.
@@ -80,8 +80,8 @@ func (s *Store) Postmaster(ctx context.Context, name string) (found directory.Ma
 	return found, err
 }
 
-// Expiries implements directory.Reader. What a domain sets counts as some mailbox's,
-// whether or not one inherits it.
+// Expiries implements directory.Reader. It includes what each domain sets, whether or
+// not a mailbox inherits it.
 func (s *Store) Expiries(ctx context.Context) (all []time.Duration, err error) {
 	err = s.use(ctx, Call{Method: "Expiries"}, func() error {
 		values := map[time.Duration]bool{}
@@ -144,7 +144,8 @@ func compare(a, b mail.Address) int {
 	return cmp.Or(cmp.Compare(a.Domain, b.Domain), cmp.Compare(a.Local, b.Local))
 }
 
-// addresses are the keys of a map that are of a domain, in order; "" is any.
+// addresses returns, in order, the keys of a map that are in a domain; all of them for
+// the domain "".
 func addresses[V any](of map[mail.Address]V, domain string) []mail.Address {
 	return slices.DeleteFunc(slices.SortedFunc(maps.Keys(of), compare), func(a mail.Address) bool {
 		return domain != "" && a.Domain != domain

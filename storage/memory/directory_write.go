@@ -13,7 +13,7 @@ import (
 	"mailsrv/storage"
 )
 
-// now is the time of what is made, as it is stored: in seconds.
+// now returns the time in whole seconds, as Created is kept.
 func now() time.Time { return time.Unix(time.Now().Unix(), 0) }
 
 // taken reports whether a mailbox or an alias has the address.
@@ -22,7 +22,8 @@ func (s *Store) taken(a mail.Address) bool {
 	return alias || s.mailboxes[a] != nil
 }
 
-// free refuses an address that is not hosted, or taken.
+// free returns an error if the address's domain is not hosted, or if a mailbox or an
+// alias has the address.
 func (s *Store) free(a mail.Address) error {
 	switch _, alias := s.aliases[a]; {
 	case s.domains[a.Domain] == nil:
@@ -35,7 +36,7 @@ func (s *Store) free(a mail.Address) error {
 	return nil
 }
 
-// set gives a domain the postmaster and the policy that it is to have.
+// set sets a domain's postmaster and policy to those of another value.
 func (s *Store) set(d *domain, to directory.Domain) error {
 	m := s.mailboxes[to.Postmaster]
 	if m == nil && !to.Postmaster.IsZero() {
@@ -73,7 +74,7 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 	})
 }
 
-// targetsIn counts the targets of aliases that are as asked.
+// targetsIn returns how many targets of aliases asked is true for.
 func (s *Store) targetsIn(asked func(mail.Address) bool) (n int) {
 	for _, targets := range s.aliases {
 		for _, target := range targets {

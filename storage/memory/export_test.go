@@ -1,12 +1,12 @@
 package memory
 
-// Reopen is as if the store was closed and opened again with other options. Nothing may
-// be in use.
+// Reopen acts as if the store were closed and opened again with other options. Nothing
+// may be in use.
 func (s *Store) Reopen(o Options) {
 	s.options, s.buffers = o, New(o).buffers
 }
 
-// CutContent takes the last octet of all content that is stored.
+// CutContent removes the last octet of all content that is stored.
 func (s *Store) CutContent() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

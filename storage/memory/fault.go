@@ -7,22 +7,23 @@ import (
 	"mailsrv/storage"
 )
 
-// Call is one call of a method, before anything is done for it.
+// Call describes one call of a method of the store, a body, a maildrop or a message.
+// Fields that the method does not use are zero.
 type Call struct {
-	Method    string         // of Store, Body, Maildrop or Message, by its name there
-	Mailbox   mail.MailboxID // whose it is; zero where the call does not say
-	Address   mail.Address   // that Lookup asks for
+	Method    string         // its name, such as "Deliver"
+	Mailbox   mail.MailboxID // where the call names one by its id, or is on a maildrop
+	Address   mail.Address   // of Lookup
 	Entry     storage.Entry  // of Message and Next
-	At        int64          // Next: the octets returned before
+	At        int64          // of Next: offset of the next octet in the message
 	Retrieved []storage.UID  // of Update
 }
 
-// Fault hears of each call, may wait, panic, or return the error that is then the
-// call's. It must be safe for concurrent use. The store's mutex is not held: it may
-// call the store.
+// Fault is called before each call does anything. It may wait or panic. If it returns an
+// error, the call returns that and does nothing. It must be safe for concurrent use. It
+// may call the store, whose mutex is not held.
 type Fault func(ctx context.Context, c Call) error
 
-// before lets the test's fault happen, and ends what nobody waits for any more.
+// before calls the fault, and returns its error or that of the context.
 func (s *Store) before(ctx context.Context, c Call) error {
 	if s.options.Fault != nil {
 		if err := s.options.Fault(ctx, c); err != nil {
@@ -32,7 +33,7 @@ func (s *Store) before(ctx context.Context, c Call) error {
 	return ctx.Err()
 }
 
-// use runs f under the lock, unless the call is to fail.
+// use calls f with s.mu held, unless before returns an error.
 func (s *Store) use(ctx context.Context, c Call, f func() error) error {
 	if err := s.before(ctx, c); err != nil {
 		return err

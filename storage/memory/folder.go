@@ -11,7 +11,7 @@ import (
 	"mailsrv/storage"
 )
 
-// mailbox is a directory.Mailbox, whose Effective is not kept, with its mail.
+// mailbox is a directory.Mailbox with its mail. Effective is not set.
 type mailbox struct {
 	directory.Mailbox
 	inbox   *folder
@@ -24,9 +24,9 @@ type folder struct {
 	id       storage.FolderID
 	validity int64
 	held     quota.Usage
-	last     storage.UID    // highest given
-	modseq   storage.ModSeq // counts commits that add, remove or flag
-	expunged storage.ModSeq // modseq of the last removal
+	last     storage.UID    // highest uid given
+	modseq   storage.ModSeq // of the last commit that added, removed or flagged messages
+	expunged storage.ModSeq // of the last commit that removed messages
 	entries  []*entry
 }
 
@@ -35,7 +35,7 @@ type entry struct {
 	storage.Detail
 	content   *content
 	own       string
-	retrieved int64 // by POP3, in Unix seconds; 0: not
+	retrieved int64 // by POP3, in Unix seconds; 0: not retrieved
 }
 
 // content is what all recipients of a delivery share. It never changes.
@@ -44,14 +44,14 @@ type content struct {
 	pieces [][]byte
 }
 
-// aside is what was deleted and can be brought back, outside the counters.
+// aside is a deleted message that can be brought back. The counters do not include it.
 type aside struct {
 	entry     *entry
-	folder    storage.FolderID // to which it comes back
-	at, until int64            // Unix seconds
+	folder    storage.FolderID // where it was
+	at, until int64            // deleted at, kept until: Unix seconds
 }
 
-// octets is what the message's parts have.
+// octets returns the size of the message's parts.
 func (e *entry) octets() int64 {
 	octets := int64(len(e.content.prefix) + len(e.own))
 	for _, piece := range e.content.pieces {
@@ -60,7 +60,7 @@ func (e *entry) octets() int64 {
 	return octets
 }
 
-// newFolder makes a folder of a mailbox.
+// newFolder adds a folder to a mailbox.
 func (s *Store) newFolder(m *mailbox) *folder {
 	s.lastFolder++
 	s.lastValidity = max(s.lastValidity+1, time.Now().Unix())
@@ -77,7 +77,7 @@ func (m *mailbox) folderOf(id storage.FolderID) *folder {
 	return m.folders[id]
 }
 
-// find returns the message of a uid, or nil.
+// find returns the message with a uid, or nil.
 func (f *folder) find(uid storage.UID) *entry {
 	i, ok := slices.BinarySearchFunc(f.entries, uid, func(e *entry, uid storage.UID) int { return cmp.Compare(e.UID, uid) })
 	if !ok {
@@ -86,7 +86,8 @@ func (f *folder) find(uid storage.UID) *entry {
 	return f.entries[i]
 }
 
-// add puts a message under a uid above all that the folder has given, and counts it.
+// add adds a message to the folder and to the counters. The uid must be above all that
+// the folder has given.
 func (f *folder) add(m *mailbox, uid storage.UID, e *entry) {
 	f.last = uid
 	f.modseq++
@@ -96,9 +97,9 @@ func (f *folder) add(m *mailbox, uid storage.UID, e *entry) {
 	f.held, m.Usage = f.held.Add(one), m.Usage.Add(one)
 }
 
-// expunge removes the messages that gone names. It is the one way out: it counts the
-// folder's modseq and takes what goes out of the counters. For keep they can be brought
-// back; 0: they cannot.
+// expunge removes the messages that gone returns true for, and returns their usage. All
+// removals go through it: it raises the folder's modseq and lowers the counters. The
+// messages can be brought back for the time keep; 0: they cannot.
 func (s *Store) expunge(m *mailbox, f *folder, now time.Time, keep time.Duration, gone func(*entry) bool) (removed quota.Usage) {
 	f.entries = slices.DeleteFunc(f.entries, func(e *entry) bool {
 		if !gone(e) {
@@ -119,7 +120,7 @@ func (s *Store) expunge(m *mailbox, f *folder, now time.Time, keep time.Duration
 	return removed
 }
 
-// sortedByID are the mailboxes in the order in which they were added.
+// sortedByID returns the mailboxes in the order in which they were added.
 func sortedByID(all map[mail.MailboxID]*mailbox) []*mailbox {
 	list := make([]*mailbox, 0, len(all))
 	for _, m := range all {

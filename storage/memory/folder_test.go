@@ -11,8 +11,8 @@ import (
 	"mailsrv/storage"
 )
 
-// No method of the contract makes a folder yet; what holds of several is tried on one
-// made here: each counts for itself, and all for the mailbox and its quota.
+// Each folder has its own counters, and the mailbox's usage is that of all its folders.
+// No method of the contract makes a folder yet, so the test makes one.
 func TestFoldersOfOneMailbox(t *testing.T) {
 	ctx := context.Background()
 	s := New(Options{})
@@ -61,7 +61,7 @@ func TestFoldersOfOneMailbox(t *testing.T) {
 		t.Errorf("beyond the limit: %v", err)
 	}
 	wantUsage(2, 1)
-	// What is brought back goes to its folder.
+	// A message that is brought back goes to its former folder.
 	drop, err := s.OpenMaildrop(ctx, id)
 	must(err)
 	entries, err := storage.AllEntries(ctx, drop)

@@ -17,11 +17,11 @@ import (
 type maildrop struct {
 	store   *Store
 	mailbox *mailbox
-	last    storage.UID // highest of the snapshot
+	last    storage.UID // highest uid of the snapshot
 	usage   quota.Usage
 }
 
-// call is what the fault hears of a method.
+// call returns the Call for a method of the maildrop.
 func (d *maildrop) call(method string) Call { return Call{Method: method, Mailbox: d.mailbox.ID} }
 
 // OpenMaildrop implements storage.Maildrops.
@@ -65,8 +65,8 @@ func (d *maildrop) Details(ctx context.Context, from storage.UID, most int) (all
 	return all, err
 }
 
-// piece is what there is of the snapshot from a uid on, no more messages than most. The
-// store is locked.
+// piece returns at most most messages of the snapshot, beginning with the uid from. The
+// caller holds the store's mutex.
 func (d *maildrop) piece(from storage.UID, most int) []*entry {
 	all := d.mailbox.inbox.entries
 	at := func(uid storage.UID) int {
@@ -141,13 +141,13 @@ func (d *maildrop) Message(ctx context.Context, e storage.Entry, from int64) (st
 type message struct {
 	maildrop *maildrop
 	entry    *entry
-	pieces   [][]byte // to come
+	pieces   [][]byte // not returned yet
 	at       int64
 	reserved int64
 	closed   bool
 }
 
-// skip passes over a number of octets.
+// skip skips the first octets of the message.
 func (m *message) skip(octets int64) {
 	for i, piece := range m.pieces {
 		n := min(octets, int64(len(piece)))
@@ -157,7 +157,7 @@ func (m *message) skip(octets int64) {
 	}
 }
 
-// Next implements storage.Message. Once the message is gone nothing more comes of it.
+// Next implements storage.Message.
 func (m *message) Next(ctx context.Context) (piece []byte, err error) {
 	c := m.maildrop.call("Next")
 	c.Entry, c.At = m.entry.Entry, m.at

@@ -19,7 +19,7 @@ import (
 )
 
 func TestContract(t *testing.T) {
-	stores := map[string]*memory.Store{} // a directory's, for as long as the test runs
+	stores := map[string]*memory.Store{} // by directory, for as long as the test runs
 	var one sync.Mutex
 	fails := func(err error, methods ...string) memory.Fault {
 		return func(_ context.Context, c memory.Call) error {
@@ -68,7 +68,7 @@ func look(t *testing.T, s *memory.Store) mail.MailboxID {
 	return id
 }
 
-// deliver brings a message, whose head is "head" CRLF.
+// deliver delivers a message whose trace fields are the line "head".
 func deliver(s *memory.Store, to mail.MailboxID, text string) error {
 	b, err := s.NewBody(background, 0)
 	if err != nil {
@@ -82,7 +82,7 @@ func deliver(s *memory.Store, to mail.MailboxID, text string) error {
 	return err
 }
 
-// Each call is heard of before it is made, and fails as the test says, without a trace.
+// The fault is called before each call. A call that it makes fail changes nothing.
 func TestFaults(t *testing.T) {
 	cause := errors.New("a fault of the test")
 	var failing string
@@ -142,7 +142,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What transfers hold is bounded, and given back by those that fail.
+// The memory of transfers is bounded, and those that fail give it back.
 func TestMemoryIsBounded(t *testing.T) {
 	s := memory.New(memory.Options{Buffers: buffers.NewPool(buffers.Max+8<<10, time.Millisecond), MaxStaged: buffers.Max})
 	id := look(t, s)
@@ -163,7 +163,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	must(t, s.Close())
 }
 
-// The suite asks Check after each case: it must be able to find something.
+// The contract suite relies on Check, so Check must find what is wrong.
 func TestCheckFinds(t *testing.T) {
 	s := memory.New(memory.Options{})
 	id := look(t, s)
@@ -182,7 +182,7 @@ func TestCheckFinds(t *testing.T) {
 	}
 }
 
-// Pieces are cut as asked, and one octet at a time is a message too.
+// A message can be read in pieces of one octet.
 func TestPieces(t *testing.T) {
 	s := memory.New(memory.Options{Piece: 1})
 	id := look(t, s)

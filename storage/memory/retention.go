@@ -32,7 +32,7 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 				p, _, err := s.room(to, a.entry.Octets, limit, quota.Usage{})
 				full = err != nil || p.folder == nil
 				if !full {
-					again := *a.entry // a session may have the old one open
+					again := *a.entry // a copy: a session may have the old entry open
 					again.UIDL, again.retrieved = newID(), 0
 					p.folder.add(m, p.uid, &again)
 					restored = restored.Add(one)

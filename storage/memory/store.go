@@ -11,20 +11,21 @@ import (
 	"mailsrv/storage"
 )
 
-// Options of a store. The zero Options are those of most tests.
+// Options of a store. The zero Options suit most tests.
 type Options struct {
-	// Buffers lends the memory for messages under way; nil makes a pool of 16 MiB.
+	// Buffers lends the memory for messages under way; nil: a pool of 16 MiB.
 	Buffers *buffers.Pool
-	// MaxStaged bounds what unfinished transfers hold beyond their buffers, in octets;
-	// 0 is no limit.
+	// MaxStaged bounds the octets that all unfinished transfers hold beyond their
+	// buffers; 0: no limit.
 	MaxStaged int64
-	// Piece is the most octets that Message.Next returns at a time; 0 is no limit.
+	// Piece is the most octets that Message.Next returns at a time; 0: no limit.
 	Piece int
-	// Fault makes calls fail; nil lets all be.
+	// Fault makes calls fail; nil: none fails.
 	Fault Fault
 }
 
-// Store is a store in memory: all that storagetest.Backend asks for. All methods are safe for concurrent use.
+// Store implements what package storage and [mailsrv/internal/directory.Directory] ask of
+// a store. All methods are safe for concurrent use.
 type Store struct {
 	options Options
 	buffers *buffers.Pool
@@ -53,7 +54,7 @@ func New(o Options) *Store {
 		mailboxes: map[mail.Address]*mailbox{},
 		byID:      map[mail.MailboxID]*mailbox{},
 		aliases:   map[mail.Address][]mail.Address{},
-		// No folder has the id of its mailbox: who takes one for the other is found.
+		// No folder has the id of a mailbox, so that confusing the two fails a test.
 		lastFolder: 1000,
 	}
 	if s.buffers == nil {
@@ -62,8 +63,8 @@ func New(o Options) *Store {
 	return s
 }
 
-// Close says what is still in use: nothing may be. The store keeps what it holds, and
-// may be used again.
+// Close returns an error if a body was not discarded or a message not closed. The store
+// keeps its mail and may be used again.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,17 +74,17 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Reading is how many messages are open.
+// Reading returns the number of messages that are open.
 func (s *Store) Reading() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.messages
 }
 
-// Waiting is how many sessions wait for a maildrop.
+// Waiting returns the number of sessions that wait for a maildrop.
 func (s *Store) Waiting() int { return s.claims.Waiting() }
 
-// Accepting implements storage.Deliverer: memory is never full by itself.
+// Accepting implements storage.Deliverer. It fails only by Options.Fault.
 func (s *Store) Accepting() error {
 	return s.before(context.Background(), Call{Method: "Accepting"})
 }

@@ -9,7 +9,8 @@ import (
 	"mailsrv/storage"
 )
 
-// One session holds a maildrop; who waits gets it when that ends, or falls silent.
+// One session holds a maildrop. A session that waits gets it when the first one
+// releases or yields it.
 func testClaims(t *testing.T, f *fixture) {
 	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)
 	first, err := f.Claim(background, look, storage.Claimant{})
@@ -30,7 +31,7 @@ func testClaims(t *testing.T, f *fixture) {
 	_, err = f.Claim(ended, look, storage.Claimant{Patience: time.Hour})
 	f.wantError(err, context.Canceled)
 
-	// Silence that has not lasted long enough, and one that was broken.
+	// Yielded from a later time on, and yielded and held again.
 	first.Yield(time.Now().Add(time.Hour))
 	_, err = f.Claim(background, look, storage.Claimant{})
 	f.wantError(err, storage.ErrInUse)
@@ -43,7 +44,7 @@ func testClaims(t *testing.T, f *fixture) {
 	second, err := f.Claim(background, look, storage.Claimant{Patience: time.Minute})
 	f.must(err)
 	f.wantError(first.Hold(background), storage.ErrTaken)
-	first.Release() // which gives nothing away
+	first.Release() // has no effect: the claim was taken
 	_, err = f.Claim(background, look, storage.Claimant{})
 	f.wantError(err, storage.ErrInUse)
 
@@ -60,7 +61,8 @@ func testClaims(t *testing.T, f *fixture) {
 	f.must(<-got)
 }
 
-// A session that is not silent keeps its maildrop.
+// A busy session keeps its maildrop. Update with a claim that was taken or released
+// changes nothing.
 func testFence(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	all := f.fill(look, 3)
@@ -78,7 +80,7 @@ func testFence(t *testing.T, f *fixture) {
 	if removed.Messages != 1 {
 		t.Fatalf("removed %+v", removed)
 	}
-	// What is left of the first session changes nothing any more.
+	// The first session, whose claim was taken, changes nothing.
 	busy = false
 	claim.Yield(time.Now().Add(-time.Second))
 	taker, err := f.Claim(background, look, storage.Claimant{})
@@ -95,7 +97,7 @@ func testFence(t *testing.T, f *fixture) {
 	_, err = d.Update(background, taker, change(entries[2]))
 	f.wantError(err, storage.ErrTaken)
 	f.wantDrop(look, all[2])
-	// Who needs no claim asks nobody.
+	// Without a claim Update does not ask for one.
 	_, err = d.Update(background, nil, change(entries[2]))
 	f.must(err)
 	f.wantDrop(look)

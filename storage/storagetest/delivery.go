@@ -27,7 +27,7 @@ func testDeliver(t *testing.T, f *fixture) {
 	f.wantDrop(look, first, empty, odd)
 }
 
-// Long bodies are stored in pieces; each border is where one is lost.
+// Long bodies are stored in pieces. Sizes around their borders must work.
 func testDeliverLong(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	var all []message
@@ -83,7 +83,7 @@ func testAllOrNone(t *testing.T, f *fixture) {
 func testLimits(t *testing.T, f *fixture) {
 	m := message{id: "a", content: strings.Repeat("x", 100)}
 	size := int64(len(m.text(1)))
-	exact := f.mailbox("exact@me.com", quota.Limit{Octets: 2 * size}) // id 1
+	exact := f.mailbox("exact@me.com", quota.Limit{Octets: 2 * size}) // its id is 1
 	m.to = []mail.MailboxID{exact}
 	second := m
 	second.id = "b"
@@ -101,7 +101,7 @@ func testLimits(t *testing.T, f *fixture) {
 	if got := misfits(f.deliver(third)); got[counted] != storage.MisfitFull {
 		t.Fatalf("a second message: %v, want full", got)
 	}
-	// Room that has been made is given again.
+	// Room made by a removal can be used again.
 	d, entries := f.openDrop(counted)
 	if _, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries)}); err != nil {
 		t.Fatal(err)
@@ -138,7 +138,7 @@ func testLimitsInherit(t *testing.T, f *fixture) {
 	}
 }
 
-// Many deliveries at once into a maildrop with room for some.
+// Many concurrent deliveries to a maildrop that has room for some of them.
 func testLimitRace(t *testing.T, f *fixture) {
 	const room, senders = 7, 40
 	look := f.mailbox("look@me.com", quota.Limit{Octets: quota.Unlimited, Messages: room})
@@ -184,7 +184,7 @@ func testCancelledContext(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	ctx, cancel := context.WithCancel(background)
 	cancel()
-	// Whatever the race between the commit and the context, the answer is true.
+	// Whichever of commit and context comes first, the result must be true.
 	var want []message
 	for i := range 50 {
 		m := message{id: fmt.Sprint("m", i), content: "x", to: []mail.MailboxID{look}}

@@ -11,7 +11,7 @@ import (
 	"mailsrv/storage"
 )
 
-// On a full disk mail is refused, and what is there can be read and removed.
+// On a full disk new mail is refused, and stored mail can be read and removed.
 func testNoSpace(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	all := f.fill(look, 2)
@@ -33,7 +33,8 @@ func testNoSpace(t *testing.T, f *fixture) {
 	f.must(f.Accepting())
 }
 
-// Unfinished transfers have a total; once they end there is room for others.
+// The staged octets of unfinished transfers are bounded in total. When a transfer ends,
+// others have room.
 func testStagedFull(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	f.reopenWith(Limits{MaxStaged: int64(2 * chunk)})
@@ -52,7 +53,7 @@ func testStagedFull(t *testing.T, f *fixture) {
 	f.wantDrop(look, m)
 }
 
-// Who gets no memory within the wait is told so.
+// A delivery that gets no memory within the wait fails with ErrNoMemory.
 func testNoMemory(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	m := message{id: "m", content: string(bytes.Repeat([]byte("x"), chunk)), to: []mail.MailboxID{look}}
@@ -69,7 +70,7 @@ func testNoMemory(t *testing.T, f *fixture) {
 	f.wantDrop(look, m)
 }
 
-// A message that is not as it was stored is never given out as if it were.
+// Damaged content is reported, never returned as if it were sound.
 func testDamaged(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	short := message{id: "short", content: "text\r\n", to: []mail.MailboxID{look}}
@@ -94,7 +95,7 @@ func testDamaged(t *testing.T, f *fixture) {
 	f.wantDrop(look)
 }
 
-// A store that gave up writing still reads.
+// A read-only store can still be read.
 func testReadOnly(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	all := f.fill(look, 2)

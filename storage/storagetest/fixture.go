@@ -13,13 +13,13 @@ import (
 	"mailsrv/storage"
 )
 
-// fixture is a backend with the small verbs that the cases are written in.
+// fixture is a backend with helpers for the cases.
 type fixture struct {
 	Backend
 	t       *testing.T
 	dir     string
 	hooks   Hooks
-	damaged bool // a case did damage, which a recount finds
+	damaged bool // the case damaged the store: a recount would fail
 }
 
 var background = context.Background()
@@ -72,7 +72,7 @@ func (f *fixture) domain(name string) {
 	f.must(f.AddDomain(background, directory.Domain{Name: name}))
 }
 
-// mailbox adds a mailbox, and its domain if need be.
+// mailbox adds a mailbox, and its domain if there is none.
 func (f *fixture) mailbox(name string, limit quota.Limit) mail.MailboxID {
 	f.t.Helper()
 	a := address(name)
@@ -89,7 +89,7 @@ func (f *fixture) limit(name string, l quota.Limit) {
 	f.must(f.ChangeMailbox(background, address(name), func(m *directory.Mailbox) { m.Limit = l }))
 }
 
-// message is what the suite delivers: content under an id, to mailboxes.
+// message is a message to be delivered to mailboxes.
 type message struct {
 	id      string
 	content string
@@ -105,7 +105,7 @@ func own(id mail.MailboxID) string {
 	return "Delivered-To: " + strings.Repeat("x", 1+int(id)%7) + "@me.com\r\n"
 }
 
-// text is the message as a recipient reads it.
+// text returns the message as a recipient reads it.
 func (m message) text(to mail.MailboxID) string { return returnPath + trace + own(to) + m.content }
 
 func (f *fixture) deliver(m message) error { return f.deliverLimit(m, quota.Limit{}) }
@@ -136,7 +136,7 @@ func (f *fixture) openDrop(id mail.MailboxID) (storage.Maildrop, []storage.Entry
 	return d, entries
 }
 
-// details is openDrop with all that is known of each message.
+// details is as openDrop, with the details of each message.
 func (f *fixture) details(id mail.MailboxID) (storage.Maildrop, []storage.Detail) {
 	f.t.Helper()
 	d, err := f.OpenMaildrop(background, id)
@@ -146,12 +146,12 @@ func (f *fixture) details(id mail.MailboxID) (storage.Maildrop, []storage.Detail
 	return d, all
 }
 
-// read returns a message whole.
+// read returns a whole message.
 func (f *fixture) read(d storage.Maildrop, e storage.Entry) (string, error) {
 	return f.readFrom(d, e, 0)
 }
 
-// readFrom returns what a message has from an octet on, counted from 0.
+// readFrom returns a message from the octet at an offset on.
 func (f *fixture) readFrom(d storage.Maildrop, e storage.Entry, from int64) (string, error) {
 	m, err := d.Message(background, e, from)
 	if err != nil {
@@ -171,9 +171,8 @@ func (f *fixture) readFrom(d storage.Maildrop, e storage.Entry, from int64) (str
 	}
 }
 
-// wantDrop compares a maildrop with what should be in it, in order, to the
-// octet; the snapshot's usage, the entries' sizes and the directory's usage
-// must agree.
+// wantDrop fails unless a maildrop holds exactly these messages, in this order and
+// octet for octet, and its usage is the sum of their sizes.
 func (f *fixture) wantDrop(id mail.MailboxID, want ...message) {
 	f.t.Helper()
 	opened, err := f.OpenMaildrop(background, id)

@@ -60,7 +60,7 @@ func testExpunge(t *testing.T, f *fixture) {
 		t.Fatalf("removed %+v, want %+v", removed, want)
 	}
 	f.wantDrop(look, all[1], all[5], all[6], all[7], all[8])
-	// Again: those are gone, which is no error.
+	// Removing them again is no error.
 	removed, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(marked)})
 	f.must(err)
 	if removed != (quota.Usage{}) {
@@ -115,7 +115,7 @@ func testGoneMessages(t *testing.T, f *fixture) {
 	if !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a message removed while it is read ends with %v", err)
 	}
-	// What takes the place of the removed one is not mistaken for it.
+	// A message that takes the removed one's place in the store is not mistaken for it.
 	f.must(f.deliver(message{id: "next", content: strings.Repeat("w", 3*chunk), to: []mail.MailboxID{look}}))
 	if _, err := mine.Message(background, entries[0], 0); !errors.Is(err, storage.ErrGone) {
 		t.Fatalf("a removed message opens: %v", err)
@@ -140,7 +140,7 @@ func testReopen(t *testing.T, f *fixture) {
 	if after[0] != before[0] || after[1] != before[1] {
 		t.Fatalf("entries %v became %v", before[:2], after)
 	}
-	// A uid is not given twice, though its message is gone.
+	// A uid is not given twice, also after its message is gone.
 	f.must(f.deliver(message{id: "new", to: []mail.MailboxID{look}}))
 	_, after = f.openDrop(look)
 	if after[2].UID <= before[2].UID {
@@ -172,7 +172,7 @@ func testRemoveMailbox(t *testing.T, f *fixture) {
 	f.wantDrop(other, m)
 }
 
-// A maildrop is read in pieces of any size, from any uid, with holes between.
+// Entries may be read in pieces of any size, from any uid, also where uids are missing.
 func testPieces(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	f.fill(look, 12)
@@ -213,7 +213,7 @@ func testPieces(t *testing.T, f *fixture) {
 	}
 }
 
-// A message may be read from anywhere on.
+// A message may be read from any offset.
 func testOffsets(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	for i, n := range []int{0, 100, chunk, 3*chunk + 7} {
@@ -234,7 +234,7 @@ func testOffsets(t *testing.T, f *fixture) {
 	}
 }
 
-// A change of many single messages, in any order, does what it says and no more.
+// A change may name many messages that are not neighbours, in any order.
 func testScatteredChange(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	all := f.fill(look, 200)
@@ -255,7 +255,7 @@ func testScatteredChange(t *testing.T, f *fixture) {
 		f.wantDrop(look, want...)
 	}
 	remove(func(i int) bool { return i%3 == 1 })
-	// Now those between are gone, and each third one stays.
+	// Now the messages between are gone, and each third one stays.
 	remove(func(i int) bool { return i%3 != 0 || i == 60 })
 	remove(func(i int) bool { return i%3 != 0 || i%6 == 0 })
 	remove(func(i int) bool { return true })

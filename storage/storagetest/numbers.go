@@ -10,7 +10,7 @@ import (
 	"mailsrv/storage"
 )
 
-// place delivers an empty message to recipients and returns where it went.
+// place delivers an empty message and returns where it was placed.
 func (f *fixture) place(id string, to ...storage.Recipient) ([]storage.Placed, error) {
 	f.t.Helper()
 	b, err := f.NewBody(background, 0)
@@ -20,8 +20,8 @@ func (f *fixture) place(id string, to ...storage.Recipient) ([]storage.Placed, e
 	return receipt.Placed, err
 }
 
-// A receipt names the folder and the uid of each, which are those of the entries. Uids
-// ascend in each folder by itself.
+// A receipt names folder and uid of each copy, as the entries have them. Each folder
+// has its own ascending uids.
 func testReceipt(t *testing.T, f *fixture) {
 	a, b := f.mailbox("a@me.com", inherit), f.mailbox("b@me.com", inherit)
 	first, err := f.place("m1", storage.Recipient{Mailbox: b})
@@ -40,7 +40,7 @@ func testReceipt(t *testing.T, f *fixture) {
 	if _, entries := f.openDrop(b); entries[0].UID != 1 || entries[1].UID != 2 {
 		t.Errorf("entries %v", entries)
 	}
-	// By its id a folder is the same as by none.
+	// INBOX named by its id is the same as folder 0.
 	again, err := f.place("m3", storage.Recipient{Mailbox: a, Folder: both[0].Folder})
 	f.must(err)
 	if again[0] != (storage.Placed{Mailbox: a, Folder: both[0].Folder, UID: 2}) {
@@ -48,7 +48,8 @@ func testReceipt(t *testing.T, f *fixture) {
 	}
 }
 
-// What a recipient brings stands in its entry; the rest is the delivery's.
+// UIDL, uid, time and flags that a recipient sets are those of its entry. What it does
+// not set comes from the delivery.
 func testBroughtAlong(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	f.retention("look@me.com", directory.Retention{Deleted: day})
@@ -79,7 +80,7 @@ func testBroughtAlong(t *testing.T, f *fixture) {
 		return d
 	}
 	wantEntries(want)
-	// A uid is never given twice, and what refuses changes nothing.
+	// A uid is never given twice, and a refused delivery changes nothing.
 	for _, uid := range []storage.UID{1, 50, 77} {
 		_, err := f.place("again", storage.Recipient{Mailbox: look, UID: uid})
 		f.wantError(err, storage.ErrUID)
@@ -95,7 +96,7 @@ func testBroughtAlong(t *testing.T, f *fixture) {
 	_, entries := f.openDrop(look)
 	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])})
 	f.must(err)
-	// What comes back keeps its time and its flags.
+	// A message that is brought back keeps its time and its flags.
 	_, _, err = f.Undelete(background, look, time.Time{}, quota.Limit{}, func() string { return "back" })
 	f.must(err)
 	want[1].UID, want[1].UIDL = 78, "back"
@@ -104,8 +105,8 @@ func testBroughtAlong(t *testing.T, f *fixture) {
 	wantEntries(want)
 }
 
-// Each commit that adds or removes counts, and marks what it added with a number higher
-// than all before; that POP3 retrieved a message is nothing that others see.
+// Each commit that adds or removes messages raises modseq, and gives the new value to
+// what it added. That POP3 retrieved a message does not raise it.
 func testModSeq(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	f.fill(look, 3)
@@ -134,14 +135,14 @@ func testModSeq(t *testing.T, f *fixture) {
 	if after := next(); after != before+3 {
 		t.Errorf("%d after %d and a removal", after, before)
 	}
-	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])}) // which are gone
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[1:])}) // they are gone already
 	f.must(err)
 	if after := next(); after != before+4 {
 		t.Errorf("%d after %d and a removal", after, before)
 	}
 }
 
-// A folder that has given its last uid takes no mail, and keeps none from others.
+// A folder that has given its last uid takes no mail. Deliveries to other folders go on.
 func testFolderEnded(t *testing.T, f *fixture) {
 	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)
 	placed, err := f.place("last", storage.Recipient{Mailbox: look, UID: storage.MaxUID})
@@ -170,7 +171,7 @@ func testFolderEnded(t *testing.T, f *fixture) {
 	f.must(err)
 }
 
-// A folder of another mailbox is no place for a message.
+// A delivery to a folder of another mailbox fails.
 func testNoFolder(t *testing.T, f *fixture) {
 	a, b := f.mailbox("a@me.com", inherit), f.mailbox("b@me.com", inherit)
 	placed, err := f.place("m", storage.Recipient{Mailbox: a})
@@ -185,7 +186,7 @@ func testNoFolder(t *testing.T, f *fixture) {
 	}
 }
 
-// Each switch counts by itself: mail comes in where a mailbox receives.
+// Mail is accepted where the switch Receives is set, whatever the others are.
 func testSwitches(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	for on := range directory.AllOn + 1 {

@@ -13,7 +13,7 @@ import (
 	"mailsrv/storage"
 )
 
-// testRandom does random operations and compares with a model that keeps the
+// testRandom does random operations and compares the store with a model that keeps the
 // messages in slices.
 func testRandom(t *testing.T, f *fixture) {
 	seed := uint64(time.Now().UnixNano())
@@ -25,7 +25,7 @@ func testRandom(t *testing.T, f *fixture) {
 	for i := range boxes {
 		id := f.mailbox(fmt.Sprintf("u%d@me.com", i), quota.Limit{Octets: limit, Messages: 12})
 		ids = append(ids, id)
-		if i%2 == 1 { // what is put aside must not show
+		if i%2 == 1 { // messages put aside must not show
 			f.retention(fmt.Sprintf("u%d@me.com", i), directory.Retention{Retrieved: day, Deleted: day})
 		}
 		model[id] = nil
@@ -87,7 +87,7 @@ func testRandom(t *testing.T, f *fixture) {
 	}
 }
 
-// randomSize favours small messages and the borders of pieces.
+// randomSize returns mostly small sizes, and sizes around the borders of pieces.
 func randomSize(r *rand.Rand) int {
 	if r.IntN(8) == 0 {
 		return r.IntN(2)*chunk + r.IntN(3)*chunk/2 + r.IntN(3)

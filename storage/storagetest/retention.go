@@ -19,7 +19,8 @@ func (f *fixture) retention(name string, r directory.Retention) {
 	f.must(f.ChangeMailbox(background, address(name), func(m *directory.Mailbox) { m.Retention = r }))
 }
 
-// expire runs Collect so long from now and returns the UIDLs it reports.
+// expire runs Collect at the time after from now, and returns the mailboxes and UIDLs
+// that it reports.
 func (f *fixture) expire(after time.Duration) string {
 	f.t.Helper()
 	var gone []string
@@ -46,7 +47,7 @@ func testExpire(t *testing.T, f *fixture) {
 			f.must(err)
 		}
 	}
-	// What nobody retrieved is never removed, nor anything before its time.
+	// Nothing is removed that was not retrieved, and nothing before its time.
 	if gone := f.expire(13 * day); gone != "" {
 		t.Fatalf("expired early: %s", gone)
 	}
@@ -73,7 +74,7 @@ func testExpireMany(t *testing.T, f *fixture) {
 		t.Fatalf("%d expired", n)
 	}
 	f.wantDrop(look, late)
-	// Expiry is not something to undo.
+	// Expired messages cannot be brought back.
 	restored, left, err := f.Undelete(background, look, time.Time{}, quota.Limit{}, mail.NewID)
 	f.must(err)
 	if restored.Messages+left.Messages != 0 {
@@ -122,7 +123,7 @@ func testUndelete(t *testing.T, f *fixture) {
 		f.wantDrop(id)
 	}
 	f.recount()
-	// Deleted mail is outside the quota.
+	// Deleted mail does not count against the quota.
 	f.must(f.deliver(message{id: "new1", content: "n", to: []mail.MailboxID{look}}))
 	f.must(f.deliver(message{id: "new2", content: "n", to: []mail.MailboxID{look}}))
 	ids := 0
@@ -149,7 +150,7 @@ func testUndelete(t *testing.T, f *fixture) {
 	f.wantDrop(look, want...)
 	f.wantDrop(other) // nothing was kept for it
 
-	// After its time it is gone for good.
+	// After the time of the retention it is gone.
 	d, e := f.openDrop(look)
 	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
 	f.must(err)
@@ -162,7 +163,7 @@ func testUndelete(t *testing.T, f *fixture) {
 	f.wantError(err, storage.ErrNoMaildrop)
 }
 
-// What comes back is new mail, which nobody has retrieved.
+// A message that is brought back counts as not retrieved.
 func testUndeletedIsNew(t *testing.T, f *fixture) {
 	look := f.mailbox("look@me.com", inherit)
 	f.retention("look@me.com", directory.Retention{Retrieved: day, Deleted: 7 * day})
@@ -179,7 +180,7 @@ func testUndeletedIsNew(t *testing.T, f *fixture) {
 	}
 }
 
-// A mailbox that goes takes along what it had put aside.
+// Removing a mailbox removes the messages that it has put aside.
 func testRemoveWithDeleted(t *testing.T, f *fixture) {
 	look, other := f.mailbox("look@me.com", inherit), f.mailbox("other@me.com", inherit)
 	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Deleted = day }))

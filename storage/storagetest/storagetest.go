@@ -1,5 +1,5 @@
-// Package storagetest is the contract suite that every storage backend passes.
-// After each case it recounts: the counters must equal the rows.
+// Package storagetest is the contract suite that every storage backend passes; see
+// [Run]. After each case it calls Check: the counters must equal the rows.
 package storagetest
 
 import (
@@ -10,7 +10,7 @@ import (
 	"mailsrv/storage"
 )
 
-// Backend is what a backend offers to the suite.
+// Backend is a store with everything that the suite tests.
 type Backend interface {
 	storage.Deliverer
 	storage.Maildrops
@@ -30,17 +30,17 @@ type Limits struct {
 	Buffers   *buffers.Pool // nil: the backend's own
 }
 
-// Hooks bring about what nobody can who calls the contract.
+// Hooks are what the suite needs and cannot do through the contract.
 type Hooks struct {
 	// Open opens the backend kept in dir, which is empty the first time.
 	Open func(t *testing.T, dir string, l Limits) Backend
-	// Damage spoils all content that is stored.
+	// Damage damages all content that is stored.
 	Damage func(t *testing.T, b Backend)
-	// ReadOnly has the backend fail so often that it writes nothing more.
+	// ReadOnly makes the backend fail until it is read-only (storage.ErrReadOnly).
 	ReadOnly func(t *testing.T, b Backend)
 }
 
-// Run runs the whole suite.
+// Run runs the whole suite, each case on a new backend.
 func Run(t *testing.T, hooks Hooks) {
 	cases := map[string]func(*testing.T, *fixture){
 		"Deliver":          testDeliver,
