@@ -15,30 +15,31 @@ import (
 	"mailsrv/storage"
 )
 
-// commitDeadline is how long a message may wait for its commit. A sender waits
-// ten minutes for the reply to its final dot (RFC 5321 section 4.5.3.2.6).
+// commitDeadline bounds all attempts to commit one message. A sender waits at least ten
+// minutes for the reply to its final dot (RFC 5321 section 4.5.3.2.6).
 const commitDeadline = 2 * time.Minute
 
-// Settings may change while the agent works; they count for transactions to
-// come.
+// Settings may be replaced while the agent works ([Agent.SetSettings]). A transaction
+// keeps those it began with.
 type Settings struct {
-	Limit             quota.Limit // the server's, where mailbox and domain set none
-	Defer             bool        // a full maildrop answers "later" instead of "no"
-	RejectBareNewline bool        // refuse what is otherwise normalised
+	Limit             quota.Limit // the server's, which mailboxes and domains inherit
+	Defer             bool        // refuse mail for a full maildrop with 4xx, not 5xx
+	RejectBareNewline bool        // refuse a bare CR or LF in content; else it is normalised
 	MaxMessageSize    int64       // octets as sent; 0: no limit
 }
 
-// Options of an agent. All but Checks and Settings are needed.
+// Options of an [Agent]. All but Checks and Settings are required.
 type Options struct {
 	Store     storage.Deliverer
 	Directory directory.Reader
 	Hostname  string       // in Received fields
-	Logger    *slog.Logger // hears of maildrops that are full, and of targets left out
-	Checks    []Check      // in the order in which they are asked; may be empty
+	Logger    *slog.Logger // gets full maildrops, and targets of aliases left out
+	Checks    []Check      // in the order in which they are called; may be empty
 	Settings  Settings
 }
 
-// Agent delivers. All methods are safe for concurrent use.
+// Agent delivers mail into the maildrops of one store. All methods are safe for
+// concurrent use.
 type Agent struct {
 	store     storage.Deliverer
 	directory directory.Reader
@@ -51,7 +52,7 @@ type Agent struct {
 	now       func() time.Time
 	newID     func() string
 
-	checkOctets int64 // the most that all checks add to a message
+	checkOctets int64 // sum of the checks' MostOctets
 }
 
 // New returns an agent.
@@ -67,13 +68,13 @@ func New(o Options) *Agent {
 	return a
 }
 
-// SetSettings replaces the settings.
+// SetSettings replaces the settings for transactions that begin later.
 func (a *Agent) SetSettings(s Settings) { a.settings.Store(&s) }
 
-// Postmaster is the address that <postmaster> without a domain stands for
-// (RFC 5321 section 4.5.1): of the host's own name if that is hosted, else of
-// the nearest domain above it, else of the first domain by name that has a mailbox.
-// *refusal.Refusal when there is none.
+// Postmaster returns the address that <postmaster> without a domain stands for
+// (RFC 5321 section 4.5.1). Its domain is the host's own name or the nearest parent of
+// that which is hosted, else the first domain by name that has a mailbox. Errors:
+// *refusal.Refusal if there is none, or an unexpected one.
 func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 	for name := a.hostname; name != ""; _, name, _ = strings.Cut(name, ".") {
 		m, err := a.directory.Lookup(ctx, mail.Address{Local: "postmaster", Domain: name})
@@ -94,8 +95,8 @@ func (a *Agent) Postmaster(ctx context.Context) (mail.Address, error) {
 	return mail.Address{Local: "postmaster", Domain: first}, nil
 }
 
-// Begin opens a transaction for one message. It holds nothing that would have
-// to be given back.
+// Begin opens a transaction for one message of a client. size is the number of octets
+// that the client declares, 0 if it does not. The transaction need not be closed.
 func (a *Agent) Begin(client mail.Client, reversePath mail.Address, size int64) *Transaction {
 	return &Transaction{
 		agent:    a,

@@ -7,21 +7,21 @@ import (
 	"mailsrv/internal/refusal"
 )
 
-// canonical writes content in the one form that is stored, independent of how
-// it was cut: every line ends in CRLF, a bare LF becomes CRLF, CRs directly before
-// LF go, another bare CR becomes a space, a last line without an end gets one. The
-// header section holds fields alone (see section). Everything else, NUL and 8-bit
-// octets included, stays. It counts what was sent, and the Received fields.
+// canonical writes content in the form that is stored. The result does not depend on how
+// the content is divided among calls of Write. Every line ends in CRLF: an LF becomes
+// CRLF, whether no, one or several CRs come before it. A CR elsewhere becomes a space. A
+// last line without an end gets one. The header section has fields only (see section).
+// All other octets stay, NUL and 8-bit included.
 type canonical struct {
 	to    io.Writer
 	limit int64 // of octets as sent; 0: none
 
 	sent int64
-	bare bool // a CR or LF stood alone
+	bare bool // a bare CR or LF was found
 	err  error
 
-	crs     int  // CRs at the end of what was written, held back
-	midLine bool // something of the current line has come
+	crs     int  // CRs at the end of what was written, not passed on yet
+	midLine bool // the current line has octets
 	section section
 }
 
@@ -59,7 +59,7 @@ func (c *canonical) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// finish ends the last line. Nothing may be written afterwards.
+// finish ends the last line. Write must not be called afterwards.
 func (c *canonical) finish() error {
 	c.bareCRs()
 	if c.midLine {
@@ -68,8 +68,8 @@ func (c *canonical) finish() error {
 	return c.err
 }
 
-// line writes octets of a line that hold no LF and do not end in CR, bare CRs
-// replaced.
+// line writes octets of a line, with bare CRs replaced. They hold no LF and do not end
+// in CR.
 func (c *canonical) line(p []byte) {
 	if len(p) == 0 {
 		return
@@ -88,7 +88,7 @@ func (c *canonical) line(p []byte) {
 	}
 }
 
-// bareCRs writes a space for each CR that was held back: no LF followed.
+// bareCRs writes a space for each CR that was held back, since no LF followed.
 func (c *canonical) bareCRs() {
 	for ; c.crs > 0 && c.err == nil; c.crs-- {
 		c.bare = true

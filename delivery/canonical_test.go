@@ -10,7 +10,7 @@ import (
 	"mailsrv/internal/refusal"
 )
 
-// plainCanonical is the rule, written the slow way.
+// plainCanonical is canonical on a whole text, written the simple way.
 func plainCanonical(s string) (text string, bare bool) {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
@@ -40,7 +40,7 @@ var (
 	plainReceived = regexp.MustCompile(`(?i)^received[ \t]*:`)
 )
 
-// plainSection is the rule for the header section of a text in lines.
+// plainSection is section on a whole text, written the simple way.
 func plainSection(text string) string {
 	lines := strings.SplitAfter(text, "\r\n")
 	for i, line := range lines {
@@ -59,7 +59,7 @@ func plainSection(text string) string {
 	return text
 }
 
-// plainHops counts the Received fields of a canonical text.
+// plainHops returns the number of Received fields of a canonical text.
 func plainHops(text string) int {
 	hops := 0
 	for line := range strings.SplitSeq(text, "\r\n") {
@@ -89,8 +89,8 @@ func canonicalise(t testing.TB, s string, cut func(rest string) int) (*canonical
 	return c, out.String()
 }
 
-// FuzzCanonical cuts content in every way that one number describes: the form
-// does not depend on it.
+// FuzzCanonical writes content in pieces whose sizes come from the bits of a number. The
+// result must not depend on them.
 func FuzzCanonical(f *testing.F) {
 	for _, s := range []string{"", "a\r\nb", "a\rb\nc\r", "\r\r\n\r\n", "Received: x\r\nreceiveD: y\r\nReceived\r : z\n\nReceived: no\r\n", "\r\n\x00\xff",
 		"\r\r\r\na: b\r\r\n", "Hello world, this is a scan\r\n", " x\r\nA: b\r\n", "A: b\r\n c\r\ntext\r\nB: c", ">From a\r\nFrom : b\r\nFrom", "a \t:\n"} {
@@ -115,8 +115,8 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
-// What is no header field never becomes part of the trace fields before it, nor is
-// it taken for the header of a reader's own making.
+// A first line that is no header field never continues the trace fields before it, and
+// readers take it for the body.
 func TestHeaderSection(t *testing.T) {
 	long := strings.Repeat("n", maxFieldName)
 	for sent, want := range map[string]string{

@@ -10,43 +10,43 @@ import (
 	"mailsrv/internal/refusal"
 )
 
-// Check is a judge of incoming mail: who may send it, whether it is honest, what a
-// filter says. One Check serves many messages at once. An error that is no
-// *refusal.Refusal is a failure: the sender hears "later".
+// Check judges incoming mail: SPF, DKIM, a filter. All methods are safe for concurrent
+// use. An error that is or wraps a *refusal.Refusal refuses the mail. Any other error is
+// a temporary failure.
 type Check interface {
-	// Name stands in findings and in the log.
+	// Name returns the name of the check in findings and in the log.
 	Name() string
-	// MostOctets bounds the fields that the check may add to one message: RCPT
-	// counts them in where it asks whether a message fits.
+	// MostOctets returns the most octets of fields that the check adds to one message.
+	// RCPT adds them to the declared size when it asks whether a message fits.
 	MostOctets() int64
-	// Recipient is asked before a recipient is accepted.
+	// Recipient is called before a recipient is accepted.
 	Recipient(ctx context.Context, e mail.Envelope, to mail.Address) error
-	// Begin is called before the content is read. nil: the check has no interest
-	// in this message.
+	// Begin is called before the content is read. A nil Examiner: the check does not
+	// look at this message.
 	Begin(ctx context.Context, e mail.Envelope, to []mail.Address) (Examiner, error)
 }
 
-// Examiner looks at one message. It is used by one goroutine.
+// Examiner is a [Check] at work on one message. It is used by one goroutine.
 type Examiner interface {
 	// Write takes the next octets of the content in canonical form, without our
 	// trace fields. It must not keep or change them.
 	io.Writer
-	// End is called after the last octet, in the order of the checks, with what
-	// earlier ones found.
+	// End is called after the last octet, in the order of the checks, with the findings
+	// of earlier ones.
 	End(ctx context.Context, found []Finding) (Finding, error)
-	// Close is called once, also where the content broke off.
+	// Close is called exactly once, also if the content or End fails.
 	Close()
 }
 
-// Finding is what a check found.
+// Finding is what a [Check] has found out about a message.
 type Finding struct {
-	Check  string // its name; filled in here
-	Result string // pass, fail and the like, as RFC 8601 names them
-	Domain string // that it speaks of
-	Fields string // to be added to the message: whole header fields, each with its CRLF
+	Check  string // name of the check; the caller of End sets it
+	Result string // pass, fail and so on, as in RFC 8601
+	Domain string // that was judged
+	Fields string // header fields to add to the message, each with its CRLF
 }
 
-// checkRecipient asks the checks whether a recipient may be accepted.
+// checkRecipient returns the first error of a check about a recipient.
 func (a *Agent) checkRecipient(ctx context.Context, e mail.Envelope, to mail.Address) error {
 	for _, c := range a.checks {
 		if err := c.Recipient(ctx, e, to); err != nil {
@@ -56,7 +56,7 @@ func (a *Agent) checkRecipient(ctx context.Context, e mail.Envelope, to mail.Add
 	return nil
 }
 
-// checkError says whose error it is. A refusal stays one, for the same reason.
+// checkError adds the name of the check to its error. A refusal keeps its reason.
 func checkError(c Check, err error) error {
 	if r := refusal.Of(err); r != nil {
 		return refusal.New(r.Reason, "check %s: %s", c.Name(), r.Detail)
@@ -64,14 +64,14 @@ func checkError(c Check, err error) error {
 	return fmt.Errorf("check %s: %w", c.Name(), err)
 }
 
-// panel is the examiners of one message, in the order of their checks.
+// panel is the examiners of one message and their checks, in the order of the checks.
 type panel struct {
 	checks    []Check
 	examiners []Examiner
 }
 
-// beginChecks gathers those that look at the message. The panel has to be closed,
-// also after an error.
+// beginChecks returns the panel for the message. The caller closes it, also after an
+// error.
 func (t *Transaction) beginChecks(ctx context.Context) (*panel, error) {
 	p := &panel{}
 	if len(t.agent.checks) == 0 {
@@ -93,7 +93,7 @@ func (t *Transaction) beginChecks(ctx context.Context) (*panel, error) {
 	return p, nil
 }
 
-// over returns a writer to body whose octets the examiners see too.
+// over returns a writer that writes to body and to the examiners.
 func (p *panel) over(body io.Writer) io.Writer {
 	if len(p.examiners) == 0 {
 		return body
@@ -105,7 +105,7 @@ func (p *panel) over(body io.Writer) io.Writer {
 	return io.MultiWriter(all...)
 }
 
-// watch names the check whose examiner fails.
+// watch is a writer to an examiner that names the check in errors.
 type watch struct {
 	check Check
 	to    io.Writer
@@ -119,7 +119,7 @@ func (w watch) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// end asks each examiner for what it found, and returns the fields to add.
+// end ends each examiner and returns the fields to add to the message.
 func (p *panel) end(ctx context.Context) (string, error) {
 	var fields strings.Builder
 	var found []Finding

@@ -13,12 +13,12 @@ import (
 	"mailsrv/quota"
 )
 
-// script is a check that does what it is told, and notes what it sees.
+// script is a check that does what a test says and records its calls.
 type script struct {
 	name   string
 	most   int64
 	fields string
-	absent bool  // it has no interest
+	absent bool  // Begin returns nil
 	at     stage // where it fails
 	err    error
 
@@ -68,8 +68,8 @@ func (s *script) End(_ context.Context, found []Finding) (Finding, error) {
 }
 func (s *script) Close() { s.closed++ }
 
-// A check sees the envelope, the canonical text and what earlier ones found, and its
-// fields stand between Return-Path and our own.
+// A check gets the envelope, the canonical text and the findings of earlier checks. Its
+// fields come after Return-Path and before our others.
 func TestChecks(t *testing.T) {
 	first := &script{name: "first", most: 100, fields: "X-First: a\r\n\tb\r\n"}
 	second := &script{name: "second", most: 100, fields: "X-Second: c\r\n"}
@@ -88,14 +88,14 @@ func TestChecks(t *testing.T) {
 	if first.seen != "" || second.seen != "first=pass " {
 		t.Errorf("found %q and %q", first.seen, second.seen)
 	}
-	// RCPT counts in what the checks may add.
+	// RCPT counts the octets that the checks may add.
 	trace := w.begin(0).traceOctets(address("b@me.com"))
 	w.mailbox("b@me.com", trace+200+9)
 	w.must(w.begin(9).AddRecipient(background, address("b@me.com")))
 	w.wantReason(w.begin(10).AddRecipient(background, address("b@me.com")), refusal.TooLargeForBox)
 }
 
-// Wherever a check refuses or fails nothing is stored, and it is closed once.
+// Wherever a check refuses or fails, nothing is stored and its examiner is closed once.
 func TestChecksRefuse(t *testing.T) {
 	no := refusal.New(refusal.BareNewline, "no")
 	broken := errors.New("broken")

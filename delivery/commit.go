@@ -14,19 +14,20 @@ import (
 	"mailsrv/storage"
 )
 
-// Unserved is a recipient that did not get the message, and why.
+// Unserved is a recipient that did not get the message, and the answer it gets.
 type Unserved struct {
 	To  mail.Address
 	Why *refusal.Refusal
 }
 
-// Deliver reads the content to its end and commits it to every recipient, or to
-// none; after ServeEach, to those it can serve (Unserved tells of the others). It
-// returns the octets of the message in the first maildrop, 0 if it is in none. ctx
-// is the session's: it ends the
-// reading, and the wait for the commit. Errors: *refusal.Refusal; what content
-// returned, wrapped; or an unexpected one. A *refusal.Refusal may come before the
-// content has been read to its end.
+// Deliver reads the content to its end and commits it to every recipient, or to none.
+// After [Transaction.ServeEach] it commits to the recipients that it can serve, and
+// [Transaction.Unserved] returns the others. octets is the size of the message in the
+// first maildrop, 0 if it is in none. The end of ctx ends waits for memory and for the
+// commit.
+//
+// Errors: *refusal.Refusal, perhaps before the content was read to its end; the error of
+// content, wrapped; or an unexpected one.
 func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets int64, err error) {
 	if err := t.agent.store.Accepting(); err != nil {
 		return 0, storeRefusal(err)
@@ -62,10 +63,10 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 	})
 }
 
-// Unserved lists, after Deliver, the recipients that did not get the message.
+// Unserved returns, after Deliver, the recipients that did not get the message.
 func (t *Transaction) Unserved() []Unserved { return t.failed }
 
-// receive brings the content into canonical form.
+// receive writes the content in canonical form.
 func (t *Transaction) receive(to io.Writer, content io.Reader) error {
 	text := canonical{to: to, limit: t.settings.MaxMessageSize}
 	_, err := io.Copy(&text, content)
@@ -88,8 +89,8 @@ func (t *Transaction) receive(to io.Writer, content io.Reader) error {
 }
 
 // commit tries the delivery until it is stored or refused. Each further attempt has
-// fewer maildrops: those are left out that cannot take the message at all, and after
-// ServeEach those of recipients that cannot be served.
+// fewer maildrops: without targets of aliases that can never take the message and, after
+// ServeEach, without recipients that cannot be served.
 func (t *Transaction) commit(ctx context.Context, d *storage.Delivery) (octets int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
 	defer cancel()
@@ -121,7 +122,7 @@ func (t *Transaction) commit(ctx context.Context, d *storage.Delivery) (octets i
 	return 0, nil
 }
 
-// verdicts are the maildrops that the commit found unable to take a message.
+// verdicts are the maildrops that cannot take a message, as the commit found, and why.
 type verdicts map[mail.MailboxID]storage.MisfitReason
 
 func misfits(e *storage.MisfitError) verdicts {
@@ -138,14 +139,15 @@ func (v verdicts) never(id mail.MailboxID) bool {
 	return found && (reason == storage.MisfitDisabled || reason == storage.MisfitTooLarge)
 }
 
-// spares reports whether a maildrop is left out of what a recipient stands for:
-// a target of an alias that leads to others too.
+// spares reports whether a maildrop is left out for a recipient: it can never take the
+// message, and is a target of an alias that has another which can.
 func (v verdicts) spares(r recipient, id mail.MailboxID) bool {
 	return r.alias && v.never(id) && slices.ContainsFunc(r.boxes, func(id mail.MailboxID) bool { return !v.never(id) })
 }
 
-// refused lists the recipients that cannot be served, and what each hears. One that
-// leads to several maildrops reaches all of them or none: its sender will try again.
+// refused returns the recipients that cannot be served, each with its answer. A
+// recipient that leads to several maildrops reaches all of them or none, since its
+// sender will try again.
 func (t *Transaction) refused(why verdicts) []Unserved {
 	var all []Unserved
 	for _, r := range t.recipients {
@@ -156,8 +158,8 @@ func (t *Transaction) refused(why verdicts) []Unserved {
 	return all
 }
 
-// spare takes out the recipients that cannot be served, the targets that are left
-// out, and the maildrops that nobody leads to any more.
+// spare removes the recipients that cannot be served, the targets that are left out,
+// and the maildrops that no recipient leads to any more.
 func (t *Transaction) spare(why verdicts) {
 	t.recipients = slices.DeleteFunc(t.recipients, func(r recipient) bool { return t.answer(r, why) != nil })
 	for i, r := range t.recipients {
@@ -186,7 +188,7 @@ func (t *Transaction) spare(why verdicts) {
 	t.boxes = boxes
 }
 
-// logLeftOut names the targets that did not get the message.
+// logLeftOut logs the targets of aliases that did not get the message.
 func (t *Transaction) logLeftOut() {
 	for _, o := range t.leftOut {
 		t.agent.logger.Info(logs.LeftOut, logs.ID, t.ID(), logs.From, t.ReversePath().String(), logs.To, o.path.String(),
@@ -194,7 +196,7 @@ func (t *Transaction) logLeftOut() {
 	}
 }
 
-// noteFull tells of the maildrops that the commit found full.
+// noteFull passes the maildrops that the commit found full to fullness.
 func (t *Transaction) noteFull(ctx context.Context, why verdicts) {
 	for _, b := range t.boxes {
 		if reason, found := why[b.id]; !found || reason != storage.MisfitFull {
@@ -207,9 +209,9 @@ func (t *Transaction) noteFull(ctx context.Context, why verdicts) {
 	}
 }
 
-// refuseAll answers a delivery to all or none. A lone recipient gets its exact
-// answer; among several nobody can be singled out, so all are told to come
-// again, and those without room will then be refused by themselves.
+// refuseAll returns the one answer for all recipients. A lone recipient gets its exact
+// answer. Several recipients get a temporary one. At the next attempt each of those
+// without room has to be alone in a transaction, and then gets its exact answer.
 func (t *Transaction) refuseAll(unserved []Unserved) *refusal.Refusal {
 	if len(t.recipients) == 1 {
 		return unserved[0].Why
@@ -225,8 +227,8 @@ func (t *Transaction) refuseAll(unserved []Unserved) *refusal.Refusal {
 	return together
 }
 
-// answer is what one recipient hears of what the commit found, nil if nothing was
-// wrong with it. It is what RCPT would have said.
+// answer returns the refusal of one recipient by what the commit found, as RCPT would
+// have answered. nil: it can be served.
 func (t *Transaction) answer(r recipient, why verdicts) *refusal.Refusal {
 	var answer *refusal.Refusal
 	for _, id := range r.boxes {
@@ -256,6 +258,6 @@ func (t *Transaction) answer(r recipient, why verdicts) *refusal.Refusal {
 	return answer
 }
 
-// hope ranks what the targets of one alias answer: the sender of a message that may
-// still get through hears of that first.
+// hope ranks the answers of an alias's targets. The highest is sent: one that says that
+// the message may still get through.
 var hope = map[refusal.Reason]int{refusal.Disabled: 0, refusal.TooLargeForBox: 1, refusal.Changed: 2, refusal.TargetFull: 3}

@@ -26,7 +26,7 @@ var (
 	sender     = mail.Client{Addr: netip.MustParseAddr("192.0.2.7"), Helo: "c.example", Protocol: "ESMTP"}
 )
 
-// world is an agent on a store of its own that hosts me.com.
+// world is an agent on a new store that hosts me.com.
 type world struct {
 	*testing.T
 	store storagetest.Backend
@@ -86,7 +86,8 @@ func (w *world) wantReason(err error, want refusal.Reason) {
 	}
 }
 
-// An honest SIZE that was taken at RCPT fits at the commit, to the octet.
+// A message of exactly the declared SIZE that fits at RCPT fits at the commit, to the
+// octet.
 func TestDeclaredSizeIsExact(t *testing.T) {
 	const size = 200
 	w := newWorld(t, Settings{})
@@ -119,7 +120,7 @@ func TestFullIsDeferredWhereSet(t *testing.T) {
 	w.wantReason(w.begin(0).AddRecipient(background, address("a@me.com")), refusal.TooLargeForBox)
 }
 
-// What did not fit beside another is answered by itself at every later attempt.
+// A recipient that had no room beside another has to be alone at later attempts.
 func TestMisfitsShareNoTransaction(t *testing.T) {
 	w := newWorld(t, Settings{})
 	w.mailbox("a@me.com", quota.Inherit)
@@ -143,7 +144,7 @@ func TestMisfitsShareNoTransaction(t *testing.T) {
 	w.wantReason(tr.AddRecipient(background, address("a@me.com")), refusal.MustBeAlone)
 	_, err = tr.Deliver(background, strings.NewReader(text))
 	w.wantReason(err, refusal.TooLargeForBox)
-	// Another sender, or this one a day later, is not concerned.
+	// This holds for this sender only, and for a day.
 	tr = w.agent.Begin(sender, address("bob@example.org"), 0)
 	w.must(tr.AddRecipient(background, address("a@me.com")))
 	w.must(tr.AddRecipient(background, address("b@me.com")))
@@ -205,14 +206,14 @@ func TestAliasTargetFull(t *testing.T) {
 	w.wantReason(w.begin(0).AddRecipient(background, address("all@me.com")), refusal.TargetFull)
 }
 
-// One target that cannot take a message at all is no reason to refuse it for the
-// others, whether RCPT or the commit finds out.
+// A target of an alias that can never take a message is left out if other targets can,
+// whether RCPT or the commit finds out.
 func TestTargetsThatCannotAreLeftOut(t *testing.T) {
 	const text = "\r\nlarge enough for the small ones\r\n"
 	for _, test := range []struct {
 		name    string
-		targets string // of one alias: each a state before RCPT and one before the commit
-		direct  string // a recipient beside it, if any
+		targets string // of one alias: the state of each before RCPT and before the commit
+		direct  string // the state of a recipient beside the alias, if any
 		size    int64
 		refused error // by RCPT
 		late    error // by the commit
@@ -308,7 +309,7 @@ func sameReason(got, want error) bool {
 	return g != nil && g.Reason == w.Reason
 }
 
-// A maildrop that fills up is warned of once, and once more when it has room again.
+// A full maildrop is logged once, and once more when it has room again.
 func TestFullMaildropIsWarnedOfOnce(t *testing.T) {
 	w := newWorld(t, Settings{Limit: quota.Limit{Octets: 1000}})
 	w.mailbox("a@me.com", quota.Inherit)
@@ -330,7 +331,7 @@ func TestFullMaildropIsWarnedOfOnce(t *testing.T) {
 	w.deliver("a@me.com", "\r\n"+strings.Repeat("x", 300)+"\r\n")
 	refused(700)
 	refused(700)
-	late := w.begin(0) // the commit finds out
+	late := w.begin(0) // the commit will find the maildrop full
 	w.must(late.AddRecipient(background, address("a@me.com")))
 	_, err := late.Deliver(background, strings.NewReader("\r\n"+strings.Repeat("x", 700)+"\r\n"))
 	w.wantReason(err, refusal.Full)
@@ -374,7 +375,7 @@ func TestBareNewlineIsRefusedWhereSet(t *testing.T) {
 	}
 }
 
-// A reader that fails stores nothing, and its error is told apart.
+// If the content's reader fails, nothing is stored and its error comes back wrapped.
 func TestBrokenContent(t *testing.T) {
 	w := newWorld(t, Settings{})
 	w.mailbox("a@me.com", quota.Inherit)
@@ -430,7 +431,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
-// A message has arrived when all of it has: IMAP's internal date (RFC 9051 section 2.3.3).
+// The time of arrival is that of the last octet: IMAP's internal date (RFC 9051 section
+// 2.3.3).
 func TestArrival(t *testing.T) {
 	w := newWorld(t, Settings{})
 	w.mailbox("a@me.com", quota.Inherit)

@@ -1,8 +1,9 @@
 // Package delivery takes a message from a protocol into maildrops: it routes
-// forward-paths to mailboxes, stamps the trace fields, brings the content into
+// forward-paths to mailboxes, adds the trace fields, brings the content into
 // canonical form, and commits to every recipient or to none.
 //
-// A protocol opens a Transaction per message, adds recipients while its peer
-// can still hear a refusal, and hands over the content. Reasoned answers are
-// *refusal.Refusal (internal/refusal); every other error is temporary.
+// A protocol calls [Agent.Begin] for each message, adds recipients to the [Transaction]
+// while its peer can still be told of a refusal, and then hands over the content. An
+// error that is or wraps a [mailsrv/internal/refusal.Refusal] is the answer to the peer;
+// every other error is a temporary failure.
 package delivery

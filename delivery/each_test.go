@@ -10,8 +10,8 @@ import (
 	"mailsrv/storage"
 )
 
-// With ServeEach every recipient gets the message or its own answer, whatever the
-// others get; a recipient that stands for several is served whole or not at all.
+// With ServeEach every recipient gets the message or its own answer. An alias with
+// several targets is served as a whole or not at all.
 func TestServeEach(t *testing.T) {
 	const text = "\r\nlarge enough for the small one\r\n"
 	w := newWorld(t, Settings{})
@@ -40,7 +40,7 @@ func TestServeEach(t *testing.T) {
 	}
 	first := begin("both", "small", "gone", "ok", "spare", "three")
 	none := begin("small", "off")
-	// What the commits find.
+	// These changes are found by the commits.
 	change("full", func(m *directory.Mailbox) { m.Limit.Messages = 1 })
 	change("small", func(m *directory.Mailbox) { m.Limit.Octets = 10 })
 	change("off", func(m *directory.Mailbox) { m.Switches = 0 })
@@ -69,7 +69,7 @@ func TestServeEach(t *testing.T) {
 	}
 	check(first, "both:target-full small:too-large-for-mailbox gone:no-mailbox", map[string]int64{"ok": 1, "full": 1, "small": 0, "other": 1, "off": 0})
 	check(none, "small:too-large-for-mailbox off:disabled", map[string]int64{"small": 0, "off": 0})
-	// ok's copy names the recipient that was served, not the alias that was not.
+	// Delivered-To in ok's copy names the recipient that was served, not the alias.
 	if !strings.Contains(w.first("ok@me.com"), "Delivered-To: ok@me.com\r\n") {
 		t.Errorf("ok got %q", w.first("ok@me.com"))
 	}

@@ -10,8 +10,8 @@ import (
 	"mailsrv/quota"
 )
 
-// fullness warns once of a maildrop that refuses mail because it is full, and once
-// more when it has room again. It is bounded and lost at a restart.
+// fullness logs once that a full maildrop refuses mail, and once more when it has room
+// again. It knows a bounded number of maildrops and forgets them at a restart.
 type fullness struct {
 	logger *slog.Logger
 
@@ -19,15 +19,15 @@ type fullness struct {
 	known ring[mail.MailboxID, fill]
 }
 
-// fill is how full a maildrop was.
+// fill is how full a maildrop was when it refused mail first.
 type fill struct {
 	full     bool
-	usage    quota.Usage // when it refused first
-	limit    quota.Limit // then
-	refusals int         // since
+	usage    quota.Usage
+	limit    quota.Limit
+	refusals int // since then
 }
 
-// refused counts a message that a maildrop had no room for.
+// refused notes that a maildrop had no room for a message.
 func (f *fullness) refused(m directory.Mailbox, limit quota.Limit) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -44,8 +44,9 @@ func (f *fullness) refused(m directory.Mailbox, limit quota.Limit) {
 	}
 }
 
-// fits says that a maildrop took a message. A small one may fit where a larger one
-// did not: there is room again once something was deleted, or the limit raised.
+// fits notes that a maildrop had room for a message. That alone does not end fullness,
+// since a small message may fit where a larger one did not. It ends when the usage is
+// lower than at the first refusal, or the limit higher.
 func (f *fullness) fits(m directory.Mailbox, limit quota.Limit) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

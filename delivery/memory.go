@@ -16,11 +16,11 @@ const (
 	memoryAge  = 24 * time.Hour
 )
 
-// ring remembers the memorySize keys that were put first lately, each with its
-// value. The zero ring is ready.
+// ring is a map that keeps the memorySize keys added last. A key that is put again keeps
+// its place. The zero ring is ready to use.
 type ring[K comparable, V any] struct {
 	values map[K]V
-	order  []K // oldest first from next on
+	order  []K // ring buffer: the oldest key is at next
 	next   int
 }
 
@@ -41,15 +41,16 @@ func (r *ring[K, V]) put(k K, v V) {
 	}
 }
 
-// shortage knows the recipients that had no room when they shared a transaction,
-// so that at the next attempt each gets an answer of its own. It is bounded
-// and lost at a restart, which costs one more attempt.
+// shortage knows the recipients that had no room when they shared a transaction, so
+// that at the next attempt each is alone and gets an exact answer. It knows a bounded
+// number and forgets them at a restart; a forgotten one takes one more attempt.
 type shortage struct {
 	mu    sync.Mutex
 	since ring[misfitKey, time.Time]
 }
 
-// misfitKey is a digest: paths are long where a sender wishes so.
+// misfitKey is a digest of client network, sender and recipient, so that long paths take
+// no more memory.
 type misfitKey [sha256.Size]byte
 
 func newMisfitKey(client netip.Addr, from, to mail.Address) misfitKey {

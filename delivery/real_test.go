@@ -11,7 +11,7 @@ import (
 	"mailsrv/storage/sqlite"
 )
 
-// One message to several maildrops of a real store, to all or to none.
+// One message is delivered to several maildrops of storage/sqlite, to all or to none.
 func TestOnTheRealStore(t *testing.T) {
 	store, err := sqlite.Open(background, t.TempDir(), sqlite.Options{Server: true})
 	if err != nil {

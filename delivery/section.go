@@ -2,22 +2,22 @@ package delivery
 
 import "bytes"
 
-// maxFieldName bounds the name of a header field, which no line of RFC 5322
-// (section 2.1.1) could hold if it were longer.
+// maxFieldName is the most octets of a field's name: RFC 5322 section 2.1.1 has no
+// longer lines.
 const maxFieldName = 998
 
-// section is the header section of content as it streams, in canonical lines. The
-// trace fields stand before it, so what is no field there would become a part of
-// them: before the first line that is neither a field nor the continuation of one
-// of the sender's own goes an empty line, and the rest is body. A "From " line of
-// an mbox file, which some programs leave in front of the header, becomes a field.
+// section is the header section of the content, as it streams in canonical lines. The
+// trace fields are stored before it, so a first line that is no field would become a
+// part of them. Therefore an empty line is added before the first line that is neither a
+// field nor the continuation of one, and the rest is body. A "From " line of an mbox
+// file, which some programs leave before the header, becomes a field.
 type section struct {
 	inBody bool // the empty line has passed
-	hops   int  // Received fields
+	hops   int  // number of Received fields
 
-	fields bool   // the sender's own have begun
-	known  bool   // what the current line is
-	head   []byte // of the current line, until that is known
+	fields bool   // a field of the sender has begun
+	known  bool   // the kind of the current line is known
+	head   []byte // the current line, until its kind is known
 }
 
 var (
@@ -25,8 +25,8 @@ var (
 	received    = []byte("received")
 )
 
-// write takes octets within a line of the section and emits them once it is known
-// what the line is.
+// write takes octets within a line of the section and emits them once the kind of the
+// line is known.
 func (s *section) write(c *canonical, p []byte) {
 	for !s.known {
 		n := min(len(p), maxFieldName+1-len(s.head))
@@ -56,7 +56,7 @@ func (s *section) write(c *canonical, p []byte) {
 	}
 }
 
-// endLine ends a line of the section, all but its CRLF.
+// endLine ends a line of the section. The caller writes the CRLF.
 func (s *section) endLine(c *canonical) {
 	switch {
 	case s.known:
@@ -70,7 +70,7 @@ func (s *section) endLine(c *canonical) {
 	s.known = false
 }
 
-// begin puts in front of a line what has to stand there.
+// begin emits what has to come before a line of this kind.
 func (s *section) begin(c *canonical, kind lineKind, line []byte) {
 	s.known = true
 	switch kind {
@@ -94,19 +94,19 @@ func (s *section) begin(c *canonical, kind lineKind, line []byte) {
 	c.emit(crlf)
 }
 
-// lineKind is what a line of the header section can be.
+// lineKind is the kind of a line in the header section.
 type lineKind int
 
 const (
-	unknownLine  lineKind = iota // too little of it has come
+	unknownLine  lineKind = iota // more octets are needed
 	fieldLine                    // a name, perhaps blanks, a colon
 	continuation                 // begins with a blank
 	mboxLine                     // "From ", perhaps with ">" before it
 	textLine                     // none of these
 )
 
-// kindOf tells a line by its first octets, of which there is at least one; whole
-// says that no more of it comes.
+// kindOf returns the kind of the line that begins with these octets, of which there is
+// at least one. whole: the line has no more.
 func kindOf(line []byte, whole bool) lineKind {
 	if isBlank(line[0]) {
 		return continuation
@@ -115,7 +115,7 @@ func kindOf(line []byte, whole bool) lineKind {
 	for name < len(line) && '!' <= line[name] && line[name] <= '~' && line[name] != ':' {
 		name++
 	}
-	rest := bytes.TrimLeft(line[name:], " \t") // after a name and the blanks behind it
+	rest := bytes.TrimLeft(line[name:], " \t") // after the name and blanks
 	switch {
 	case name > 0 && len(rest) > 0 && rest[0] == ':':
 		return fieldLine

@@ -15,7 +15,7 @@ import (
 )
 
 // Transaction is one mail transaction, from MAIL to the end of the content. It
-// is used by one goroutine.
+// is not safe for concurrent use.
 type Transaction struct {
 	agent      *Agent
 	settings   Settings
@@ -24,8 +24,8 @@ type Transaction struct {
 	boxes      []box
 	leftOut    []leftOut
 	failed     []Unserved
-	each       bool // each recipient is answered by itself
-	alone      bool // a recipient had no room before: it shares no transaction
+	each       bool // ServeEach was called
+	alone      bool // the recipient had no room earlier: no other is accepted
 }
 
 // recipient is a forward-path that was accepted.
@@ -35,15 +35,14 @@ type recipient struct {
 	boxes []mail.MailboxID // where it leads, at least one
 }
 
-// box is a maildrop that the message goes to, once, whoever leads there.
+// box is a maildrop that the message goes to, once, however many recipients lead there.
 type box struct {
 	id      mail.MailboxID
 	address mail.Address
-	path    mail.Address // of the first recipient that led there
+	path    mail.Address // of the first recipient that leads there
 }
 
-// leftOut is a target of an alias that cannot take the message at all, while others
-// can.
+// leftOut is a target of an alias that can never take the message, while others can.
 type leftOut struct {
 	address mail.Address
 	path    mail.Address // the alias
@@ -55,13 +54,14 @@ const (
 	tooSmall = "the message is larger than its whole limit"
 )
 
-// ID is the message's id.
+// ID returns the message's id.
 func (t *Transaction) ID() string { return t.envelope.ID }
 
-// ReversePath is who sent the message; the zero Address for a notification.
+// ReversePath returns the sender of the message; the zero Address for a notification.
 func (t *Transaction) ReversePath() mail.Address { return t.envelope.ReversePath }
 
-// Mailboxes lists where the message goes, for the log.
+// Mailboxes returns the addresses of the mailboxes that the message goes to, separated
+// by commas, for the log.
 func (t *Transaction) Mailboxes() string {
 	names := make([]string, len(t.boxes))
 	for i, b := range t.boxes {
@@ -70,13 +70,13 @@ func (t *Transaction) Mailboxes() string {
 	return strings.Join(names, ",")
 }
 
-// ServeEach has Deliver serve the recipients that it can, and tell which others it
-// could not, in place of all or none: for LMTP, whose client hears an answer for
-// each recipient, and for submission. It is called before the first AddRecipient.
+// ServeEach makes [Transaction.Deliver] serve the recipients that it can, in place of all
+// or none. LMTP needs it, whose client gets an answer for each recipient, and so does
+// submission. It must be called before the first AddRecipient.
 func (t *Transaction) ServeEach() { t.each = true }
 
-// AddRecipient accepts a forward-path or says why not: *refusal.Refusal, or an
-// unexpected error. A refused recipient leaves the transaction as it was.
+// AddRecipient adds the maildrops that a forward-path leads to. Errors: *refusal.Refusal,
+// or an unexpected one; the transaction is then as it was before.
 func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error {
 	if err := t.agent.store.Accepting(); err != nil {
 		return storeRefusal(err)
@@ -94,7 +94,7 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 		r      = recipient{path: path, alias: route.Alias}
 		added  []box
 		out    []leftOut
-		last   mail.Address // of the targets that are too small
+		last   mail.Address // the last target whose whole limit is too small
 	)
 	for _, m := range route.LeftOut {
 		out = append(out, leftOut{m.Address, path, disabled})
@@ -134,14 +134,14 @@ func (t *Transaction) AddRecipient(ctx context.Context, path mail.Address) error
 	return nil
 }
 
-// indexOf finds a maildrop among those that the message goes to; -1: it is none.
+// indexOf returns the index of a maildrop in t.boxes, or -1.
 func (t *Transaction) indexOf(id mail.MailboxID) int {
 	return slices.IndexFunc(t.boxes, func(b box) bool { return b.id == id })
 }
 
-// traceOctets is the exact length of the trace fields that a message to path
-// gets. Only a lone recipient is named in Received: for the first one counted
-// in, the fields can only become shorter.
+// traceOctets returns the length in octets of the trace fields of a message to path.
+// Received names a recipient only if it is the only one. The first recipient is counted
+// as such; with a second one the fields become shorter.
 func (t *Transaction) traceOctets(path mail.Address) int64 {
 	var lone mail.Address
 	if len(t.recipients) == 0 {
@@ -151,9 +151,9 @@ func (t *Transaction) traceOctets(path mail.Address) int64 {
 		len(mail.Received(&t.envelope, t.agent.hostname, lone)))
 }
 
-// noRoom is the answer for one recipient whose maildrop cannot take the
-// message. A full target of an alias is a temporary matter whatever the
-// settings say: the sender wrote to the alias, not to that mailbox.
+// noRoom returns the refusal of a recipient whose maildrop has no room for the message.
+// For a full target of an alias it is temporary whatever the settings say, since the
+// sender wrote to the alias and not to that mailbox.
 func (t *Transaction) noRoom(v quota.Verdict, alias bool, a mail.Address) *refusal.Refusal {
 	switch {
 	case v == quota.TooLarge:
@@ -184,7 +184,8 @@ func routeRefusal(err error, path mail.Address) error {
 	return fmt.Errorf("route %s: %w", path, err)
 }
 
-// storeRefusal names the conditions of the store that a sender may hear of.
+// storeRefusal turns the errors of the store that a sender may know into refusals, and
+// returns others as they are.
 func storeRefusal(err error) error {
 	switch known := refusal.Of(err); {
 	case known != nil:

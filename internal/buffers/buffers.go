@@ -1,5 +1,5 @@
-// Package buffers lends the memory that messages pass through. All of it comes
-// from one pool with a total, so that no number of peers can take more.
+// Package buffers lends the memory that messages pass through. A [Pool] bounds the
+// octets lent at a time, whatever the number of peers.
 package buffers
 
 import (
@@ -11,31 +11,30 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Max is the largest buffer lent: a longer message is moved in pieces of it.
+// Max is the largest buffer lent, in octets. Longer messages are moved in pieces.
 const Max = 256 << 10
 
 // sizes are the capacities lent, in octets.
 var sizes = [...]int{8 << 10, 64 << 10, Max}
 
-// ErrExhausted says that the total stayed lent for the whole wait: a temporary
-// failure.
+// ErrExhausted: no memory came free within the pool's wait. It is a temporary failure.
 var ErrExhausted = errors.New("no memory for message buffers within the wait")
 
-// Pool lends buffers up to a total.
+// Pool lends buffers up to a total of octets. All methods are safe for concurrent use.
 type Pool struct {
 	total *semaphore.Weighted
 	wait  time.Duration
 	free  [len(sizes)]sync.Pool
 }
 
-// NewPool lends at most total octets at a time (at least one largest buffer)
-// and lets a borrower wait so long.
+// NewPool returns a pool that lends at most total octets at a time, or Max if total is
+// less. A borrower waits for memory for at most wait.
 func NewPool(total int64, wait time.Duration) *Pool {
 	return &Pool{total: semaphore.NewWeighted(max(total, Max)), wait: wait}
 }
 
-// Get lends an empty buffer that holds at least n octets, n at most Max.
-// ErrExhausted if there is none in time, or the context's error.
+// Get lends an empty buffer with a capacity of at least n octets. n is at most [Max]. The
+// caller gives it back with Put. Errors: [ErrExhausted], or the context's.
 func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 	class := classOf(n)
 	size := sizes[class]
@@ -48,8 +47,8 @@ func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 	return make([]byte, 0, size), nil
 }
 
-// Reserve counts n octets, at most Max, of memory that the caller gets elsewhere
-// against the total. Errors as of Get.
+// Reserve counts n octets of memory that the caller allocates itself against the total.
+// n is at most [Max]. The caller gives them back with Release. Errors as of Get.
 func (p *Pool) Reserve(ctx context.Context, n int64) error {
 	if p.total.TryAcquire(n) {
 		return nil
@@ -68,8 +67,7 @@ func (p *Pool) Reserve(ctx context.Context, n int64) error {
 // Release gives n reserved octets back.
 func (p *Pool) Release(n int64) { p.total.Release(n) }
 
-// Put takes a lent buffer back; nil is let pass. The caller must not use it
-// again.
+// Put takes a lent buffer back. The caller must not use it again. Put(nil) does nothing.
 func (p *Pool) Put(b []byte) {
 	if b == nil {
 		return
@@ -78,8 +76,9 @@ func (p *Pool) Put(b []byte) {
 	p.Release(int64(cap(b)))
 }
 
-// Grow exchanges b for a larger buffer with the same content, or returns b
-// itself if n octets fit already. After an error b is still lent.
+// Grow exchanges b for a buffer with the same content and a capacity of at least n
+// octets. It returns b itself if that is large enough. After an error b is still lent.
+// Errors as of Get.
 func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
 	if n <= cap(b) {
 		return b, nil
@@ -93,10 +92,10 @@ func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
 	return larger, nil
 }
 
-// Fill appends to b the octets at the start of the given ones that it has room for below Max, and
-// returns how many. Where b is too small it is exchanged for one that holds promised
-// octets, at most Max, or what there is if that is more. After an error nothing was
-// appended and b is still lent.
+// Fill appends as many of octets to b as fit below [Max], and returns how many. If b is
+// too small, it is exchanged for one with a capacity of promised octets, or of what there
+// is if that is more, but at most Max. After an error nothing was appended and b is still
+// lent. Errors as of Get.
 func (p *Pool) Fill(ctx context.Context, b, octets []byte, promised int) ([]byte, int, error) {
 	n := min(len(octets), Max-len(b))
 	if all := len(b) + n; all > cap(b) {

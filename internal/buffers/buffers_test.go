@@ -26,7 +26,7 @@ func mustGet(t *testing.T, p *buffers.Pool, n int) []byte {
 	return b
 }
 
-// mustBeWhole checks that nothing is lent of a total.
+// mustBeWhole fails unless all of the total can be lent.
 func mustBeWhole(t *testing.T, p *buffers.Pool, total int64) {
 	t.Helper()
 	for ; total > 0; total -= buffers.Max {
@@ -113,7 +113,7 @@ func TestWaiterIsServed(t *testing.T) {
 	})
 }
 
-// A small request that comes later does not overtake a large one for ever.
+// Small requests that come later do not starve a large one.
 func TestLargeRequestIsNotStarved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := buffers.NewPool(buffers.Max, wait)
@@ -149,7 +149,7 @@ func TestContextEndsWait(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 		p.Put(b)
-		p.Put(mustGet(t, p, buffers.Max)) // who gave up holds nothing
+		p.Put(mustGet(t, p, buffers.Max)) // the borrower that gave up holds nothing
 	})
 }
 

@@ -1,6 +1,6 @@
-// Package refusal is every reason for which SMTP says no: its name, its code and
-// its text, in one table. Whoever finds out returns a *Refusal; a session writes its
-// Reply; the log has its Name as code=, for programs to count.
+// Package refusal is every reason for which SMTP refuses something, in one table: its
+// name, its codes and its text. Code that refuses returns a [*Refusal]. A session sends
+// its [Reason.Reply], and the log has its [Reason.Name] as code=, for programs to count.
 //
-// Every other error is temporary, and its cause is for the log alone.
+// Every other error is a temporary failure. Its cause goes to the log, never to the peer.
 package refusal

@@ -8,7 +8,7 @@ import (
 // Reason is why something is refused. The zero Reason is none.
 type Reason uint8
 
-// The reasons that lie with a recipient.
+// The reasons about a recipient.
 const (
 	_              Reason = iota
 	NotHosted             // relay: the domain is not ours
@@ -21,23 +21,23 @@ const (
 	TooLargeForBox        // more than the maildrop's whole limit
 	SomeFull              // not every recipient has room; nothing was stored
 	MustBeAlone           // a recipient that had no room shares no transaction
-	Changed               // a recipient went away before the commit
+	Changed               // a recipient was removed before the commit
 	TooManyRecipients
 
-	// The reasons that lie with the content.
+	// The reasons about the content.
 
 	TooLarge    // more than any message may have
-	TooManyHops // caught in a loop
-	BareNewline // CR or LF alone, where that is refused
+	TooManyHops // it is in a loop
+	BareNewline // a bare CR or LF, where the configuration refuses that
 	Incomplete  // it did not arrive whole
 
-	// The reasons that lie with us.
+	// The reasons on the server's side.
 
 	NoSpace  // the disk is nearly full
-	NoMemory // buffers or staging space are all taken
+	NoMemory // all buffers or all staging space are in use
 	Failure  // an unexpected error
 
-	// The reasons that lie with a command.
+	// The reasons about a command.
 
 	BadSender       // the reverse-path is no address
 	SenderNoDomain  // as in <root>
@@ -61,22 +61,22 @@ const (
 	BadChunk              // BDAT without a size that can be read
 	BetweenChunks         // a command that may not stand there
 	TLSArgument           // STARTTLS takes none
-	TLSActive             // already
-	TLSFailed             // the handshake; nobody hears it
-	TooManyErrors         // the session ends: nothing of this is mail
-	TooManyRefused        // the session ends: somebody is guessing
+	TLSActive             // STARTTLS while TLS is active
+	TLSFailed             // the handshake failed; the reply cannot be sent
+	TooManyErrors         // the session ends: too many mistakes
+	TooManyRefused        // the session ends: too many refusals, as of guessed addresses
 
 	end // of the reasons
 )
 
-// Reply is what a client hears.
+// Reply is what is sent to a client.
 type Reply struct {
 	Code     int    // RFC 5321 section 4.2
 	Enhanced [3]int // RFC 3463; zero where RFC 2034 section 3 wants none
 	Text     string
 }
 
-// Line writes the reply with its CRLF.
+// Line returns the reply as a line, with its CRLF.
 func (r Reply) Line() string {
 	if r.Enhanced == [3]int{} {
 		return fmt.Sprintf("%d %s\r\n", r.Code, r.Text)
@@ -148,12 +148,12 @@ var table = [end]row{
 	TooManyRefused: {"too-many-refusals", say(421, 4, 7, 0, "Too many refusals, closing connection")},
 }
 
-// Name is how the log and programs call the reason.
+// Name returns the name of the reason in the log, such as "no-mailbox".
 func (r Reason) Name() string { return table[r].name }
 
-// Reply is what a client of host hears. Who tries to relay is, as a rule, a person
-// who has set up a mail program wrongly: the text names the host, and tells nobody
-// which domains there are.
+// Reply returns the reply to a client of host. The text of [NotHosted] names the host,
+// since most clients that try to relay are mail programs set up wrongly. It names no
+// domain that is hosted.
 func (r Reason) Reply(host string) Reply {
 	reply := table[r].reply
 	if r == NotHosted {
@@ -162,16 +162,16 @@ func (r Reason) Reply(host string) Reply {
 	return reply
 }
 
-// Temporary reports whether the same may succeed later.
+// Temporary reports whether the same command may succeed later (4xx).
 func (r Reason) Temporary() bool { return table[r].reply.Code < 500 }
 
-// Refusal is a reasoned no, as an error.
+// Refusal is a refusal with its reason, as an error.
 type Refusal struct {
 	Reason Reason
-	Detail string // for the log: what the peer need not know
+	Detail string // for the log, never sent to the peer
 }
 
-// New returns a Refusal.
+// New returns a Refusal with a detail for the log, which is formatted as by fmt.Sprintf.
 func New(r Reason, format string, args ...any) *Refusal {
 	return &Refusal{Reason: r, Detail: fmt.Sprintf(format, args...)}
 }
@@ -183,7 +183,7 @@ func (r *Refusal) Error() string {
 	return "refused: " + r.Detail
 }
 
-// Of returns the Refusal that err is or wraps, or nil: then err is a failure.
+// Of returns the Refusal that err is or wraps, or nil.
 func Of(err error) *Refusal {
 	var r *Refusal
 	errors.As(err, &r)

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Every reason has a name of its own and a reply whose codes agree.
+// Every reason has a unique name, and a reply whose two codes agree.
 func TestTable(t *testing.T) {
 	form := regexp.MustCompile(`\A[a-z0-9]+(-[a-z0-9]+)*\z`)
 	names := map[string]bool{"": true}

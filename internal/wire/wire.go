@@ -1,6 +1,6 @@
-// Package wire is the ground of every protocol of lines: lines in, and replies out
-// that are gathered until something has to be waited for. It sets no deadlines: the
-// stream it reads from and writes to does.
+// Package wire reads lines and gathers replies for the protocols: replies to pipelined
+// commands are sent together, before the next read that may have to wait. It sets no
+// deadlines; the stream that it reads from and writes to does.
 package wire
 
 import (
@@ -12,16 +12,17 @@ import (
 )
 
 var (
-	// ErrTooLong says that a line was longer than its limit, and has been skipped.
+	// ErrTooLong: a line was longer than its limit, and has been skipped.
 	ErrTooLong = errors.New("line too long")
-	// ErrEndless says that a line did not end within what may be skipped.
+	// ErrEndless: a line did not end within the octets that may be skipped.
 	ErrEndless = errors.New("line without an end")
 )
 
-// ReadLine returns the next line with its end, valid until the next call. limit says
-// of the first octets of a line how many it may have with its end; of one that is longer
-// no more than that is kept, and ErrTooLong returned once it has been skipped, or
-// ErrEndless after most octets of it; 0: there is no such bound. Any other error is in's.
+// ReadLine returns the next line with its end, valid until the next call. limit is called
+// with the first octets of the line, and returns the most octets that it may have, end
+// included. A longer line is skipped without being kept: the error is [ErrTooLong], or
+// [ErrEndless] if it does not end within most octets (0: no bound). Any other error is
+// that of in.
 func ReadLine(in *bufio.Reader, limit func(begun []byte) int, most int) ([]byte, error) {
 	line, err := in.ReadSlice('\n')
 	longest := limit(line)
@@ -51,12 +52,12 @@ func ReadLine(in *bufio.Reader, limit func(begun []byte) int, most int) ([]byte,
 	return line, nil
 }
 
-// Trim returns a line without its end, CRLF or a bare LF.
+// Trim returns a line without its end, which is CRLF or a bare LF.
 func Trim(line []byte) []byte {
 	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 }
 
-// Writers is a pool of buffers for replies.
+// Writers is a pool of buffers for replies. It is safe for concurrent use.
 type Writers struct{ pool sync.Pool }
 
 // NewWriters returns a pool of buffers of size octets each.
@@ -64,17 +65,18 @@ func NewWriters(size int) *Writers {
 	return &Writers{sync.Pool{New: func() any { return bufio.NewWriterSize(nil, size) }}}
 }
 
-// Output gathers replies, in a buffer that it borrows only while it holds some.
+// Output gathers replies and sends them at Flush. It borrows a buffer only while it holds
+// replies. It is not safe for concurrent use.
 type Output struct {
 	Writers *Writers
 	To      io.Writer
-	Err     error // once set, nothing more is sent
+	Err     error // of an earlier Flush; once set, nothing more is sent
 
 	held *bufio.Writer
 }
 
-// Buffer is where replies are written. What does not fit is sent; errors are kept
-// until Flush.
+// Buffer returns the buffer that replies are written to, valid until Flush. Replies that
+// do not fit are sent at once; Flush returns the error of that.
 func (o *Output) Buffer() *bufio.Writer {
 	if o.held == nil {
 		o.held = o.Writers.pool.Get().(*bufio.Writer)
@@ -83,7 +85,7 @@ func (o *Output) Buffer() *bufio.Writer {
 	return o.held
 }
 
-// Flush sends what was gathered. After an error the session must end.
+// Flush sends the gathered replies. After an error the session must end.
 func (o *Output) Flush() error {
 	if o.held == nil {
 		return o.Err
@@ -97,8 +99,8 @@ func (o *Output) Flush() error {
 	return o.Err
 }
 
-// Input is what a session reads from: replies to pipelined commands are gathered until
-// a read may have to wait.
+// Input is the reader of a session. It flushes Out before each read, so that the client
+// has all replies before the session waits for it.
 type Input struct {
 	From io.Reader
 	Out  *Output
