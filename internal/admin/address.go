@@ -11,7 +11,7 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// parseAddress reads a mailbox address in the form in which it is kept.
+// parseAddress reads a mailbox address and folds it.
 func parseAddress(text string) (mail.Address, error) {
 	if strings.HasPrefix(text, "@") {
 		return mail.Address{}, advise(nil, "%q is the catch-all of a domain, not a mailbox: only mailsrv alias takes it", text)
@@ -26,8 +26,8 @@ func parseAddress(text string) (mail.Address, error) {
 	return mail.Address{}, advise(err, "%v", err)
 }
 
-// withoutName returns the address in "Name <local@domain>", a form that copies from
-// mail programs have.
+// withoutName returns the address in "Name <local@domain>", as it is copied from mail
+// programs.
 func withoutName(text string) (string, bool) {
 	inner, closed := strings.CutSuffix(strings.TrimSpace(text), ">")
 	inner = inner[strings.LastIndexByte(inner, '<')+1:]
@@ -35,8 +35,8 @@ func withoutName(text string) (string, bool) {
 	return inner, closed && err == nil
 }
 
-// mayBeAdded says why a mailbox or an alias cannot have an address. What stands
-// under such an address from before can still be changed and removed.
+// mayBeAdded returns why a new mailbox or alias cannot have an address, or nil. Existing
+// ones with such an address can still be changed and removed.
 func mayBeAdded(a mail.Address) error {
 	bare, _ := a.WithoutTag()
 	switch {
@@ -44,13 +44,13 @@ func mayBeAdded(a mail.Address) error {
 		return advise(nil, "%q would be an address of its own, with a literal *: the catch-all is an alias, write @%s", a, a.Domain)
 	case strings.Contains(a.Local, "*"):
 		return advise(nil, "%q would be an address of its own, with a literal *: there are no patterns, add each address, or the catch-all @%s", a, a.Domain)
-	case len(bare.Local) > mail.MaxLocal: // also one that its folded form makes longer
+	case len(bare.Local) > mail.MaxLocal: // folding may have made it longer
 		return advise(nil, "bad address: the local part has more than %d octets: write a shorter one", mail.MaxLocal)
 	}
 	return nil
 }
 
-// parseAlias reads an address that may also be a catch-all, "@me.com".
+// parseAlias reads an address that may be a catch-all, "@me.com".
 func parseAlias(text string) (mail.Address, error) {
 	if domain, catchAll := strings.CutPrefix(text, "@"); catchAll {
 		name, err := parseDomain(domain)
@@ -71,8 +71,8 @@ func parseDomain(text string) (string, error) {
 	return name, nil
 }
 
-// newDomain is parseDomain for a domain to be added: a machine's address is none,
-// although mail can be sent to one (RFC 5321 section 4.1.3).
+// newDomain is parseDomain for a domain to be added. It refuses IP addresses, although
+// mail can be sent to one (RFC 5321 section 4.1.3).
 func newDomain(text string) (string, error) {
 	name, err := parseDomain(text)
 	if err != nil && net.ParseIP(text) == nil { // an IPv6 address
@@ -85,7 +85,7 @@ func newDomain(text string) (string, error) {
 	return name, nil
 }
 
-// AliasName writes an alias's address as parseAlias reads it.
+// AliasName returns an alias's address as users write it: a catch-all as "@me.com".
 func AliasName(a mail.Address) string {
 	if a.Local == "" {
 		return "@" + a.Domain
@@ -93,7 +93,7 @@ func AliasName(a mail.Address) string {
 	return a.String()
 }
 
-// mailbox returns the mailbox of an address.
+// mailbox returns the mailbox with an address.
 func (a *Admin) mailbox(ctx context.Context, text string) (directory.Mailbox, error) {
 	address, err := parseAddress(text)
 	if err != nil {
@@ -115,13 +115,13 @@ func (a *Admin) mailbox(ctx context.Context, text string) (directory.Mailbox, er
 	return a.complete(*match.Mailbox), nil
 }
 
-// complete fills what a mailbox inherits from the server.
+// complete fills the part of the limit that a mailbox inherits from the server.
 func (a *Admin) complete(m directory.Mailbox) directory.Mailbox {
 	m.Effective.Limit = m.Effective.Limit.Or(a.Limit)
 	return m
 }
 
-// hosted fails unless a domain is hosted here.
+// hosted returns an error unless a domain is hosted here.
 func (a *Admin) hosted(ctx context.Context, domain string) error {
 	_, err := a.Directory.Domain(ctx, domain)
 	if errors.Is(err, directory.ErrNotFound) {

@@ -20,7 +20,7 @@ import (
 	"mailsrv/storage/memory"
 )
 
-// A hash as another system made it spares the tests the cost of argon2id.
+// foreignHash is a hash from another system. It spares the tests the cost of argon2id.
 const foreignHash = "$5$rounds=1000$saltsalt$CWJMHmfgpSEIGI0CJSKSHfgbPLhbsb7XiaSdPJq37kC"
 
 var server = quota.Limit{Octets: 1 << 20, Messages: quota.Unlimited}
@@ -72,7 +72,7 @@ func (f *fixture) refused(err, cause error, want string) {
 	}
 }
 
-// hosts adds domains and mailboxes, and forgets what was logged of that.
+// hosts adds domains and mailboxes, and discards what was logged of that.
 func (f *fixture) hosts(names ...string) {
 	f.t.Helper()
 	for _, name := range names {
@@ -247,8 +247,7 @@ func TestMailboxes(t *testing.T) {
 	f.refused(err, directory.ErrNotFound, "you.example is not hosted here: add it with: mailsrv domain add you.example")
 }
 
-// What is kept has at most 64 octets in its local part, also where folding makes it
-// longer.
+// A local part has at most 64 octets, also after folding has made it longer.
 func TestLocalPartsAreBounded(t *testing.T) {
 	f := setUp(t)
 	f.hosts("me.com", "look@me.com")
@@ -272,7 +271,7 @@ func TestLocalPartsAreBounded(t *testing.T) {
 	}
 }
 
-// What an earlier version took can still be removed.
+// Addresses that an earlier version accepted can still be removed.
 func TestOldNamesCanGo(t *testing.T) {
 	f := setUp(t)
 	f.must(f.store.AddDomain(f.ctx, directory.Domain{Name: "[192.0.2.1]"}))
@@ -390,7 +389,7 @@ func TestReadMessage(t *testing.T) {
 	for _, which := range []string{"2", "uidl1"} {
 		var got bytes.Buffer
 		f.must(f.WriteMessage(f.ctx, "look@me.com", which, &got))
-		// Which trace field comes first is the store's to decide.
+		// The store decides which trace field comes first.
 		if len(got.String()) != len(want) || !strings.HasSuffix(got.String(), "Subject: 1\r\n\r\ntext\r\n") {
 			t.Errorf("%s: got %q", which, got.String())
 		}

@@ -9,8 +9,8 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// AddAlias adds targets to an alias, made if need be, and returns it whole. An
-// alias through which mail could not be delivered is refused.
+// AddAlias adds targets to an alias, and the alias if there is none. It returns the
+// alias with all its targets. It refuses an alias that could not be resolved.
 func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (directory.Alias, error) {
 	alias, err := parseWhole(text, targets)
 	if err == nil {
@@ -57,7 +57,7 @@ func (a *Admin) AddAlias(ctx context.Context, text string, targets []string) (di
 	return a.alias(ctx, alias.Address)
 }
 
-// mayBeTarget says why mail for an alias cannot go to an address.
+// mayBeTarget returns why an address cannot be the target of an alias, or nil.
 func (a *Admin) mayBeTarget(ctx context.Context, alias, target mail.Address) error {
 	match, err := a.Directory.Lookup(ctx, target)
 	switch {
@@ -75,7 +75,7 @@ func (a *Admin) mayBeTarget(ctx context.Context, alias, target mail.Address) err
 	return nil
 }
 
-// withAlias is a directory in which one alias is already as it is to become.
+// withAlias is a directory that shows one alias as it will be after the change.
 type withAlias struct {
 	directory.Reader
 	alias directory.Alias
@@ -88,8 +88,7 @@ func (w withAlias) Lookup(ctx context.Context, a mail.Address) (directory.Match,
 	return w.Reader.Lookup(ctx, a)
 }
 
-// Aliases lists the aliases of a domain, the alias of one address, or all
-// for "".
+// Aliases returns the aliases of a domain, the alias with one address, or all for "".
 func (a *Admin) Aliases(ctx context.Context, text string) ([]directory.Alias, error) {
 	domain := ""
 	if text != "" {
@@ -129,8 +128,8 @@ func noAlias(address mail.Address) error {
 	return advise(directory.ErrNotFound, "there is no alias %s: see: mailsrv alias list %s", AliasName(address), address.Domain)
 }
 
-// RemoveAlias removes targets from an alias, or the alias with none named or
-// none left. It returns what is left of it, without targets if it is gone.
+// RemoveAlias removes targets from an alias. It removes the alias if no target is named
+// or none is left. It returns the alias with the targets that are left.
 func (a *Admin) RemoveAlias(ctx context.Context, text string, targets []string) (directory.Alias, error) {
 	alias, err := parseWhole(text, targets)
 	if err != nil {
@@ -181,7 +180,7 @@ func (a *Admin) whyAliasInUse(ctx context.Context, address mail.Address, cause e
 	return advise(cause, "%s is still in use: try again", AliasName(address))
 }
 
-// parseWhole reads an alias and its targets, each once.
+// parseWhole reads an alias and its targets, without repeats.
 func parseWhole(text string, targets []string) (directory.Alias, error) {
 	address, err := parseAlias(text)
 	if err != nil {

@@ -1,11 +1,11 @@
 // Package admin is what the command line can do to domains, mailboxes,
-// aliases, quotas and maildrops. It prints nothing: it takes what a person
-// typed, changes the directory and the store through their contracts, and
-// answers with values, or with one sentence that says what to do next.
+// aliases, quotas and maildrops. It prints nothing. It takes what a person typed,
+// changes the directory and the store through their contracts, and returns values, or
+// an error that says what to do next ([Advice]).
 //
-// Each change is durable and counts at once, also in a running server. What is
-// asked first, to give better advice, may have changed by then: the directory
-// itself decides, in one transaction.
+// Each change is durable, and visible to a running server, when the method returns.
+// Methods read the directory first to give better advice. The directory itself decides,
+// in one transaction.
 package admin
 
 import (
@@ -17,7 +17,7 @@ import (
 	"mailsrv/storage"
 )
 
-// Store is what commands need of a store: they open maildrops without a claim.
+// Store is what commands need of a store. They change maildrops without a claim.
 type Store interface {
 	storage.Maildrops
 	storage.Undeleter
@@ -25,25 +25,26 @@ type Store interface {
 	storage.Clock
 }
 
-// Admin carries out commands. All fields are required.
+// Admin carries out commands. All fields are required. All methods are safe for
+// concurrent use.
 type Admin struct {
 	Directory directory.Directory
 	Store     Store
 	Limit     quota.Limit  // the server's, for mailboxes that inherit
-	Logger    *slog.Logger // hears of every change, and of every message removed
+	Logger    *slog.Logger // gets every change, and every message removed
 }
 
-// Advice is an error in words for the person who typed the command: what is
-// wrong and what to do. Err, which may be nil, is what was met.
+// Advice is an error whose text tells the person who typed the command what is wrong and
+// what to do.
 type Advice struct {
 	Text string
-	Err  error
+	Err  error // the cause; may be nil
 }
 
 func (a *Advice) Error() string { return a.Text }
 func (a *Advice) Unwrap() error { return a.Err }
 
-// LimitChange is the parts of a limit to change; nil keeps one.
+// LimitChange is the parts of a [quota.Limit] to change. nil keeps a part.
 type LimitChange struct {
 	Octets   *int64
 	Messages *int64
@@ -59,8 +60,7 @@ func (c LimitChange) apply(l quota.Limit) quota.Limit {
 	return l
 }
 
-// RetentionChange is the parts of a retention to change, in the values of
-// directory.Retention; nil keeps one.
+// RetentionChange is the parts of a [directory.Retention] to change. nil keeps a part.
 type RetentionChange struct {
 	Retrieved *time.Duration
 	Deleted   *time.Duration

@@ -11,23 +11,23 @@ import (
 	"mailsrv/quota"
 )
 
-// Domain is a domain with what it holds.
+// Domain is a [directory.Domain] with what it holds.
 type Domain struct {
 	directory.Domain
-	Serving   mail.Address // the mailbox that postmaster and abuse reach; zero: none yet
+	Serving   mail.Address // the mailbox that receives mail for postmaster; zero: none yet
 	Mailboxes int
 	Aliases   int
 	Usage     quota.Usage // of all its mailboxes
 }
 
-// DomainChange is what to change of a domain; nil keeps a part.
+// DomainChange is what to change of a domain. nil keeps a part.
 type DomainChange struct {
 	Postmaster *string // an address; "": the domain's first mailbox
 	Limit      LimitChange
 	Retention  RetentionChange
 }
 
-// attrs are what was set of a domain, as record takes them.
+// attrs returns the parts of a domain that were set, as attributes for record.
 func (c DomainChange) attrs(name string, postmaster mail.Address) []any {
 	attrs := []any{logs.Domain, name}
 	if c.Postmaster != nil {
@@ -60,7 +60,7 @@ func (a *Admin) AddDomain(ctx context.Context, name string, change DomainChange)
 	return a.Domain(ctx, name)
 }
 
-// postmaster reads the address of the mailbox that is to serve a domain.
+// postmaster reads the address of a mailbox to be set as a domain's postmaster.
 func (a *Admin) postmaster(ctx context.Context, domain, text string) (mail.Address, error) {
 	if text == "" {
 		return mail.Address{}, nil
@@ -142,7 +142,7 @@ func (a *Admin) Domains(ctx context.Context) ([]Domain, error) {
 	return a.fill(ctx, all, "")
 }
 
-// fill counts what domains hold; only names the single one of them, or is "".
+// fill counts what domains hold. If only is not "", it is the name of the only one.
 func (a *Admin) fill(ctx context.Context, domains []directory.Domain, only string) ([]Domain, error) {
 	filled := make([]Domain, len(domains))
 	byName := make(map[string]*Domain, len(domains))
@@ -180,7 +180,7 @@ func (a *Admin) fill(ctx context.Context, domains []directory.Domain, only strin
 	return filled, nil
 }
 
-// RemoveDomain stops hosting a domain that is empty.
+// RemoveDomain stops hosting an empty domain.
 func (a *Admin) RemoveDomain(ctx context.Context, name string) error {
 	name, err := parseDomain(name)
 	if err != nil {
@@ -198,7 +198,7 @@ func (a *Admin) RemoveDomain(ctx context.Context, name string) error {
 	return nil
 }
 
-// whyDomainInUse names what keeps a domain, and the command that removes it.
+// whyDomainInUse names what is still in a domain, and the command that removes it.
 func (a *Admin) whyDomainInUse(ctx context.Context, name string, cause error) error {
 	aliases, err := a.Directory.Aliases(ctx, "")
 	if err != nil {

@@ -14,30 +14,29 @@ import (
 	"mailsrv/storage"
 )
 
-// Bounds on what is looked at of a message, in octets.
+// Bounds on what is read of a message, in octets.
 const (
 	maxHead  = 64 << 10
 	maxValue = 2 << 10 // of one field
 )
 
-// Head is what a list shows of a message: its first fields of each kind, decoded
-// (RFC 2047). They are the sender's words, control characters included.
+// Head is what a list shows of a message: the first field of each name, decoded
+// (RFC 2047). The texts are the sender's, and may have control characters.
 type Head struct {
-	Date    time.Time // zero where there is none, or none that can be read
+	Date    time.Time // zero if there is none that can be read
 	From    string    // the whole field
-	Sender  string    // the address in From, or the whole field where there is none
+	Sender  string    // the address in From, or the whole field if it has none
 	Subject string
 }
 
-// Maildrop is a maildrop as it was when it was opened; numbers count from 1 in the
-// order of Entries.
+// Maildrop is a snapshot of a maildrop.
 type Maildrop struct {
-	Entries []storage.Entry
+	Entries []storage.Entry // message number 1 is the first
 	drop    storage.Maildrop
 	address mail.Address
 }
 
-// Maildrop opens the maildrop of an address.
+// Maildrop opens the maildrop of an address. It need not be closed.
 func (a *Admin) Maildrop(ctx context.Context, address string) (*Maildrop, error) {
 	m, drop, entries, err := a.open(ctx, address)
 	if err != nil {
@@ -46,8 +45,8 @@ func (a *Admin) Maildrop(ctx context.Context, address string) (*Maildrop, error)
 	return &Maildrop{Entries: entries, drop: drop, address: m.Address}, nil
 }
 
-// Head reads the head of one message, whatever is wrong with its fields.
-// storage.ErrGone, storage.ErrDamaged.
+// Head reads the head of one message. Fields that cannot be read are left out. Errors:
+// those of [storage.Maildrop].Message, wrapped.
 func (m *Maildrop) Head(ctx context.Context, e storage.Entry) (Head, error) {
 	text, err := m.begin(ctx, e)
 	if err != nil {
@@ -56,8 +55,8 @@ func (m *Maildrop) Head(ctx context.Context, e storage.Entry) (Head, error) {
 	return parseHead(text), nil
 }
 
-// begin returns the octets of a message up to the line that ends its head, or to
-// maxHead, and at times some more.
+// begin returns the octets of a message up to the line that ends its head, or up to
+// maxHead, or somewhat more.
 func (m *Maildrop) begin(ctx context.Context, e storage.Entry) ([]byte, error) {
 	message, err := m.drop.Message(ctx, e, 0)
 	if err != nil {
@@ -78,11 +77,11 @@ func (m *Maildrop) begin(ctx context.Context, e storage.Entry) ([]byte, error) {
 	return text, nil
 }
 
-// parseHead picks fields out of a head and passes over what is none. net/mail reads
-// no message of which one field is broken.
+// parseHead reads the fields of a head and skips lines that are none. net/mail would
+// refuse a message with one broken field.
 func parseHead(text []byte) (h Head) {
 	fields := map[string]string{"date": "", "from": "", "subject": ""}
-	wanted := "" // the field that a continuation belongs to
+	wanted := "" // the field that a continuation line belongs to
 	for line := range bytes.Lines(text) {
 		line = bytes.TrimRight(line, "\r\n")
 		if len(line) == 0 {
@@ -110,7 +109,7 @@ func parseHead(text []byte) (h Head) {
 	if list, err := netmail.ParseAddressList(fields["from"]); err == nil {
 		h.Sender = list[0].Address
 	}
-	// JSON has four digits for a year, whatever zone it is in.
+	// JSON has only four digits for a year, in any time zone.
 	if date, err := netmail.ParseDate(fields["date"]); err == nil && 0 < date.Year() && date.Year() < 9999 {
 		h.Date = date
 	}
@@ -119,8 +118,8 @@ func parseHead(text []byte) (h Head) {
 
 func bound(value []byte) []byte { return value[:min(len(value), maxValue)] }
 
-// decode reads the encoded words of a field; one in a character set that is not
-// known leaves all as they stand.
+// decode decodes the encoded words of a field. If one is in an unknown character set, it
+// returns the field as it is.
 func decode(value string) string {
 	value = strings.TrimSpace(value)
 	if text, err := new(mime.WordDecoder).DecodeHeader(value); err == nil {

@@ -47,7 +47,7 @@ func TestHeads(t *testing.T) {
 	}
 }
 
-// A field of any length takes no more than its bound, however it is folded.
+// A long field is cut at its bound, whether it is folded or not.
 func TestHeadIsBounded(t *testing.T) {
 	long := strings.Repeat("a", 100_000)
 	for _, text := range []string{

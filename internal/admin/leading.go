@@ -8,14 +8,14 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// Leading returns the aliases that lead to any of some mailboxes, straight or through
-// other aliases, by address. Mail for them depends on whether the mailbox takes it.
+// Leading returns the aliases that lead to any of the mailboxes, directly or through
+// other aliases, in the order of their addresses.
 func (a *Admin) Leading(ctx context.Context, mailboxes ...mail.Address) ([]directory.Alias, error) {
 	all, err := a.Directory.Aliases(ctx, "")
 	if err != nil {
 		return nil, fmt.Errorf("list aliases: %w", err)
 	}
-	naming := map[mail.Address][]mail.Address{} // which aliases name an address
+	naming := map[mail.Address][]mail.Address{} // by target: the aliases that name it
 	for _, alias := range all {
 		for _, target := range alias.Targets {
 			naming[target] = append(naming[target], alias.Address)

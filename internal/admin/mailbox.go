@@ -12,14 +12,15 @@ import (
 	"mailsrv/quota"
 )
 
-// Secret is what a mailbox is opened with: a password, or a hash of one that
-// another system made. One of them is set.
+// Secret is the password of a mailbox, or a hash of it that another system made. One of
+// the two is set.
 type Secret struct {
 	Password string
 	Hash     string
 }
 
-// hash returns what is stored for the mailbox text. Its errors never hold a secret.
+// hash returns the hash to store for the mailbox text. Its errors never have the secret
+// in their text.
 func (s Secret) hash(text string) (string, error) {
 	if s.Hash != "" {
 		if err := auth.ValidateHash(s.Hash); err != nil {
@@ -40,13 +41,13 @@ type MailboxChange struct {
 	Retention RetentionChange
 }
 
-// attrs are what was set of a mailbox, as record takes them.
+// attrs returns the parts of a mailbox that were set, as attributes for record.
 func (c MailboxChange) attrs(address mail.Address) []any {
 	return append(append([]any{logs.Mailbox, address}, c.Limit.attrs()...), c.Retention.attrs()...)
 }
 
-// MayAddMailbox says why a mailbox cannot be added, before a password is asked
-// for.
+// MayAddMailbox returns why a mailbox cannot be added, or nil. It is called before a
+// password is asked for.
 func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
 	address, err := parseAddress(text)
 	if err == nil {
@@ -69,7 +70,7 @@ func (a *Admin) MayAddMailbox(ctx context.Context, text string) error {
 	return nil
 }
 
-// AddMailbox makes an enabled mailbox.
+// AddMailbox adds a mailbox with all switches on.
 func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, change MailboxChange) (directory.Mailbox, error) {
 	if err := a.MayAddMailbox(ctx, text); err != nil {
 		return directory.Mailbox{}, err
@@ -93,13 +94,13 @@ func (a *Admin) AddMailbox(ctx context.Context, text string, secret Secret, chan
 	return a.mailbox(ctx, text)
 }
 
-// Mailbox returns one mailbox, its effective limit complete.
+// Mailbox returns one mailbox, with the server's limit in its effective one.
 func (a *Admin) Mailbox(ctx context.Context, text string) (directory.Mailbox, error) {
 	return a.mailbox(ctx, text)
 }
 
-// Mailboxes lists the mailboxes of a domain, or all for "", their effective
-// limits complete.
+// Mailboxes returns the mailboxes of a domain, or all for "", with the server's limit in
+// their effective ones.
 func (a *Admin) Mailboxes(ctx context.Context, domain string) ([]directory.Mailbox, error) {
 	if domain != "" {
 		var err error
@@ -120,8 +121,8 @@ func (a *Admin) Mailboxes(ctx context.Context, domain string) ([]directory.Mailb
 	return all, nil
 }
 
-// SetMailbox changes a mailbox. A limit below what it holds keeps the mail and
-// refuses more.
+// SetMailbox changes a mailbox. If its limit becomes less than it holds, it keeps its
+// mail and accepts no more.
 func (a *Admin) SetMailbox(ctx context.Context, text string, change MailboxChange) (directory.Mailbox, error) {
 	return a.change(ctx, text, "mailbox set", change, func(m *directory.Mailbox) {
 		m.Limit = change.Limit.apply(m.Limit)
@@ -143,9 +144,9 @@ func (a *Admin) Enable(ctx context.Context, text string) (directory.Mailbox, err
 	return a.change(ctx, text, "mailbox enable", MailboxChange{}, func(m *directory.Mailbox) { m.Switches = directory.AllOn })
 }
 
-// Disable refuses logins and new mail, and keeps the mail that is there. The
-// mailbox that serves as a domain's postmaster cannot be disabled: RFC 5321
-// section 4.5.1 wants that address to receive mail.
+// Disable turns all switches of a mailbox off, and keeps its mail. A mailbox that serves
+// as a domain's postmaster cannot be disabled, since that address must receive mail
+// (RFC 5321 section 4.5.1).
 func (a *Admin) Disable(ctx context.Context, text string) (directory.Mailbox, error) {
 	m, err := a.mailbox(ctx, text)
 	if err != nil {
@@ -162,7 +163,7 @@ func (a *Admin) Disable(ctx context.Context, text string) (directory.Mailbox, er
 	return a.change(ctx, text, "mailbox disable", MailboxChange{}, func(m *directory.Mailbox) { m.Switches = 0 })
 }
 
-// servedBy returns a domain whose postmaster address is, or "".
+// servedBy returns a domain whose postmaster the mailbox is, or "".
 func (a *Admin) servedBy(ctx context.Context, address mail.Address) (string, error) {
 	domains, err := a.Directory.Domains(ctx)
 	if err != nil {
@@ -184,7 +185,7 @@ func (a *Admin) servedBy(ctx context.Context, address mail.Address) (string, err
 	return "", nil
 }
 
-// change lets edit change a mailbox, and records the action with what was set.
+// change calls edit to change a mailbox, and records the action with what was set.
 func (a *Admin) change(ctx context.Context, text, action string, set MailboxChange, edit func(*directory.Mailbox)) (directory.Mailbox, error) {
 	m, err := a.mailbox(ctx, text)
 	if err != nil {
@@ -197,8 +198,8 @@ func (a *Admin) change(ctx context.Context, text, action string, set MailboxChan
 	return a.mailbox(ctx, text)
 }
 
-// RemoveMailbox removes a mailbox with all its mail, also what could be brought
-// back, and returns how much was in its maildrop.
+// RemoveMailbox removes a mailbox with all its mail, also deleted mail that could be
+// brought back. It returns the usage that was removed.
 func (a *Admin) RemoveMailbox(ctx context.Context, text string) (quota.Usage, error) {
 	m, err := a.mailbox(ctx, text)
 	if err != nil {
@@ -219,7 +220,7 @@ func (a *Admin) RemoveMailbox(ctx context.Context, text string) (quota.Usage, er
 	return removed, nil
 }
 
-// whyMailboxInUse names what keeps a mailbox, and the command that lets it go.
+// whyMailboxInUse names what still needs a mailbox, and the command to change that.
 func (a *Admin) whyMailboxInUse(ctx context.Context, address mail.Address, cause error) error {
 	aliases, err := a.Directory.Aliases(ctx, "")
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"mailsrv/storage"
 )
 
-// perTransaction is how many messages one transaction removes, so that no
-// delivery waits long for it.
+// perTransaction is how many messages one transaction removes at most, so that
+// deliveries do not wait long for it.
 const perTransaction = 200
 
 func (a *Admin) open(ctx context.Context, address string) (directory.Mailbox, storage.Maildrop, []storage.Entry, error) {
@@ -35,8 +35,8 @@ func (a *Admin) open(ctx context.Context, address string) (directory.Mailbox, st
 	return m, drop, entries, nil
 }
 
-// WriteMessage copies one message, named by its number or its UIDL, octet for
-// octet. After an error w may hold a part of it.
+// WriteMessage writes one message, named by its number or its UIDL, to w, octet for
+// octet. After an error w may have got a part of it.
 func (a *Admin) WriteMessage(ctx context.Context, address, which string, w io.Writer) error {
 	m, drop, entries, err := a.open(ctx, address)
 	if err != nil {
@@ -77,7 +77,7 @@ func copyMessage(ctx context.Context, drop storage.Maildrop, e storage.Entry, w 
 	}
 }
 
-// choose finds the entry that a number in reach names, or else a UIDL.
+// choose finds the entry with a message number, or else with a UIDL.
 func choose(entries []storage.Entry, which string) (storage.Entry, bool) {
 	if n, err := strconv.Atoi(which); err == nil && 1 <= n && n <= len(entries) {
 		return entries[n-1], true
@@ -94,10 +94,10 @@ func withUIDL(entries []storage.Entry, uidl string) (storage.Entry, bool) {
 	return storage.Entry{}, false
 }
 
-// Purge removes messages from a maildrop: those with the UIDLs named, or with
-// none named all that are there now. What the mailbox's retention lets be undone
-// can be brought back with Undelete. What was removed is returned also with an
-// error: the removal is several transactions.
+// Purge removes the messages with the UIDLs named from a maildrop, or all messages if
+// none is named. Messages that the mailbox's retention keeps can be brought back with
+// [Admin.Undelete]. The removal takes several transactions; the usage that was removed
+// is returned also with an error.
 func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quota.Usage, error) {
 	m, drop, entries, err := a.open(ctx, address)
 	if err != nil {
@@ -129,11 +129,11 @@ func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quot
 	return removed, nil
 }
 
-// perLine is how many messages a line of the log names.
+// perLine is how many messages a log line names at most.
 const perLine = 32
 
-// logPurged says which messages were removed, on as many lines as that takes; the
-// first one says how much it was.
+// logPurged logs which messages were removed, on as many lines as needed. The first line
+// has the usage that was removed.
 func (a *Admin) logPurged(m directory.Mailbox, entries []storage.Entry, removed quota.Usage) {
 	amount := []any{logs.Messages, removed.Messages, logs.Octets, removed.Octets}
 	for part := range slices.Chunk(entries, perLine) {

@@ -12,13 +12,12 @@ import (
 	"mailsrv/quota"
 )
 
-// record says in the log what was changed, once it is committed. No secret is among
-// attrs.
+// record logs a change after its commit. attrs must not have a secret.
 func (a *Admin) record(action string, attrs ...any) {
 	a.Logger.Info(logs.Change, append([]any{logs.Action, action}, attrs...)...)
 }
 
-// recordAlias is record for an alias, on as many lines as its targets take.
+// recordAlias is record for an alias, on as many lines as its targets need.
 func (a *Admin) recordAlias(action string, alias directory.Alias) {
 	if len(alias.Targets) == 0 {
 		a.record(action, logs.Alias, AliasName(alias.Address))
@@ -36,7 +35,7 @@ func joined(addresses []mail.Address) string {
 	return strings.Join(texts, " ")
 }
 
-// attrs are the parts of a limit that were set, as record takes them.
+// attrs returns the parts of a limit that were set, as attributes for record.
 func (c LimitChange) attrs() (attrs []any) {
 	if c.Octets != nil {
 		text := quota.FormatSize(*c.Octets)
@@ -51,7 +50,7 @@ func (c LimitChange) attrs() (attrs []any) {
 	return attrs
 }
 
-// orInherit returns text for an amount above 0.
+// orInherit returns text if amount is above 0, else the name of its special value.
 func orInherit(amount int64, text string) string {
 	switch {
 	case amount == quota.Inherit:
@@ -62,7 +61,7 @@ func orInherit(amount int64, text string) string {
 	return text
 }
 
-// attrs are the parts of a retention that were set, as record takes them.
+// attrs returns the parts of a retention that were set, as attributes for record.
 func (c RetentionChange) attrs() (attrs []any) {
 	if c.Retrieved != nil {
 		attrs = append(attrs, logs.KeepRetrieved, keepText(*c.Retrieved))

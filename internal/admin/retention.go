@@ -12,9 +12,9 @@ import (
 	"mailsrv/storage"
 )
 
-// Undelete brings back what was deleted from a maildrop since a time, as new
-// mail and as far as the quota allows. It returns what came back, also with an
-// error, and what is still aside.
+// Undelete brings back what was deleted from a maildrop at since or later, as new mail
+// and as far as the quota allows. It returns the usage that came back, also with an
+// error, and the usage that can still be brought back.
 func (a *Admin) Undelete(ctx context.Context, address string, since time.Time) (restored, left quota.Usage, err error) {
 	m, err := a.mailbox(ctx, address)
 	if err != nil {
@@ -31,10 +31,10 @@ func (a *Admin) Undelete(ctx context.Context, address string, since time.Time) (
 	return restored, left, nil
 }
 
-// Expire removes what the retention of each mailbox says is due at now, and
-// logs each message that goes. ran is for how long the server has run since the call
-// before, 0 with the first. A *storage.LeapError says that the clock was found wrong, or
-// was before a start: then nothing is removed.
+// Expire removes the mail that the retention of each mailbox says is due at now, and
+// logs each expired message. ran is for how long the server has run since the previous
+// call, 0 at the first call. A [*storage.LeapError] says that the clock was found wrong,
+// now or before the start of the server; then nothing is removed.
 func (a *Admin) Expire(ctx context.Context, now time.Time, ran time.Duration) error {
 	switch leap, pause, err := a.Store.LookAtClock(ctx, now, ran); {
 	case err != nil:
@@ -44,13 +44,13 @@ func (a *Admin) Expire(ctx context.Context, now time.Time, ran time.Duration) er
 	case pause > 0:
 		return nil
 	}
-	var names map[mail.MailboxID]string // read when the first message goes: as a rule none does
+	var names map[mail.MailboxID]string // read with the first message: usually there is none
 	return a.Store.Collect(ctx, now, func(e storage.Expired) {
 		if names == nil {
 			names = a.names(ctx)
 		}
 		name := names[e.Mailbox]
-		if name == "" { // removed by now
+		if name == "" { // the mailbox was removed
 			name = strconv.FormatInt(int64(e.Mailbox), 10)
 		}
 		a.Logger.Info(logs.Expunged, logs.Mailbox, name, logs.Messages, 1, logs.Octets, e.Octets,
@@ -67,7 +67,7 @@ func (a *Admin) ConfirmClock(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// names maps mailboxes to their addresses; what cannot be read is left out.
+// names returns the addresses of all mailboxes, or none if they cannot be read.
 func (a *Admin) names(ctx context.Context) map[mail.MailboxID]string {
 	all, _ := a.Directory.Mailboxes(ctx, "")
 	names := make(map[mail.MailboxID]string, len(all))

@@ -1,9 +1,9 @@
-// Package backend opens a store by its URL. It is the one room that knows drivers:
-// what a store can do beside the contract are small interfaces, which the command line
-// asks for.
+// Package backend opens a store by its URL ([Open]). It is the only package that knows
+// the drivers. What some stores can do beside the contract is in small interfaces, such
+// as [Backuper], that callers ask a [Store] for.
 //
 // "" and "sqlite:PATH" are a database of SQLite, by default mailsrv.db in the data
-// directory. "postgres://…" is kept for PostgreSQL, which is not built yet.
+// directory. "postgres://…" is reserved for PostgreSQL, which is not built yet.
 package backend
 
 import (
@@ -21,8 +21,8 @@ import (
 	"mailsrv/storage/sqlite"
 )
 
-// ErrURL says that no store is known of this kind. It does not repeat the URL, which may
-// hold a password.
+// ErrURL: the URL is of no known kind of store. The text does not have the URL, which may
+// have a password in it.
 var ErrURL = errors.New("this build knows sqlite alone")
 
 // Store is what every store can do.
@@ -35,22 +35,23 @@ type Store interface {
 	storage.Clock
 	storage.Checker
 	directory.Directory
-	// Close commits what waits and closes everything. Nothing may be in use.
+	// Close commits what is queued and closes the store. No other call may be under way.
 	io.Closer
 }
 
 // Backuper is a store that can write itself into one file.
 type Backuper interface {
-	// Backup writes a copy of the whole store into a new file, as it stands at one
-	// moment. progress hears how many octets of how many have been copied. fs.ErrExist
-	// if the file is there; storage.ErrBackup if another backup is on its way there.
+	// Backup writes a copy of the whole store, as it is at one moment, into a new file.
+	// It calls progress with the octets copied so far and in total. Errors: fs.ErrExist
+	// if the file exists; storage.ErrBackup if another backup is writing it; or an
+	// unexpected one.
 	Backup(ctx context.Context, file string, progress func(done, total int64)) error
 }
 
-// Failer is a store that may come to a state in which the server must end.
+// Failer is a store that may fail so that the server has to be restarted.
 type Failer interface {
-	// Failed is closed when what is read may not be what was committed: the next start
-	// finds everything.
+	// Failed returns a channel that is closed when reads may no longer return what was
+	// committed. After a restart they do.
 	Failed() <-chan struct{}
 }
 
@@ -60,21 +61,21 @@ var (
 	_ Failer   = (*sqlite.Store)(nil)
 )
 
-// Options of opening a store.
+// Options of [Open], [Rebuild] and [Restore].
 type Options struct {
 	DataDir string // absolute
-	// Server is for the one server of a data directory.
+	// Server takes the lock of the data directory, for its one server.
 	Server bool
-	// Exclusive keeps servers away without serving, as a repair needs it.
+	// Exclusive takes that lock without serving, for a repair.
 	Exclusive bool
-	// Sound says that Rebuild has just found the pages sound: Check takes its word.
+	// Sound says that Rebuild has just found the pages sound, so that Check skips them.
 	Sound bool
-	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
+	// AsItIs does not upgrade an older schema. The store can then only be backed up.
 	AsItIs    bool
 	MinFree   int64         // octets of the disk below which no mail is accepted; 0: none
 	MaxStaged int64         // octets of unfinished transfers; 0: no limit
-	Buffers   *buffers.Pool // lends the memory for messages; nil: a small one
-	Logger    *slog.Logger  // hears of the store's condition; nil: nobody
+	Buffers   *buffers.Pool // lends the memory for messages; nil: a small pool
+	Logger    *slog.Logger  // gets the store's condition; nil: it is not logged
 }
 
 func (o Options) sqlite(path string) sqlite.Options {
@@ -84,9 +85,10 @@ func (o Options) sqlite(path string) sqlite.Options {
 	}
 }
 
-// Open opens the store of a URL, making what is missing and upgrading an older schema.
-// ErrURL; storage.ErrLocked if Server or Exclusive is asked for and another process
-// holds the store, and the other errors of opening.
+// Open opens the store of a URL. It makes the store if there is none, and upgrades an
+// older schema. The caller closes it. Errors: [ErrURL]; storage.ErrLocked if Server or
+// Exclusive is set and another process has the lock; the other errors of package storage
+// for opening; or an unexpected one.
 func Open(ctx context.Context, url string, o Options) (Store, error) {
 	path, err := pathOf(url)
 	if err != nil {
@@ -94,20 +96,20 @@ func Open(ctx context.Context, url string, o Options) (Store, error) {
 	}
 	s, err := sqlite.Open(ctx, o.DataDir, o.sqlite(path))
 	if err != nil {
-		return nil, err // and no Store that holds a nil one
+		return nil, err // not s: a Store with a nil pointer in it is not nil
 	}
 	return s, nil
 }
 
-// Known returns ErrURL where Open would.
+// Known returns [ErrURL] if [Open] would, else nil.
 func Known(url string) error {
 	_, err := pathOf(url)
 	return err
 }
 
-// Rebuild lays a store with damaged pages out anew from what can still be read, and
-// reports each loss; a sound one it leaves as it is, and says so. It needs the store to
-// itself.
+// Rebuild replaces a store that has damaged pages by one made from what can still be read,
+// and reports each loss. If all pages are sound it returns true and changes nothing.
+// Nothing else may use the store: storage.ErrLocked, storage.ErrOccupied.
 func Rebuild(ctx context.Context, url string, o Options, report func(storage.Finding)) (sound bool, err error) {
 	path, err := pathOf(url)
 	if err != nil {
@@ -116,8 +118,9 @@ func Rebuild(ctx context.Context, url string, o Options, report func(storage.Fin
 	return sqlite.Rebuild(ctx, o.DataDir, o.sqlite(path), report)
 }
 
-// Restore puts a backup where no store is yet, after recounting all of it; findings are
-// reported and refuse it. After an error all is as it was. The caller closes the file.
+// Restore makes a store of a backup, in a data directory without one. It checks the
+// backup first, reports each finding, and fails if there is one. After an error the data
+// directory is as before. The caller closes the file.
 func Restore(ctx context.Context, url string, o Options, file *os.File, progress func(done, total int64), report func(storage.Finding)) error {
 	path, err := pathOf(url)
 	if err != nil {
@@ -126,8 +129,9 @@ func Restore(ctx context.Context, url string, o Options, file *os.File, progress
 	return sqlite.Restore(ctx, o.DataDir, o.sqlite(path), file, progress, report)
 }
 
-// Secure takes the files of a store from everybody else, and returns those that everybody
-// could open. What is no store of ours is left as it is, and refused as Open does.
+// Secure makes the files of a store private to their owner, and returns those that
+// others could open. A file that is no store of ours is not changed; the error is then
+// as of [Open].
 func Secure(url, dataDir string) (exposed []string, err error) {
 	path, err := pathOf(url)
 	if err != nil {
@@ -139,10 +143,11 @@ func Secure(url, dataDir string) (exposed []string, err error) {
 	return sqlite.Secure(path)
 }
 
-// Versions names the parts of others that stores are built on, and their versions.
+// Versions returns names and versions of the libraries that the stores use.
 func Versions() string { return "SQLite " + sqlite.Version() }
 
-// pathOf returns the database that a URL names; "": the one in the data directory.
+// pathOf returns the path of the database that a URL names; "": the one in the data
+// directory.
 func pathOf(url string) (string, error) {
 	path, ok := strings.CutPrefix(url, "sqlite:")
 	if url != "" && (!ok || path == "") {

@@ -35,7 +35,7 @@ func TestOpenByURL(t *testing.T) {
 	}
 }
 
-// A URL of another kind makes nothing, and its password goes nowhere.
+// A URL of an unknown kind makes no store, and its password is in no error.
 func TestUnknownURL(t *testing.T) {
 	for _, url := range []string{"postgres://mail:secret@a,b/mail", "postgresql:///mail", "/srv/secret.db", "sqlite:", "sqlite", "mysql:secret"} {
 		dir := t.TempDir()

@@ -8,11 +8,11 @@ import (
 	"mailsrv/quota"
 )
 
-// Config holds every key, valid. It is not changed once it is loaded.
+// Config is a valid value for every key. It does not change after [Load].
 type Config struct {
 	File string // that was read; empty when none was found
-	// Warnings are about how the file and the environment were read, Advice
-	// about a server that runs with this configuration. Each is one line.
+	// Warnings are about reading the file and the environment, Advice is about a server
+	// that runs with this configuration. Each is one line.
 	Warnings []string
 	Advice   []string
 
@@ -30,22 +30,22 @@ type Config struct {
 
 // Storage is where mail is kept.
 type Storage struct {
-	URL     string // of the store, as internal/backend reads it; a path in it is absolute
-	MinFree int64  // octets; below it no mail is accepted
+	URL     string // of the store, as for backend.Open; a path in it is absolute
+	MinFree int64  // octets of free disk space; below it no mail is accepted
 }
 
-// Memory bounds what passes through the server at a time.
+// Memory bounds the memory for messages that pass through the server.
 type Memory struct {
-	Buffers int64 // octets
+	Buffers int64 // octets, for all messages together
 }
 
-// TLS names the PEM pair of all daemons: both absolute, or both empty.
+// TLS names the PEM files of all daemons: absolute paths, or both empty.
 type TLS struct {
 	CertFile string
 	KeyFile  string
 }
 
-// SMTP is the receiving side.
+// SMTP configures how mail is received.
 type SMTP struct {
 	Listen                  []string
 	MaxMessageSize          int64
@@ -54,13 +54,13 @@ type SMTP struct {
 	MaxConnectionsPerClient int // 0: no limit
 	CommandTimeout          time.Duration
 	DataIdleTimeout         time.Duration
-	MinRate                 int64 // octets a second, once a message has taken ten minutes
+	MinRate                 int64 // octets a second; applies once a message has taken ten minutes
 	MaxStaged               int64
 	BareNewline             string         // Normalize or Reject
 	ProxyProtocol           []netip.Prefix // of the proxies
 }
 
-// POP3 is the serving side.
+// POP3 configures how mail is fetched.
 type POP3 struct {
 	Listen                  []string
 	ListenTLS               []string
@@ -69,16 +69,16 @@ type POP3 struct {
 	MaxConnectionsPerClient int    // 0: no limit
 	IdleTimeout             time.Duration
 	LockTakeoverAfter       time.Duration
-	LockWait                time.Duration  // 0: not at all
+	LockWait                time.Duration  // 0: a login does not wait
 	LoginDelay              time.Duration  // 0: none
 	ProxyProtocol           []netip.Prefix // of the proxies
 }
 
-// Quota is the limit of mailboxes whose own and whose domain's is not set, and
-// what becomes of mail for a full one.
+// Quota is the limit of mailboxes that inherit it, and how mail for a full mailbox is
+// refused.
 type Quota struct {
-	DefaultSize     int64
-	DefaultMessages int64
+	DefaultSize     int64  // octets; 0: no limit
+	DefaultMessages int64  // 0: no limit
 	WhenFull        string // Reject or Defer
 }
 
@@ -88,7 +88,7 @@ type Log struct {
 	Format string // Text or JSON
 }
 
-// Values of keys that name a choice.
+// Values of keys that are a choice.
 const (
 	Normalize = "normalize"
 	Reject    = "reject"
@@ -100,13 +100,13 @@ const (
 	JSON      = "json"
 )
 
-// Limit is the server's limit for one mailbox.
+// Limit returns the limit of mailboxes that inherit the server's.
 func (c *Config) Limit() quota.Limit {
 	return quota.Limit{Octets: quota.OrUnlimited(c.Quota.DefaultSize), Messages: quota.OrUnlimited(c.Quota.DefaultMessages)}
 }
 
-// Source names where the configuration came from, for an error that it may be
-// the reason of.
+// Source returns a phrase that says where the configuration came from, for errors that
+// it may have caused.
 func (c *Config) Source() string {
 	if c.File == "" {
 		return "no configuration file"

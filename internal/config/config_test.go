@@ -18,7 +18,7 @@ import (
 
 const machine = "mail.example.org"
 
-// write lays a configuration file into a fresh folder.
+// write writes a configuration file into a new folder.
 func write(t *testing.T, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "test.yaml")
@@ -37,7 +37,7 @@ func load(t *testing.T, file string, environ ...string) *config.Config {
 	return c
 }
 
-// everything sets each key to something else than its default.
+// everything sets each key to a value that is not its default.
 var everything = []struct {
 	key, yaml, env string
 	want           func(c *config.Config) any
@@ -79,8 +79,8 @@ var everything = []struct {
 	{"log.format", "json", "json", func(c *config.Config) any { return c.Log.Format }, config.JSON},
 }
 
-// nested writes "a.b: v" pairs as a YAML mapping of mappings; JSON is YAML, and
-// the values stand as they are.
+// nested writes "a.b: v" pairs as a nested mapping, in JSON, which is YAML. The values
+// are written as they are.
 func nested(pairs [][2]string) string {
 	var b strings.Builder
 	section := ""
@@ -122,7 +122,7 @@ func TestEveryKeyFromFile(t *testing.T) {
 	}
 }
 
-// TRAPS, viper: a key that stands only in the environment must not be lost.
+// A key that is set only in the environment must not be lost: viper does not list it.
 func TestEveryKeyFromEnvironment(t *testing.T) {
 	environ := []string{"HOME=/root", "MAILSRVX=1"}
 	for _, row := range everything {
@@ -251,7 +251,7 @@ func TestRelativePaths(t *testing.T) {
 	}
 }
 
-// The file of the machine is read where no other is named or found.
+// The file of the machine is read if no other is named or found.
 func TestFileOfTheMachine(t *testing.T) {
 	system := write(t, "hostname: mail.me.com\n")
 	t.Chdir(t.TempDir())
@@ -327,7 +327,7 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// In the file 0 is no limit; what is not set anywhere would inherit.
+// 0 in the file means no limit, not quota.Inherit.
 func TestLimit(t *testing.T) {
 	c := config.Config{Quota: config.Quota{DefaultSize: 5}}
 	if got, want := c.Limit(), (quota.Limit{Octets: 5, Messages: quota.Unlimited}); got != want {

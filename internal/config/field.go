@@ -16,20 +16,20 @@ import (
 	"mailsrv/quota"
 )
 
-// field is a place in a Config and how a text is read into it.
+// field is a field of Config and the function that reads a text into it.
 type field struct {
 	at   any // pointer to the place
 	list bool
-	// set reads text; a relative path counts from the folder base. Its error
-	// says what to write.
+	// set sets the field to the value of text. A relative path is relative to the folder
+	// base. The error says what to write.
 	set func(text, base string) error
 }
 
-// hostname is the name this server goes by in greetings and trace fields.
+// hostname reads the name of this server in greetings and trace fields.
 func hostname(at *string) field {
 	return field{at: at, set: func(text, _ string) (err error) {
 		if text == "" {
-			return nil // the machine's, see Load
+			return nil // Load sets it to the machine's name
 		}
 		if *at, err = mail.ParseDomain(text); err != nil {
 			return errors.New("write the full name of this server, such as mail.me.com")
@@ -58,8 +58,8 @@ func path(at *string, needed bool) field {
 	}}
 }
 
-// storeURL names a store. Which there are internal/backend knows; of a file the path is
-// made absolute.
+// storeURL reads the URL of a store, and makes the path of a file absolute. It does not
+// check what kind of store it is: internal/backend knows them.
 func storeURL(at *string) field {
 	return field{at: at, set: func(text, base string) error {
 		const file = "sqlite:"
@@ -145,7 +145,7 @@ func level(at *slog.Level) field {
 	}}
 }
 
-// listOf is a list whose items read reads.
+// listOf reads a list, with read for each item.
 func listOf[T any](at *[]T, read func(item string) (T, error)) field {
 	return field{at: at, list: true, set: func(text, _ string) error {
 		*at = nil
@@ -167,7 +167,7 @@ func addresses(at *[]string) field {
 	return listOf(at, func(item string) (string, error) { return item, checkAddress(item) })
 }
 
-// networks are IP networks; an address stands for itself.
+// networks reads IP networks. A single address is a network of one.
 func networks(at *[]netip.Prefix) field {
 	return listOf(at, func(item string) (netip.Prefix, error) {
 		p, err := netip.ParsePrefix(item)

@@ -13,8 +13,8 @@ const localFile = "mailsrv.yaml"
 
 // find returns the absolute path of the file to read: the one named, else the
 // one in the environment, else localFile in the working directory if the
-// caller owns it, else system. Empty if there is none. A file that was asked
-// for by name must exist; that is found out by reading it.
+// caller owns it, else system. It is empty if there is none. A file that is named by the
+// caller or the environment is not checked: reading it will fail.
 func find(named, environment, system string) (file, warning string, err error) {
 	if named == "" {
 		named = environment
@@ -41,8 +41,8 @@ func find(named, environment, system string) (file, warning string, err error) {
 	return system, warning, nil
 }
 
-// ownedByCaller guards against a file that somebody laid into a shared folder,
-// or a link there to a file of the caller's.
+// ownedByCaller reports whether the caller owns the file, and a link to it. Somebody else
+// may have put either into a shared folder.
 func ownedByCaller(path string) (bool, error) {
 	for _, stat := range []func(string) (fs.FileInfo, error){os.Lstat, os.Stat} {
 		info, err := stat(path)

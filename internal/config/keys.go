@@ -6,20 +6,20 @@ import (
 	"time"
 )
 
-// key is one key: its name, its default as the environment would give it, the
-// field it sets, and whether a running server can take over another value.
+// key is a key of the configuration.
 type key struct {
 	name     string
-	standard string
+	standard string // the default, as in the environment
 	life     life
 	field    field
 }
 
+// life says when a new value of a key is applied.
 type life int
 
 const (
-	live    life = iota // a reload is enough
-	restart             // read at the start alone
+	live    life = iota // at a reload
+	restart             // at a restart
 )
 
 // keys is the table of all keys, bound to the fields of c.
@@ -36,8 +36,8 @@ func (c *Config) keys() []key {
 		{"tls.key_file", "", live, path(&c.TLS.KeyFile, optional)},
 
 		{"smtp.listen", ":25", restart, addresses(&c.SMTP.Listen)},
-		// The SMTP library reads SIZE= as 32 bits; RFC 5321 section
-		// 4.5.3.1.7 asks for 64 KiB at the least.
+		// The SMTP library reads SIZE= as 32 bits. RFC 5321 section 4.5.3.1.7 requires
+		// at least 64 KiB.
 		{"smtp.max_message_size", "50MiB", live, size(&c.SMTP.MaxMessageSize, 64<<10, 2<<30)},
 		{"smtp.max_recipients", "100", live, count(&c.SMTP.MaxRecipients, 1, 10000)},
 		{"smtp.max_connections", "1000", live, count(&c.SMTP.MaxConnections, 0, math.MaxInt32)},
@@ -73,10 +73,11 @@ func (c *Config) keys() []key {
 // Change is a key whose value differs between two configurations.
 type Change struct {
 	Key     string
-	Restart bool // a running server cannot take it over
+	Restart bool // it is applied at a restart only
 }
 
-// Changes lists the keys in which b differs from a, in the order of the table.
+// Changes returns the keys whose values differ between a and b, in the order of the
+// table.
 func Changes(a, b *Config) []Change {
 	var changes []Change
 	before := a.keys()

@@ -14,13 +14,12 @@ import (
 	"mailsrv/quota"
 )
 
-// prefix of the environment variables that are ours.
+// prefix is that of our environment variables.
 const prefix = "MAILSRV_"
 
-// Load reads the file named, or the one that the search finds if named is
-// empty, and the variables of environ ("NAME=value"). The search ends at system,
-// which need not exist. machine is the host's own name, which stands in for an unset
-// hostname.
+// Load reads the file named and the variables of environ ("NAME=value"), and validates
+// the result. If named is empty it searches for a file, last at the path system, which
+// need not exist. machine is the host's own name, used if the key hostname is not set.
 func Load(named, system string, environ []string, machine string) (*Config, error) {
 	c := &Config{}
 	vars := variables(environ)
@@ -51,7 +50,7 @@ func Load(named, system string, environ []string, machine string) (*Config, erro
 	return c, nil
 }
 
-// variables picks ours out of an environment.
+// variables returns our variables of an environment, by name.
 func variables(environ []string) map[string]string {
 	vars := map[string]string{}
 	for _, entry := range environ {
@@ -67,8 +66,8 @@ func variable(key string) string {
 	return prefix + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-// read returns what a file holds; no file holds nothing. A fresh instance per
-// load keeps one reading from leaking into the next.
+// read returns the values in a file, none if file is empty. Each load has a viper
+// instance of its own, so that no value of an earlier load remains.
 func read(file string) (*viper.Viper, error) {
 	v := viper.New()
 	if file == "" {
@@ -92,7 +91,7 @@ func read(file string) (*viper.Viper, error) {
 	return v, nil
 }
 
-// set reads each key from the environment, the file or its default.
+// set sets each field from the environment, the file or the default.
 func (c *Config) set(v *viper.Viper, vars map[string]string) error {
 	here, err := os.Getwd()
 	if err != nil {
@@ -119,8 +118,8 @@ func (c *Config) set(v *viper.Viper, vars map[string]string) error {
 	return nil
 }
 
-// textOf brings a value of the file into the form in which the environment
-// gives it: a list is separated by commas.
+// textOf converts a value of the file into the form that it has in the environment, where
+// the items of a list are separated by commas.
 func textOf(value any, list bool) (text string, ok bool) {
 	items, several := value.([]any)
 	if !several {
@@ -136,8 +135,8 @@ func textOf(value any, list bool) (text string, ok bool) {
 	return strings.Join(texts, ","), true
 }
 
-// completeHostname fills an unset hostname with the machine's if that is a
-// full name. Other servers refuse mail and greetings of one that is not.
+// completeHostname sets an unset hostname to the machine's if that is a full name. Other
+// servers refuse greetings and mail with a name that is not.
 func (c *Config) completeHostname(machine string) {
 	if c.Hostname != "" {
 		return
@@ -152,7 +151,7 @@ func (c *Config) completeHostname(machine string) {
 		"this machine's name %q is not a full one, so the server calls itself localhost: set hostname to the name in your MX record", machine))
 }
 
-// checkTogether holds the rules that span keys.
+// checkTogether checks the rules about several keys.
 func (c *Config) checkTogether() error {
 	switch {
 	case c.TLS.CertFile != "" && c.TLS.KeyFile == "":

@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/viper"
 )
 
-// refuseUnknown names a key of the file that does not exist, since a misspelt
-// one would silently leave a default in place.
+// refuseUnknown returns an error for a key in the file that does not exist. A misspelt
+// key would silently leave the default.
 func refuseUnknown(file string, v *viper.Viper) error {
 	known, found := Names(), v.AllKeys()
 	slices.Sort(found)
@@ -19,7 +19,7 @@ func refuseUnknown(file string, v *viper.Viper) error {
 		}
 		if isSection(name, known) {
 			if v.Get(name) == nil {
-				continue // a section whose keys are all commented out
+				continue // an empty section
 			}
 			return fmt.Errorf("configuration %s: %s %q: write the keys of this section below it, indented", file, name, fmt.Sprint(v.Get(name)))
 		}
@@ -31,8 +31,8 @@ func refuseUnknown(file string, v *viper.Viper) error {
 	return nil
 }
 
-// unknownVariables is the same for the environment, where a stranger's
-// variable must not stop a server.
+// unknownVariables returns warnings of variables that do not exist. They are no errors: a
+// variable that somebody else has set must not stop a server.
 func unknownVariables(vars map[string]string) (warnings []string) {
 	known := []string{prefix + "CONFIG"}
 	for _, name := range Names() {
@@ -47,7 +47,7 @@ func unknownVariables(vars map[string]string) (warnings []string) {
 	return warnings
 }
 
-// Names lists every key.
+// Names returns the names of all keys.
 func Names() (names []string) {
 	for _, k := range new(Config).keys() {
 		names = append(names, k.name)
@@ -66,12 +66,12 @@ func didYouMean(name string) string {
 	return ": did you mean " + name + "?"
 }
 
-// renamed are keys of earlier versions, and what took their place.
+// renamed maps keys of earlier versions to those of today.
 var renamed = map[string]string{"storage.driver": "storage.url", "storage.dsn": "storage.url"}
 
-// nearest returns the known name that was probably meant, or "": the one that took its
-// place, one that is a few letters away, or for a name without a section, one that has
-// it.
+// nearest returns the known name that was probably meant, or "": the new name of a
+// renamed key, a name with a few letters changed, or the full name if only the section is
+// missing.
 func nearest(name string, known []string) string {
 	for old, now := range renamed {
 		switch name {

@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-// ErrNoServer says that no server runs on the data directory.
+// ErrNoServer: no server runs on the data directory.
 var ErrNoServer = errors.New("no server runs here")
 
-// Refused is what the server answers in place of obeying, in its own words.
+// Refused is an error with the server's reason for not carrying out a request.
 type Refused string
 
 func (r Refused) Error() string { return string(r) }
 
-// Reload asks the server that runs on a data directory to reload. Errors: ErrNoServer,
-// Refused, or what kept the two apart.
+// Reload asks the server that runs on a data directory to reload. Errors: [ErrNoServer],
+// [Refused], or that of the connection.
 func Reload(dir string) (Reloaded, error) {
 	answer, err := ask(dir, request{Do: "reload"})
 	if err != nil || answer.Reloaded == nil {
@@ -30,20 +30,20 @@ func Reload(dir string) (Reloaded, error) {
 	return *answer.Reloaded, nil
 }
 
-// Sessions lists the connections that are open. Errors as for Reload.
+// Sessions returns the connections that are open. Errors as for [Reload].
 func Sessions(dir string) ([]Session, error) {
 	answer, err := ask(dir, request{Do: "sessions"})
 	return answer.Sessions, err
 }
 
-// EndSession ends one connection, and reports whether there was one of that id. Errors
-// as for Reload.
+// EndSession ends one connection, and reports whether there was one with that id. Errors
+// as for [Reload].
 func EndSession(dir, id string) (bool, error) {
 	answer, err := ask(dir, request{Do: "end", ID: id})
 	return answer.Ended, err
 }
 
-// ask sends a request and reads what comes of it.
+// ask sends a request and reads the reply.
 func ask(dir string, r request) (answer reply, err error) {
 	path, done, err := socketPath(filepath.Join(dir, Name))
 	if errors.Is(err, fs.ErrNotExist) {

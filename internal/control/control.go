@@ -1,9 +1,9 @@
 // Package control lets commands ask the running server for what only it knows or can
-// do: a reload, the sessions that are open. It is a unix socket in the data directory,
-// for root and the server's own user. What must hold on all machines of a store goes
-// through the store instead.
+// do: [Reload], [Sessions], [EndSession]. The server's end is [Server], on a unix socket
+// in the data directory, for root and the server's own user. Changes that must apply on
+// all machines of a store go through the store instead.
 //
-// A command sends one line of JSON and gets one back.
+// A command sends one line of JSON and gets one line back.
 package control
 
 import (
@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Name of the socket in the data directory.
+// Name is the file name of the socket in the data directory.
 const Name = "control"
 
 const (
@@ -26,22 +26,23 @@ const (
 	replyTimeout   = time.Minute // a reload reads a few files
 )
 
-// Handler is the running server.
+// Handler is the running server. A [Server] calls it from a goroutine of its own, for one
+// request at a time.
 type Handler interface {
 	// Reload reads the configuration again. It returns early when ctx ends.
 	Reload(ctx context.Context) Reloaded
-	// Sessions lists the connections that are open.
+	// Sessions returns the connections that are open.
 	Sessions() []Session
-	// EndSession ends one, and reports whether there was one of that id.
+	// EndSession ends a connection, and reports whether there was one with that id.
 	EndSession(id string) bool
 }
 
-// Reloaded is what came of a reload.
+// Reloaded is the result of a reload.
 type Reloaded struct {
-	Error   string    `json:"error,omitempty"`  // nothing was applied; else all of
-	Changed []string  `json:"changed"`          // keys
-	Restart []string  `json:"restart"`          // keys that wait for a restart
-	Expires time.Time `json:"expires,omitzero"` // the certificate, which is read again each time
+	Error   string    `json:"error,omitempty"`  // if set, nothing was applied
+	Changed []string  `json:"changed"`          // keys whose new value is applied
+	Restart []string  `json:"restart"`          // keys whose new value needs a restart
+	Expires time.Time `json:"expires,omitzero"` // end of the certificate, which was read again
 }
 
 // Session is one open connection.
@@ -49,7 +50,7 @@ type Session struct {
 	ID      string     `json:"id"`
 	Proto   string     `json:"proto"`
 	Client  netip.Addr `json:"client"`
-	Who     string     `json:"who"` // mailbox, or what the client calls itself; may be empty
+	Who     string     `json:"who"` // mailbox, or the client's name in EHLO; may be empty
 	TLS     string     `json:"tls"` // version and suite; empty without TLS
 	Since   time.Time  `json:"since"`
 	Waiting bool       `json:"waiting"` // for the client's next command
@@ -61,7 +62,7 @@ type request struct {
 	ID string `json:"id,omitempty"`
 }
 
-// reply answers every request; Error says that it was not carried out.
+// reply is the answer to a request. If Error is set, the request was not carried out.
 type reply struct {
 	Error    string    `json:"error,omitempty"`
 	Reloaded *Reloaded `json:"reloaded,omitempty"`
@@ -69,8 +70,8 @@ type reply struct {
 	Ended    bool      `json:"ended,omitempty"`
 }
 
-// socketPath returns a path of a socket that is short enough for the kernel, which
-// takes 107 octets, until done is called.
+// socketPath returns a path of the socket file that is short enough for the kernel, at
+// most 107 octets. It is valid until done is called.
 func socketPath(file string) (path string, done func(), err error) {
 	if len(file) < len(syscall.RawSockaddrUnix{}.Path) {
 		return file, func() {}, nil

@@ -19,23 +19,23 @@ import (
 	"mailsrv/internal/logs"
 )
 
-// Server is the server's end of the socket. It answers one command at a time.
+// Server is the server's end of the socket. It answers one request at a time.
 type Server struct {
 	handler  Handler
 	listener *net.UnixListener
 	file     string
 	logger   *slog.Logger
-	ctx      context.Context // ends when it closes
+	ctx      context.Context // ends with Close
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
 
 	mu   sync.Mutex
-	conn net.Conn // being answered
+	conn net.Conn // of the request at hand
 }
 
-// Open opens the socket in a data directory of which the caller holds the lock, so
-// that one that is there was left by a server that was killed. Close has to be called
-// while the lock is still held.
+// Open opens the socket in a data directory. The caller holds the directory's lock, so a
+// socket that exists is of a server that was killed, and is replaced. The caller calls
+// Close while it still holds the lock.
 func Open(dir string, h Handler, logger *slog.Logger) (*Server, error) {
 	file := filepath.Join(dir, Name)
 	if info, err := os.Lstat(file); err == nil && info.Mode().Type() == fs.ModeSocket {
@@ -52,7 +52,7 @@ func Open(dir string, h Handler, logger *slog.Logger) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.SetUnlinkOnClose(false) // the path may be a short one that is gone by then
+	l.SetUnlinkOnClose(false) // a short path is not valid any more at Close
 	if err := os.Chmod(file, 0o600); err != nil {
 		l.Close()
 		return nil, err
@@ -70,7 +70,7 @@ func (s *Server) serve() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // too many open files, for one
+		if err != nil { // such as too many open files
 			select {
 			case <-s.ctx.Done():
 				return
@@ -78,7 +78,7 @@ func (s *Server) serve() {
 				continue
 			}
 		}
-		conn.SetDeadline(time.Now().Add(requestTimeout)) // before Close may shorten it
+		conn.SetDeadline(time.Now().Add(requestTimeout)) // before hold: Close may shorten it
 		if !s.hold(conn) {
 			return
 		}
@@ -88,7 +88,7 @@ func (s *Server) serve() {
 	}
 }
 
-// hold notes which connection Close has to end; false once it was called.
+// hold notes the connection that Close has to end. It returns false after Close.
 func (s *Server) hold(conn net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,8 +135,8 @@ func (s *Server) obey(line string) reply {
 	return reply{Error: "this server does not know the request: is it another version than the command?"}
 }
 
-// mayControl reports whether the peer is root or the server's own user. The mode of
-// the socket says the same; this holds also where somebody changes it.
+// mayControl reports whether the peer is root or the server's own user. It does not
+// rely on the mode of the socket, which somebody may change.
 func mayControl(conn *net.UnixConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -150,7 +150,7 @@ func mayControl(conn *net.UnixConn) bool {
 	return allowed
 }
 
-// Close ends the socket and takes it away. A nil Server closes too.
+// Close ends the request at hand and removes the socket. It may be called on a nil Server.
 func (s *Server) Close() {
 	if s == nil {
 		return

@@ -6,28 +6,29 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// Aliases is the part of a directory that Outgrown walks through, within the
-// transaction that changes it.
+// Aliases is the part of a directory that [Outgrown] reads, within the transaction that
+// changes it.
 type Aliases interface {
-	// Targets returns what an alias names; none: the address is no alias.
+	// Targets returns the targets of an alias, none if the address is no alias.
 	Targets(a mail.Address) ([]mail.Address, error)
-	// Naming returns the aliases that name an address.
+	// Naming returns the aliases of which an address is a target.
 	Naming(a mail.Address) ([]mail.Address, error)
 }
 
-// OutgrownError says that mail for an alias could not be delivered. It is an ErrBadAlias.
+// OutgrownError says that an alias is in a loop or beyond the bounds, so that mail for it
+// could not be delivered. It wraps [ErrBadAlias].
 type OutgrownError struct{ Alias mail.Address }
 
 func (e *OutgrownError) Error() string {
 	return fmt.Sprintf("alias %s: it leads back to itself, over more than %d aliases or to more than %d mailboxes", e.Alias, maxDepth, maxTargets)
 }
 
-// Unwrap makes it an ErrBadAlias.
+// Unwrap returns [ErrBadAlias].
 func (e *OutgrownError) Unwrap() error { return ErrBadAlias }
 
-// Outgrown returns an *OutgrownError where an alias, or one that leads to it, could not be
-// followed to its mailboxes if it named these targets; else nil, or an error of d. It
-// walks through each alias above and below once.
+// Outgrown returns an [*OutgrownError] if an alias with these targets, or another alias
+// that leads to it, could not be resolved; else nil, or an error of d. It reads each
+// alias that it meets once.
 func Outgrown(d Aliases, alias Alias) error {
 	w := weighing{Aliases: d, changed: alias, known: map[mail.Address]*weight{}}
 	for above, next := map[mail.Address]bool{alias.Address: true}, []mail.Address{alias.Address}; len(next) > 0; next = next[1:] {
@@ -52,7 +53,7 @@ func Outgrown(d Aliases, alias Alias) error {
 	return nil
 }
 
-// EachOutgrown calls f for each of some aliases that cannot be followed to its mailboxes.
+// EachOutgrown calls f for each of the aliases that cannot be resolved.
 func EachOutgrown(d Aliases, all []Alias, f func(*OutgrownError)) error {
 	w := weighing{Aliases: d, known: map[mail.Address]*weight{}}
 	for _, alias := range all {
