@@ -1,7 +1,7 @@
-// Package asroot runs tests that need root, also for a user who is not: as root of
-// a user namespace, with the ids that the system gives that user and a loopback of
-// its own, or with mounts of their own. Nothing is left out because of who runs the
-// tests.
+// Package asroot runs tests that need root, also for users who are not root: as root of
+// a user namespace with the ids that the system gives that user and its own loopback
+// ([Rerun]), or in a mount namespace ([Mounting]). So no test is skipped because of who
+// runs it.
 package asroot
 
 import (
@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inside marks the process in the namespaces.
+// inside is set in the environment of the process in the namespaces.
 const inside = "ASROOT_INSIDE"
 
-// Rerun runs the calling test again as root of a user namespace, where the caller
-// is not root, and reports that nothing is left to do. Where that cannot be, the
-// test fails and names what is missing.
+// Rerun runs the calling test again as root of a user namespace, if the caller is not
+// root, and returns true: the caller returns. If that is not possible, the test fails and
+// names what is missing.
 func Rerun(t *testing.T) (done bool) {
 	t.Helper()
 	if os.Getenv(inside) != "" {
@@ -32,7 +32,7 @@ func Rerun(t *testing.T) (done bool) {
 	}
 	args := []string{"--map-root-user", "--map-auto", "--net",
 		os.Args[0], "-test.run=^" + t.Name() + "$", "-test.count=1", "-test.v"}
-	if end, ok := t.Deadline(); ok { // by itself, should this process be gone by then
+	if end, ok := t.Deadline(); ok { // ends it even if this process is gone
 		args = append(args, "-test.timeout="+max(time.Until(end), time.Second).String())
 	}
 	c := exec.CommandContext(t.Context(), "unshare", args...)

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// Mounting returns the ways to start a process that may mount file systems, in a
-// namespace that ends with it. The second is for where the first fails.
+// Mounting returns the ways to start a process that may mount file systems, in a mount
+// namespace that ends with it. The second is to be tried if the first fails.
 func Mounting() (ways []*syscall.SysProcAttr) {
 	if os.Getuid() == 0 {
 		ways = append(ways, &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS})
@@ -20,8 +20,8 @@ func Mounting() (ways []*syscall.SysProcAttr) {
 	})
 }
 
-// NoMounting says what to do where all ways have failed: run the command as root, or
-// the one that gives users namespaces.
+// NoMounting returns an error that says what to do if all ways have failed: run the
+// command as root, or allow users to make namespaces.
 func NoMounting(failed []error, command string) error {
 	return fmt.Errorf("this needs a file system of its own, and none can be mounted (%w). Run as root:\n\t%s\n"+
 		"or let users have namespaces:\n\tsysctl -w user.max_user_namespaces=10000\n\tsysctl -w kernel.apparmor_restrict_unprivileged_userns=0",

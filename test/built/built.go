@@ -1,4 +1,4 @@
-// Package built makes the program for the tests that run it as a process of its own.
+// Package built builds the program for the tests that run it as a process.
 package built
 
 import (
@@ -12,10 +12,9 @@ import (
 	"testing"
 )
 
-// Server returns the path of the program. It is built as the tests are, with the race
-// detector or without, so that both share the build cache; and it stays where the
-// next run finds it linked. It knows of no configuration of the machine,
-// and records nothing in its log.
+// Server builds the program if need be and returns its path. It has the race detector if
+// the test has, so that both share the build cache. It is kept for the next run. It does
+// not read the configuration of the machine, nor write to the machine's log.
 func Server(tb testing.TB) string {
 	tb.Helper()
 	path, err := server()
@@ -39,7 +38,7 @@ var server = sync.OnceValues(func() (string, error) {
 		name, args = "mailsrv-race", []string{"build", "-race"}
 	}
 	path := filepath.Join(dir, name)
-	// Tests of several packages run at once.
+	// Tests of several packages run concurrently.
 	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return "", err

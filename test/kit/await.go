@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Await waits until a condition holds that something else brings about.
+// Await waits until holds returns true, and ends the test if it does not within Patience.
 func Await(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for end := time.Now().Add(Patience); !holds(); time.Sleep(time.Millisecond) {

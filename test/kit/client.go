@@ -1,10 +1,10 @@
-// Package kit is what tests of several rooms share: a client of SMTP and POP3 that is
-// led by hand, a message handed in, a condition waited for.
+// Package kit is what tests of several rooms share: [Client], which sends single lines of
+// SMTP and POP3, [Send], which sends a message, and [Await], which waits for a condition.
 //
-// Two clients are not here. That of test/proof runs in many goroutines, outlives
-// servers that are killed, and knows the moment of each octet: its failures are values,
-// not the end of a test. That of bench/load is measured itself, and so takes no
-// allocation and no system call more than it must.
+// Two other clients are elsewhere. That of test/proof runs in many goroutines and
+// outlives servers that are killed: its failures are values, not the end of a test. That
+// of bench/load is a part of what is measured, so it makes as few allocations and system
+// calls as possible.
 package kit
 
 import (
@@ -19,25 +19,25 @@ import (
 	"time"
 )
 
-// Patience is how long one step may take on a machine that has more to do.
+// Patience is how long one step may take, also on a busy machine.
 const Patience = 60 * time.Second
 
-// Client is one connection that a test leads by hand, octet by octet where it must.
-// A step that fails, or takes longer than Patience, ends the test. Not for goroutines
-// other than the test's.
+// Client is a connection on which a test sends and reads line by line, or octet by octet.
+// A step that fails, or takes longer than [Patience], ends the test. It may be used on the
+// test's goroutine only.
 type Client struct {
 	net.Conn
-	In *bufio.Reader // all reading goes through it
+	In *bufio.Reader // reads of Conn must go through it
 	T  testing.TB
 }
 
-// Dial connects. The end of the test closes the connection.
+// Dial connects to an address. The connection is closed at the end of the test.
 func Dial(t testing.TB, address string) *Client {
 	t.Helper()
 	return dial(t, net.Dialer{}, address)
 }
 
-// DialFrom connects from an IP address of this machine.
+// DialFrom is [Dial] from an IP address of this machine.
 func DialFrom(t testing.TB, from, address string) *Client {
 	t.Helper()
 	return dial(t, net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}, address)
@@ -54,18 +54,18 @@ func dial(t testing.TB, d net.Dialer, address string) *Client {
 	return On(t, conn)
 }
 
-// On leads a connection that the test has made, and will close.
+// On returns a client on a connection that the test has made, and closes.
 func On(t testing.TB, conn net.Conn) *Client {
 	c := &Client{Conn: conn, In: bufio.NewReader(conn), T: t}
 	c.wait()
 	return c
 }
 
-// wait gives the next step its time. It fails on a connection that has ended, of
-// which the step itself will tell.
+// wait sets the deadline of the next step. Its error is ignored: on a connection that has
+// ended the step itself will fail.
 func (c *Client) wait() { _ = c.SetDeadline(time.Now().Add(Patience)) }
 
-// Say sends a text as it is.
+// Say sends a text as it is, without adding CRLF.
 func (c *Client) Say(text string) {
 	c.T.Helper()
 	c.wait()
@@ -74,7 +74,7 @@ func (c *Client) Say(text string) {
 	}
 }
 
-// Line reads a line, and returns it without its end.
+// Line reads a line and returns it without its end.
 func (c *Client) Line() string {
 	c.T.Helper()
 	c.wait()
@@ -85,8 +85,8 @@ func (c *Client) Line() string {
 	return strings.TrimSuffix(line, "\r\n")
 }
 
-// Want reads a reply, of several lines of SMTP the last, and returns it. It must begin
-// so.
+// Want reads a reply, which must begin with prefix. It returns its line, or the last one
+// of an SMTP reply with several.
 func (c *Client) Want(prefix string) string {
 	c.T.Helper()
 	line := c.Line()
@@ -99,20 +99,20 @@ func (c *Client) Want(prefix string) string {
 	return line
 }
 
-// goesOn reports whether a line of a reply of SMTP has others behind it.
+// goesOn reports whether more lines of an SMTP reply follow a line.
 func goesOn(line string) bool {
 	return len(line) > 3 && line[3] == '-' && strings.Trim(line[:3], "0123456789") == ""
 }
 
-// Do sends a command and wants a reply.
+// Do sends a command with CRLF and reads the reply, as Want does.
 func (c *Client) Do(command, reply string) string {
 	c.T.Helper()
 	c.Say(command + "\r\n")
 	return c.Want(reply)
 }
 
-// End waits until the server has ended the connection, and returns what it said
-// before and, but for an end in good order, how it ended.
+// End waits until the server has ended the connection. It returns what the server sent
+// before, and the error of the read unless that was io.EOF.
 func (c *Client) End() (said string, err error) {
 	c.T.Helper()
 	c.wait()
@@ -123,7 +123,7 @@ func (c *Client) End() (said string, err error) {
 	return string(all), err
 }
 
-// Secure makes the TLS handshake; the certificate is not looked at.
+// Secure makes the TLS handshake, without verifying the certificate.
 func (c *Client) Secure() {
 	c.T.Helper()
 	c.wait()

@@ -10,8 +10,7 @@ import (
 	"testing"
 )
 
-// serve answers each line that a client says with the next of the replies, and then
-// ends the connection.
+// serve answers each line of a client with the next reply, and then ends the connection.
 func serve(t *testing.T, greeting string, replies ...string) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -52,7 +51,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// failing is a test that notes its failure and goes no further.
+// failing is a testing.TB that records a failure and ends its goroutine.
 type failing struct {
 	testing.TB
 	said string

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Send hands a message in, from you@example.org to one recipient, and returns nil once
-// it is accepted. A refusal is a *textproto.Error, and its text begins with the code.
-// For any goroutine.
+// Send sends a message by SMTP from you@example.org to one recipient, and returns nil once
+// it is accepted. A refusal is a *textproto.Error, whose text begins with the code. Send
+// is safe for concurrent use.
 func Send(address, to, content string) error {
 	conn, err := net.DialTimeout("tcp", address, Patience)
 	if err != nil {
@@ -39,6 +39,6 @@ func Send(address, to, content string) error {
 	if err := data.Close(); err != nil {
 		return err
 	}
-	c.Quit() // nothing depends on it any more
+	c.Quit() // the message is accepted, whatever comes of this
 	return nil
 }

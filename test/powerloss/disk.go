@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// sector is what a drive writes as a whole or not at all, in octets.
+// sector is the octets that a drive writes as a whole or not at all.
 const sector = 512
 
-// Disk is the record as it can be cut.
+// Disk is a record of operations, from which the files after a power cut can be made.
 type Disk struct{ ops []op }
 
-// Disk returns what has been recorded so far.
+// Disk returns the operations recorded so far.
 func (r *Recorder) Disk() *Disk {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -31,9 +31,9 @@ func (d *Disk) Syncs() []int {
 	return slices.Compact(at)
 }
 
-// Cuts chooses n moments to cut at: those of Syncs in turn, each as often as n allows,
-// and the rest of n anywhere. Where n is too small, three quarters of it are spread
-// evenly over Syncs.
+// Cuts chooses n moments to cut at: each of Syncs equally often, as many times as n
+// allows, and the rest at random. If n is too small for that, three quarters of it are
+// spread evenly over Syncs.
 func (d *Disk) Cuts(n int, r *rand.Rand) (cuts []int) {
 	moments := d.Syncs()
 	inTurn := n - n%len(moments)
@@ -54,18 +54,18 @@ func (d *Disk) Cuts(n int, r *rand.Rand) (cuts []int) {
 	return cuts
 }
 
-// Len is the number of operations recorded.
+// Len returns the number of operations recorded.
 func (d *Disk) Len() int { return len(d.ops) }
 
-// LayOut writes into the empty folder dir what could be found after a cut
-// following the first cut operations: synced writes, and a part of the others
-// that r chooses, sector by sector.
+// LayOut writes into the empty folder dir what could be on the disk after a power cut
+// that follows the first cut operations: all synced writes, and the sectors of other
+// writes that r chooses.
 func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
 	ops := d.ops[:cut]
-	// The first sync of a file that follows an operation decides: where it fails, no
-	// later one brings that operation to the disk, since the kernel takes it for done.
+	// The first sync of the file after an operation decides. If it fails, no later sync
+	// brings that operation to the disk, since the kernel takes it for written.
 	durable := make([]bool, cut)
-	succeeds := map[uint64]bool{} // the next sync of a file
+	succeeds := map[uint64]bool{} // by file: whether its next sync succeeds
 	namesSynced := 0
 	for i, o := range slices.Backward(ops) {
 		switch o.kind {
@@ -77,9 +77,9 @@ func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
 			durable[i] = succeeds[o.file]
 		}
 	}
-	// Names change in order, as in a journal of the file system: all up to some
-	// moment after the last sync of the folder. The sync of a file brings its
-	// own name along, as it does on the journaling file systems of Linux.
+	// Names change in order, as in a journal of the file system: all changes up to some
+	// moment at or after the last sync of the folder are on the disk. The sync of a file
+	// includes its own name, as on the journaling file systems of Linux.
 	namesUntil := namesSynced
 	if cut > namesSynced {
 		namesUntil += r.IntN(cut - namesSynced + 1)
@@ -100,8 +100,7 @@ func (d *Disk) LayOut(dir string, cut int, r *rand.Rand) error {
 		}
 	}
 	contents := map[uint64][]byte{}
-	// A drive that is cut may have reordered: one file's share of what was not
-	// synced is anything from none to all.
+	// A drive may reorder writes, so a random share of each file's unsynced ones is there.
 	share := map[uint64]float64{}
 	for i, o := range ops {
 		if _, known := share[o.file]; !known {
@@ -131,7 +130,7 @@ func resize(content []byte, size int64) []byte {
 	return append(content, make([]byte, size-int64(len(content)))...)
 }
 
-// write applies those sectors of a write that keep says have reached the disk.
+// write applies the sectors of a write for which keep returns true.
 func write(content []byte, o op, keep func() bool) []byte {
 	for done := int64(0); done < int64(len(o.data)); {
 		at := o.offset + done

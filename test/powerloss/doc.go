@@ -1,7 +1,7 @@
-// Package powerloss shows what a power cut can leave of a store. A file system
-// of its own (FUSE) records everything that is asked of the disk; a Disk then
-// lays out the files as they could stand after a cut at any moment: what was
-// synced is there, of the rest a random part, torn at the sectors of a drive.
+// Package powerloss shows what a power cut can leave of a store. A FUSE file system
+// ([Recorder]) records all operations on the disk. A [Disk] then makes the files as they
+// could be after a cut at any moment: all that was synced, and a random part of the
+// rest, sector by sector.
 //
 //	store ──► FUSE ──► recorder:  write write sync write │ write sync …
 //	                                 └────────┬───────┘ cut

@@ -17,8 +17,8 @@ import (
 	"mailsrv/storage/sqlite"
 )
 
-// failOnce makes the next access of that kind to the file fail, and reports whether
-// one has.
+// failOnce makes the next access of that kind to the file fail. failed reports whether
+// that has happened.
 func (w *recorded) failOnce(file string, kind Kind) (failed func() bool) {
 	var done atomic.Bool
 	w.recorder.SetFail(func(a Access) syscall.Errno {
@@ -52,10 +52,9 @@ func TestCommitErrors(t *testing.T) {
 	}
 }
 
-// A disk that fails once while the log is brought into the database. Who reads for
-// long lets only a part through, and of the parts not every one is synced by itself:
-// nothing acknowledged is lost when the log begins anew. After a sync that failed that
-// waits for a restart.
+// A disk that fails once at a checkpoint. A long read lets only a part of the log be
+// checkpointed, and not every part is synced by itself. Nothing acknowledged is lost when
+// the log begins anew. After a failed sync it does not begin anew until a restart.
 func TestCheckpointErrors(t *testing.T) {
 	for name, c := range map[string]struct {
 		kind Kind
@@ -67,7 +66,7 @@ func TestCheckpointErrors(t *testing.T) {
 		"sync of the rest":  {Sync, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := record(t, sqlite.Options{MinFree: 4 << 20}) // a log of 64 pages, brought in from 16 on
+			w := record(t, sqlite.Options{MinFree: 4 << 20}) // a log of 64 pages, checkpointed from 16 on
 			release := w.hold()
 			w.fill("held", 25)
 			var failed func() bool
@@ -106,7 +105,7 @@ func TestCheckpointErrors(t *testing.T) {
 	}
 }
 
-// hold reads from the store as it is now, until it is released.
+// hold keeps a read transaction of the store open until release is called.
 func (w *recorded) hold() (release func()) {
 	file := filepath.Join(w.t.TempDir(), "backup")
 	reading, enough, ended := make(chan bool), make(chan bool), make(chan error, 1)
@@ -129,9 +128,9 @@ func (w *recorded) hold() (release func()) {
 	}
 }
 
-// passOn has the next one read for long once the database is synced as far as the
-// first lets the log through, and delivers until more has been brought in, which is
-// not synced: the second holds the rest.
+// passOn begins a second long read once the database is synced as far as the first one
+// lets the log be checkpointed, and ends the first. It then delivers until more of the log
+// has been checkpointed, which is not synced, since the second read holds the rest.
 func (w *recorded) passOn(first func()) (second func()) {
 	var since atomic.Int64
 	w.recorder.SetFail(func(a Access) syscall.Errno {
@@ -146,7 +145,7 @@ func (w *recorded) passOn(first func()) (second func()) {
 	return second
 }
 
-// settle compares the store with what was acknowledged, through a new start.
+// settle restarts the store and compares it with what was acknowledged.
 func (w *recorded) settle() {
 	w.t.Helper()
 	disk := w.recorder.Disk()
@@ -186,8 +185,8 @@ func (w *recorded) fillUntil(id string, happened func() bool) {
 	}
 }
 
-// wrote reports whether the file has been written since, at that offset or, below 0,
-// at any.
+// wrote reports whether the file was written after the operation since, at an offset, or
+// at any if offset is below 0.
 func (w *recorded) wrote(since int, file string, offset int64) bool {
 	return slices.ContainsFunc(w.recorder.Disk().ops[since:], func(o op) bool {
 		return o.kind == opWrite && o.name == file && (offset < 0 || o.offset == offset)

@@ -27,10 +27,10 @@ import (
 
 var background = context.Background()
 
-// mountsVariable is set where mounts are this process's own.
+// mountsVariable is set in a process that has its own mount namespace.
 const mountsVariable = "POWERLOSS_MOUNTS"
 
-// TestMain runs the tests where they may mount, in a namespace that ends with them.
+// TestMain runs the tests in a mount namespace that ends with them.
 func TestMain(m *testing.M) {
 	if os.Getenv(mountsVariable) != "" {
 		os.Exit(m.Run())
@@ -54,8 +54,8 @@ func TestMain(m *testing.M) {
 	os.Exit(1)
 }
 
-// amount is a number from the environment, so that make powerloss does more
-// than make test.
+// amount returns a number from the environment, so that make powerloss does more than
+// make test.
 func amount(name string, otherwise int) int {
 	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
 		return n
@@ -63,8 +63,8 @@ func amount(name string, otherwise int) int {
 	return otherwise
 }
 
-// scratch is a folder in memory, where there is one: what matters here is the
-// recording, and no disk below need sync.
+// scratch returns a new folder, in memory if possible: only the recording matters, so the
+// disk below need not sync.
 func scratch(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/dev/shm", "powerloss")
@@ -79,8 +79,8 @@ func scratch(t *testing.T) string {
 type recorded struct {
 	t        *testing.T
 	recorder *Recorder
-	below    string // what the disk holds
-	dir      string // where it is mounted
+	below    string // the recorded folder
+	dir      string // where the recorder is mounted
 	options  sqlite.Options
 	store    *sqlite.Store
 	ids      []mail.MailboxID
@@ -89,21 +89,21 @@ type recorded struct {
 	sent map[string]*sentMessage
 }
 
-// sentMessage is what is known of one message. Moments count operations.
+// sentMessage is what is known of one message. A moment is a number of operations.
 type sentMessage struct {
 	to       []mail.MailboxID
 	sum      uint32
 	began    int
 	accepted int                    // 0: never acknowledged
-	deleting map[mail.MailboxID]int // when its deletion began
-	deleted  map[mail.MailboxID]int // when that was acknowledged
+	deleting map[mail.MailboxID]int // moment at which its deletion began
+	deleted  map[mail.MailboxID]int // moment at which that was acknowledged
 }
 
 func record(t *testing.T, o sqlite.Options) *recorded {
 	t.Helper()
 	o.Server = true
 	below, mountpoint := scratch(t), t.TempDir()
-	// The shared memory beside the log is made anew at every start.
+	// The shared memory of the log (-shm) is made anew at every start.
 	r, err := Mount(below, mountpoint, scratch(t), "mailsrv.db-shm")
 	if err != nil {
 		t.Fatalf("FUSE cannot be mounted (%v). As root, run:\n\tmodprobe fuse && chmod 666 /dev/fuse", err)
@@ -138,7 +138,7 @@ func (w *recorded) open() {
 	}
 }
 
-// rest opens the store anew as commands do: nothing is written that nobody asked for.
+// rest opens the store again as commands do, so that it writes only what it is asked to.
 func (w *recorded) rest() {
 	w.t.Helper()
 	w.close()
@@ -212,7 +212,7 @@ func (w *recorded) expunge(id mail.MailboxID, r *rand.Rand) error {
 	return nil
 }
 
-// work delivers and deletes from several sides at once.
+// work delivers and deletes from several goroutines.
 func (w *recorded) work(rounds int, seed uint64) {
 	var group sync.WaitGroup
 	for side := range 4 {
@@ -241,8 +241,8 @@ func (w *recorded) work(rounds int, seed uint64) {
 	group.Wait()
 }
 
-// verify opens what a cut has left and compares it with what had been
-// acknowledged by then.
+// verify opens what a cut has left, and compares it with what had been acknowledged
+// before the cut.
 func (w *recorded) verify(dir string, cut int) error {
 	store, err := sqlite.Open(background, dir, sqlite.Options{Server: true})
 	if err != nil {
@@ -285,7 +285,7 @@ func (w *recorded) verify(dir string, cut int) error {
 func (w *recorded) read(store *sqlite.Store, id mail.MailboxID, present map[string]map[mail.MailboxID]bool) error {
 	drop, err := store.OpenMaildrop(background, id)
 	if errors.Is(err, storage.ErrNoMaildrop) {
-		return nil // the cut was before the mailbox
+		return nil // the cut was before the mailbox was added
 	}
 	if err != nil {
 		return err
@@ -350,7 +350,7 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// A restore that has ended outlives a power cut, wherever the database stands.
+// A restore that has ended survives a power cut, wherever the database is.
 func TestRestoredElsewhere(t *testing.T) {
 	first := record(t, sqlite.Options{})
 	if err := first.deliver("m", 3000, first.ids[:1]); err != nil {
@@ -378,7 +378,7 @@ func TestRestoredElsewhere(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// Only after what an earlier restore may have left was removed.
+	// Not before the restore has removed what an earlier one may have left.
 	share := sync.OnceValue(func() error { return r.shareFrom(aside, below, mountpoint, "mailsrv.db.restore-shm") })
 	err = sqlite.Restore(background, t.TempDir(), sqlite.Options{Path: filepath.Join(mountpoint, "mailsrv.db")}, from,
 		func(int64, int64) {
@@ -401,7 +401,7 @@ func TestRestoredElsewhere(t *testing.T) {
 	}
 }
 
-// cutSyncs is how many of the moments at syncs are among the cuts.
+// cutSyncs returns how many of the moments at syncs are among the cuts.
 func cutSyncs(d *Disk, cuts []int) (n int) {
 	for _, at := range d.Syncs() {
 		if slices.Contains(cuts, at) {
@@ -411,7 +411,7 @@ func cutSyncs(d *Disk, cuts []int) (n int) {
 	return n
 }
 
-// No sync is left out where there are cuts enough, and no stretch of them otherwise.
+// With enough cuts no sync is left out. With fewer they are spread over all syncs.
 func TestCutsAtEachSync(t *testing.T) {
 	d := &Disk{}
 	for range 50 {
@@ -437,8 +437,8 @@ func TestCutsAtEachSync(t *testing.T) {
 	}
 }
 
-// TestTheProofCanFail leaves the syncs out of the record: then mail is lost,
-// and the proof must see it.
+// TestTheProofCanFail leaves the syncs out of the record. Then mail is lost, and verify
+// must find that.
 func TestTheProofCanFail(t *testing.T) {
 	w := record(t, sqlite.Options{})
 	w.work(5, 1)

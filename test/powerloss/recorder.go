@@ -14,22 +14,21 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
-// opKind is what was asked of the disk.
+// opKind is the kind of an operation on the disk.
 type opKind int
 
 const (
-	opCreate     opKind = iota // name now stands for file
+	opCreate     opKind = iota // name is now that of file
 	opWrite                    // data at offset
 	opTruncate                 // to offset
-	opSync                     // file
-	opSyncFailed               // file
-	opSyncDir                  // the names
+	opSync                     // of file
+	opSyncFailed               // of file
+	opSyncDir                  // of all names
 	opRename                   // name to newName
 	opRemove                   // name
 )
 
-// op is one operation, in the order in which the disk saw them. Names count in
-// one flat folder.
+// op is one operation on the disk. All names are in one folder.
 type op struct {
 	kind    opKind
 	file    uint64 // a file keeps its number when it is renamed
@@ -39,7 +38,7 @@ type op struct {
 	data    []byte
 }
 
-// Kind is what is asked of a file and can be made to fail.
+// Kind is the kind of an [Access].
 type Kind int
 
 const (
@@ -48,8 +47,8 @@ const (
 	Sync // fsync and fdatasync
 )
 
-// Access is a read, write or sync that is about to be made. A file keeps its number
-// when it is renamed; a folder has none.
+// Access is a read, write or sync that is about to be made, and can be made to fail. A
+// file keeps its number when it is renamed. A folder has none.
 type Access struct {
 	Kind   Kind
 	File   uint64
@@ -58,26 +57,26 @@ type Access struct {
 	Length int
 }
 
-// Recorder is a file system that passes everything on to a folder below, and
-// remembers it. All methods are safe for concurrent use.
+// Recorder is a file system that passes all operations on to a folder below, and records
+// them. All methods are safe for concurrent use.
 type Recorder struct {
 	server *fuse.Server
-	bound  []string // places mounted upon
+	bound  []string // files mounted by shareFrom
 
 	mu    sync.Mutex
 	fail  func(Access) syscall.Errno // see SetFail
 	ops   []op
-	files map[uint64]uint64 // inode below to number of the file
+	files map[uint64]uint64 // file numbers by the inodes below
 	next  uint64
 }
 
-// Mount mounts a recorder of the folder below at mountpoint, both existing and
-// empty. It needs root, or a user namespace of its own.
+// Mount mounts a recorder of the folder below at mountpoint. Both exist and are empty. It
+// needs root, or a user namespace. The caller unmounts it.
 //
-// The names of shared are files of the folder aside instead, which are not
-// recorded: those that a program maps into its memory. Such a file on a FUSE that
-// the same process serves can stop it for good: while the kernel unmaps it and
-// waits for its pages to be written, the process gets no memory to write them.
+// The files named shared are kept in the folder aside and are not recorded. They must be
+// those that a program maps into its memory: such a file on a FUSE file system that the
+// same process serves can block the process forever, since the kernel waits for its
+// pages to be written while the process waits for memory to write them.
 func Mount(below, mountpoint, aside string, shared ...string) (*Recorder, error) {
 	r := &Recorder{files: map[uint64]uint64{}}
 	root := &fs.LoopbackRoot{Path: below}
@@ -102,7 +101,7 @@ func Mount(below, mountpoint, aside string, shared ...string) (*Recorder, error)
 	return r, nil
 }
 
-// shareFrom mounts a file of the folder aside over that of the mountpoint.
+// shareFrom mounts a file of the folder aside over the one at the mountpoint.
 func (r *Recorder) shareFrom(aside, below, mountpoint, name string) error {
 	for _, folder := range []string{aside, below} {
 		if err := os.WriteFile(filepath.Join(folder, name), nil, 0o600); err != nil {
@@ -117,7 +116,7 @@ func (r *Recorder) shareFrom(aside, below, mountpoint, name string) error {
 	return nil
 }
 
-// Unmount ends the file system. Nothing may be open on it.
+// Unmount ends the file system. No file on it may be open.
 func (r *Recorder) Unmount() error {
 	var failures []error
 	for _, place := range r.bound {
@@ -126,16 +125,17 @@ func (r *Recorder) Unmount() error {
 	return errors.Join(append(failures, r.server.Unmount())...)
 }
 
-// Now is the number of operations so far: what was acknowledged at Now must
-// survive a cut at or after it.
+// Now returns the number of operations so far. What is acknowledged now must survive a
+// cut at that number or a later one.
 func (r *Recorder) Now() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.ops)
 }
 
-// SetFail has f asked before each access to a file; what it returns other than 0
-// is the answer. nil ends that. A sync that fails writes nothing, now or later.
+// SetFail sets a function that is called before each access to a file. If it returns
+// another value than 0, the access fails with that. nil removes the function. A failed
+// sync never brings its writes to the disk.
 func (r *Recorder) SetFail(f func(Access) syscall.Errno) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -158,8 +158,8 @@ func (r *Recorder) add(o op) {
 	r.ops = append(r.ops, o)
 }
 
-// fileOf numbers the files below by their inodes. A removed file's inode may
-// come again: fresh starts a new number.
+// fileOf returns the number of the file with an inode below. fresh assigns a new number,
+// since the inode of a removed file may be used again.
 func (r *Recorder) fileOf(inode uint64, fresh bool) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -295,11 +295,11 @@ func (f *file) Fsync(ctx context.Context, flags uint32) syscall.Errno {
 		return errno
 	}
 	f.recorder.add(op{kind: opSync, file: f.number, name: f.name})
-	return 0 // the disk below need not be slow
+	return 0 // the disk below need not sync
 }
 
-// Allocate implements fs.FileAllocater. Only the reserve is laid out so, which
-// holds nothing.
+// Allocate implements fs.FileAllocater. It is not recorded: only the reserve file is
+// allocated, and it has no content.
 func (f *file) Allocate(ctx context.Context, off, size uint64, mode uint32) syscall.Errno {
 	return f.LoopbackFile.Allocate(ctx, off, size, mode)
 }

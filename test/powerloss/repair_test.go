@@ -17,7 +17,7 @@ import (
 
 const pageSize = 8192
 
-// page is where the page of the closed database begins on which needle stands.
+// page returns the offset of the page that has needle, in the closed database.
 func (w *recorded) page(needle string) int64 {
 	w.t.Helper()
 	octets, err := os.ReadFile(filepath.Join(w.below, "mailsrv.db"))
@@ -31,9 +31,9 @@ func (w *recorded) page(needle string) int64 {
 	return int64(at / pageSize * pageSize)
 }
 
-// unreadable makes the disk fail where these pages of the database begin.
+// unreadable makes reads of the pages at these offsets of the database fail.
 func (w *recorded) unreadable(pages ...int64) {
-	disk := uint64(0) // the file whose pages they are
+	disk := uint64(0) // the number of the database file
 	w.recorder.SetFail(func(a Access) syscall.Errno {
 		if disk == 0 && a.Name == "mailsrv.db" {
 			disk = a.File
@@ -46,8 +46,7 @@ func (w *recorded) unreadable(pages ...int64) {
 	})
 }
 
-// What the disk does not give any more is damage like any other: check tells of it,
-// and a repair saves the rest.
+// Unreadable sectors count as damage: check reports them, and a repair saves the rest.
 func TestRepairOfUnreadableSectors(t *testing.T) {
 	w := record(t, sqlite.Options{})
 	const messages = 60
@@ -98,8 +97,8 @@ func TestRepairWithoutFirstPage(t *testing.T) {
 	}
 }
 
-// What a repair has saved is on the disk before the database is exchanged, and stays
-// when something fails after that.
+// A repair syncs what it has saved before it exchanges the database, and keeps it if
+// something fails after that.
 func TestRepairKeepsWhatItSaved(t *testing.T) {
 	w := record(t, sqlite.Options{})
 	w.rest()
@@ -114,7 +113,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for page := range slices.Chunk(octets, pageSize) { // that of the entries
+	for page := range slices.Chunk(octets, pageSize) { // damages that of the entries
 		if bytes.Contains(page, []byte("message-3-")) && !bytes.Contains(page, []byte("message-3-\r\n")) {
 			clear(page)
 		}
@@ -123,7 +122,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := func(suffix string) bool { _, err := os.Stat(file + suffix); return err == nil }
-	var synced []string // of .lost, and of what holds it and .damaged
+	var synced []string // syncs of .lost, and of the folder that has it and .damaged
 	w.recorder.SetFail(func(a Access) syscall.Errno {
 		switch {
 		case a.File == 0 && there(".new"):
@@ -131,7 +130,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 				synced = append(synced, a.Name)
 			}
 		case a.Kind == Sync && there(".damaged"):
-			return syscall.EIO // the new database has its name
+			return syscall.EIO // after the new database got its name
 		}
 		return 0
 	})

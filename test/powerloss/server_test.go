@@ -19,8 +19,8 @@ import (
 	"mailsrv/test/kit"
 )
 
-// A server whose disk fails to sync the database once ends with an error, so that what
-// started it starts it again; and then everything that it accepted is there.
+// A server ends with an error when a sync of the database has failed, so that systemd
+// restarts it. Then everything that it accepted is there.
 func TestFailedSyncEndsTheServer(t *testing.T) {
 	w := record(t, sqlite.Options{})
 	w.close()

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// administrator changes mailboxes and quotas by the command line and makes backups,
-// is killed in the middle of it now and then, and knows what must be true afterwards.
+// administrator changes mailboxes and quotas by the command line and makes backups. Some
+// of its commands are killed. It knows what must be true afterwards.
 type administrator struct {
 	t *testing.T
 	s *server
@@ -66,8 +66,8 @@ func (a *administrator) set(name string, state certainty) {
 	a.passers[name] = state
 }
 
-// backupEvery is how many commands there are to a backup, which costs as much as
-// hundreds of others.
+// backupEvery is how many commands there are between two backups. A backup costs as much
+// as hundreds of other commands.
 const backupEvery = 300
 
 // act carries out one command.
@@ -85,8 +85,8 @@ func (a *administrator) act(r *rand.Rand) {
 	}
 }
 
-// order runs a command, which may be killed, and reports whether it is certain
-// that it was obeyed.
+// order runs a command and may kill it. It reports whether the command certainly had its
+// effect.
 func (a *administrator) order(r *rand.Rand, stdin string, args ...string) bool {
 	ctx := context.Background()
 	if r.IntN(4) == 0 {
@@ -101,8 +101,8 @@ func (a *administrator) order(r *rand.Rand, stdin string, args ...string) bool {
 	return o.code == 0
 }
 
-// backup copies the store while it is in use and restores the copy, for which all of
-// it is recounted. A backup that is killed must be in the way of none.
+// backup makes a backup of the store in use and restores it, which checks all of it. A
+// backup that was killed must not prevent a later one.
 func (a *administrator) backup(r *rand.Rand) {
 	folder := filepath.Dir(a.s.data)
 	file, data := filepath.Join(folder, "backup.db"), filepath.Join(folder, "restored")
@@ -135,7 +135,7 @@ func (a *administrator) backup(r *rand.Rand) {
 	a.t.Logf("a backup with %d messages was restored", len(held))
 }
 
-// copiesIn are those in a database.
+// copiesIn returns the copies of messages in a database.
 func copiesIn(file string) (map[messageCopy]bool, error) {
 	db, err := sql.Open("sqlite3", "file:"+file+"?mode=ro")
 	if err != nil {
@@ -184,7 +184,7 @@ func (a *administrator) setLimit(r *rand.Rand) {
 	}
 }
 
-// audit holds the directory against the commands that were obeyed.
+// audit compares the directory with the commands that had their effect.
 func (a *administrator) audit() {
 	a.t.Helper()
 	var all []struct {
@@ -222,7 +222,7 @@ func (a *administrator) audit() {
 			a.l.forget(name)
 			delete(a.passers, name)
 		case state == doubtful:
-			a.l.forget(name) // what it holds depends on how far the removal was
+			a.l.forget(name) // its mail depends on how far the removal came
 			delete(a.passers, name)
 		}
 	}

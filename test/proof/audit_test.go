@@ -5,13 +5,12 @@ import (
 	"sync"
 )
 
-// auditors is how many maildrops are looked at at once.
+// auditors is how many maildrops are audited concurrently.
 const auditors = 4
 
-// audit reads every maildrop of a server that nobody else uses, settles what
-// was left open, and reports whatever is not as it was promised. Thoroughly
-// means that each message is fetched and compared; otherwise those alone that
-// were not known.
+// audit reads every maildrop of a server that nobody else uses, settles what was left
+// open, and reports what is not as acknowledged. If thoroughly is set, it fetches and
+// compares each message, else only those not seen before.
 func (l *ledger) audit(s *server, thoroughly bool) {
 	l.t.Helper()
 	boxes := l.live()
@@ -37,7 +36,7 @@ func (l *ledger) audit(s *server, thoroughly bool) {
 	}
 }
 
-// auditBox fetches what is new, or everything.
+// auditBox fetches the new messages of a maildrop, or all.
 func (l *ledger) auditBox(s *server, b *box, thoroughly bool) error {
 	c, all, err := visit(s.pop3, b.name)
 	if err != nil {
@@ -73,7 +72,7 @@ func (l *ledger) auditBox(s *server, b *box, thoroughly bool) error {
 	return c.quit(nil)
 }
 
-// addUp holds STAT against LIST.
+// addUp compares STAT with LIST.
 func (l *ledger) addUp(c *pop3Client, all []listed) error {
 	messages, octets, err := c.stat()
 	if err != nil {
@@ -89,8 +88,8 @@ func (l *ledger) addUp(c *pop3Client, all []listed) error {
 	return nil
 }
 
-// settleDeletions finds out what became of QUITs whose answer was lost: all of
-// a session's marks were obeyed, or none.
+// settleDeletions finds out what became of QUITs whose answer was lost. Either all of a
+// session's marked messages must be gone, or none.
 func (l *ledger) settleDeletions(b *box, all []listed) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -118,14 +117,14 @@ func (l *ledger) settleDeletions(b *box, all []listed) {
 	}
 }
 
-// settleMessages finds out what became of messages whose answer was lost: each
-// is in all its maildrops, which compareWithPromises then asks for, or in none.
+// settleMessages finds out what became of messages whose answer was lost. A message found
+// in one maildrop counts as accepted: compareWithPromises then expects it in all.
 func (l *ledger) settleMessages() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, m := range l.open {
 		switch {
-		case m.state != open: // its answer came
+		case m.state != open: // its answer came after all
 		case m.id == "":
 			m.state = absent
 		default:
@@ -137,8 +136,8 @@ func (l *ledger) settleMessages() {
 	l.open = nil
 }
 
-// compareWithPromises holds what a maildrop lists against what it owes: every message
-// that was accepted for it, but those of an alias that its log says it was left out of.
+// compareWithPromises compares a maildrop with what it must have: every message that was
+// accepted for it, but for those of an alias that it was left out of by the log.
 func (l *ledger) compareWithPromises(s *server, b *box) {
 	l.t.Helper()
 	l.mu.Lock()
@@ -159,8 +158,8 @@ func (l *ledger) compareWithPromises(s *server, b *box) {
 	}
 }
 
-// undelete brings back what was ever deleted from a maildrop that keeps it, and
-// expects all of it, each message once and whole, under UIDLs never used before.
+// undelete brings back all that was ever deleted from a maildrop, whose retention keeps
+// it. It expects each message once and unchanged, with a UIDL never used before.
 func (l *ledger) undelete(s *server, local string) {
 	l.t.Helper()
 	s.do("", "maildrop", "undelete", address(local))
@@ -175,7 +174,7 @@ func (l *ledger) undelete(s *server, local string) {
 	}
 	b := l.boxes[local]
 	missing := map[string]bool{}
-	unknown := 0 // deleted before anybody had learned what they were
+	unknown := 0 // messages that were deleted before anybody had read them
 	for uidl := range b.gone {
 		if token := b.held[uidl]; token != "" {
 			missing[token] = true

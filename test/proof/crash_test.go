@@ -12,8 +12,8 @@ import (
 	"mailsrv/quota"
 )
 
-// TestKill kills a server under load with SIGKILL, again and again, and asks
-// after each restart for everything that its peers were told.
+// TestKill kills a server under load with SIGKILL, again and again. After each restart
+// it checks everything that the server has acknowledged.
 func TestKill(t *testing.T) {
 	t.Parallel()
 	kills := scale(t, "PROOF_KILLS", 5)
@@ -74,14 +74,14 @@ type crashes struct {
 	byAim  map[event]int
 }
 
-// Events beside those of the traffic.
+// Events beside those of traffic.
 const (
 	atStart      event = "the server starting"
 	atCheckpoint event = "the database file being written"
 	atRandom     event = "20 to 400 ms of load"
 )
 
-// restart starts the server, sometimes only after it was killed on the way.
+// restart starts the server. Sometimes it kills it during the start first.
 func (c *crashes) restart() {
 	c.t.Helper()
 	for c.kills > 0 && c.r.IntN(6) == 0 {
@@ -125,8 +125,8 @@ func (c *crashes) crash() {
 	c.count(aim)
 }
 
-// wait waits for the event aimed at, and a moment more, so that the server has
-// come differently far each time. It reports whether the event came.
+// wait waits for the event aimed at and for a random time after it. It reports whether
+// the event came.
 func (c *crashes) wait(load *traffic) bool {
 	limit := time.After(time.Second)
 	switch load.aim {
@@ -142,7 +142,7 @@ func (c *crashes) wait(load *traffic) bool {
 		}
 	default:
 		select {
-		case <-load.hit: // one of those before the sleep, as a rule
+		case <-load.hit: // usually of an event before the sleep
 		default:
 		}
 		select {
@@ -155,7 +155,7 @@ func (c *crashes) wait(load *traffic) bool {
 	return true
 }
 
-// written is when the database file was last written, which a checkpoint does.
+// written returns when the database file was last written: at a checkpoint.
 func (c *crashes) written() time.Time {
 	info, err := os.Stat(filepath.Join(c.s.data, "mailsrv.db"))
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestReplyToQuitLeavesWithTheEnd counts what comes after a QUIT: one segment with the
-// reply and the end of the connection. A busy machine may acknowledge the QUIT apart, so
-// the least of some tries counts.
+// TestReplyToQuitLeavesWithTheEnd counts the TCP segments that come after a QUIT: one,
+// with the reply and the end of the connection. A busy machine may acknowledge the QUIT
+// separately, so the least of several tries counts.
 func TestReplyToQuitLeavesWithTheEnd(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, filepath.Join(t.TempDir(), "data"))
@@ -32,8 +32,8 @@ func TestReplyToQuitLeavesWithTheEnd(t *testing.T) {
 	}
 }
 
-// segmentsAfterQuit is how many segments a client gets after its QUIT. A command before
-// that makes the kernel wait with acknowledgements for the replies.
+// segmentsAfterQuit returns how many segments a client receives after its QUIT. A command
+// before it makes the kernel delay acknowledgements until there is a reply.
 func segmentsAfterQuit(t *testing.T, address string) uint32 {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", address, patience)
@@ -57,7 +57,7 @@ func segmentsAfterQuit(t *testing.T, address string) uint32 {
 	return segments(t, c) - before
 }
 
-// segments is how many segments a connection has got.
+// segments returns how many segments a connection has received.
 func segments(t *testing.T, c net.Conn) uint32 {
 	t.Helper()
 	raw, err := c.(*net.TCPConn).SyscallConn()

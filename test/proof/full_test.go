@@ -17,17 +17,17 @@ import (
 
 const (
 	diskSize      = 64 << 20
-	smallDiskSize = 24 << 20 // of the short form
-	// comeback is how soon service must be there again once there is space.
+	smallDiskSize = 24 << 20 // octets, in the short form
+	// comeback is how soon mail must be accepted again once there is space.
 	comeback = 10 * time.Second
 )
 
-// diskFull is all that a sender may hear of a full disk.
+// diskFull matches the only reply that a sender may get when the disk is full.
 var diskFull = regexp.MustCompile(`^452 4\.3\.1 `)
 
-// TestFullDisk fills the disk under a server in each way a disk becomes full,
-// and asks that senders hear 452, that readers can fetch and delete, that
-// nothing acknowledged is lost, and that service returns by itself.
+// TestFullDisk fills the disk of a server in several ways. Senders must get 452, readers
+// must be able to fetch and delete, nothing acknowledged may be lost, and the server must
+// accept mail again by itself once there is space.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	if !ownMounts(t) {
@@ -66,7 +66,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// disk is a server whose data stands on a small file system of its own.
+// disk is a server whose data directory is on a small file system.
 type disk struct {
 	t     *testing.T
 	r     *rand.Rand
@@ -75,9 +75,9 @@ type disk struct {
 	s     *server
 	l     *ledger
 	boxes []string
-	smtp  *smtpClient // of the server that runs; nil: none yet
+	smtp  *smtpClient // connected to the running server; nil: none yet
 
-	cycles int // of filling and emptying
+	cycles int // how often to fill and empty the disk
 }
 
 func newDisk(t *testing.T, long bool) *disk {
@@ -87,14 +87,14 @@ func newDisk(t *testing.T, long bool) *disk {
 	}
 	d.dir = mountTmpfs(t, d.size)
 	d.s = newServer(t, filepath.Join(d.dir, "data"), "storage: {min_free: 8MiB}")
-	d.s.tmp = d.dir // as where all of a machine is on one disk
+	d.s.tmp = d.dir // as on a machine with one disk for everything
 	d.s.populate(noLimit, d.boxes...)
 	d.l = newLedger(t, d.boxes...)
 	d.s.start()
 	return d
 }
 
-// client is a connection to the server.
+// client returns a connection to the server.
 func (d *disk) client() *smtpClient {
 	d.t.Helper()
 	if d.smtp == nil {
@@ -138,7 +138,7 @@ func (d *disk) send(size int, to ...string) bool {
 	return err == nil
 }
 
-// load is traffic that may find the disk full.
+// load returns traffic whose mail may be refused by a full disk.
 func (d *disk) load() *traffic {
 	load := newTraffic(d.s, d.l, d.boxes, "")
 	load.allowed = diskFull
@@ -156,7 +156,7 @@ func (d *disk) fillWithMail(size func() int) {
 		}
 	}
 	free := freeOctets(d.t, d.dir)
-	// What is in the write-ahead log will want as much room in the database.
+	// What is in the write-ahead log will need as much space in the database.
 	if log, err := os.Stat(filepath.Join(d.s.data, "mailsrv.db-wal")); err == nil {
 		free -= log.Size()
 	}
@@ -165,7 +165,7 @@ func (d *disk) fillWithMail(size func() int) {
 	}
 }
 
-// fillWithFile lays a foreign file over all that is free, to the last octet.
+// fillWithFile fills all free space, to the last octet, with another file.
 func (d *disk) fillWithFile() (remove func()) {
 	d.t.Helper()
 	name := filepath.Join(d.dir, "foreign")
@@ -221,7 +221,7 @@ func (d *disk) delete(local string, most int) {
 	d.l.deleted(mark)
 }
 
-// returns waits until mail is accepted again, with nobody's help.
+// returns waits until mail is accepted again by itself.
 func (d *disk) returns() {
 	d.t.Helper()
 	begun := time.Now()
@@ -236,7 +236,8 @@ func (d *disk) returns() {
 
 func (d *disk) anySize() int { return anySize(d.r) }
 
-// filledByMail: some is deleted, and there is room again, more than once.
+// filledByMail: mail fills the disk, some is deleted, and there is room again; several
+// times.
 func (d *disk) filledByMail() {
 	for i := range d.cycles {
 		most := []int{600 << 10, 16 << 10, 2 << 20}[i]
@@ -252,7 +253,7 @@ func (d *disk) filledByMail() {
 	}
 }
 
-// emptied: everything is deleted a few messages at a time.
+// emptied: on a full disk all mail is deleted, a few messages at a time.
 func (d *disk) emptied() {
 	d.fillWithMail(func() int { return 300 << 10 })
 	for range 20 * d.cycles {
@@ -263,7 +264,7 @@ func (d *disk) emptied() {
 	d.returns()
 }
 
-// filledByForeignFile: SQLite itself meets the end of the disk.
+// filledByForeignFile: another file fills the disk, so that SQLite's writes fail.
 func (d *disk) filledByForeignFile() {
 	for range d.cycles {
 		for range 40 {
@@ -271,7 +272,7 @@ func (d *disk) filledByForeignFile() {
 		}
 		remove := d.fillWithFile()
 		for range 5 {
-			d.send(d.anySize(), d.boxes[0]) // may go into what the files hold already
+			d.send(d.anySize(), d.boxes[0]) // it may fit into space that the files have
 		}
 		d.l.audit(d.s, true)
 		for range 5 {
@@ -318,12 +319,12 @@ func (d *disk) limited() {
 	}
 }
 
-// filledUnderLoad: the disk fills up in the middle of transfers and deletions.
+// filledUnderLoad: the disk fills up during transfers and deletions.
 func (d *disk) filledUnderLoad() {
 	for i := range d.cycles {
 		load := d.load()
 		load.start(d.r, 4, 2)
-		// Once min_free is free within the database, mail need not be refused.
+		// If min_free is free within the database, mail need not be refused.
 		within(between(d.r, 50*time.Millisecond, 500*time.Millisecond), func() bool {
 			return octets(d.s.data, "mailsrv.db")+octets(d.s.data, "mailsrv.db-wal") > 4<<20
 		})
@@ -365,9 +366,8 @@ func (d *disk) manyDeleted() {
 	d.returns()
 }
 
-// filledWhileRead: a transaction that goes on reading, as a backup's does, keeps
-// the write-ahead log from being used anew: it grows over the disk, and what is
-// in it has no place in the database yet.
+// filledWhileRead: a long read transaction, such as a backup's, keeps the write-ahead log
+// from being reset, so that the log fills the disk.
 func (d *disk) filledWhileRead() {
 	for range d.cycles {
 		end := d.read()
@@ -384,7 +384,7 @@ func (d *disk) filledWhileRead() {
 	}
 }
 
-// read begins to read the database and holds on to that moment.
+// read begins a read transaction of the database. end ends it.
 func (d *disk) read() (end func()) {
 	d.t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+filepath.Join(d.s.data, "mailsrv.db")+"?mode=ro")
@@ -405,8 +405,8 @@ func (d *disk) read() (end func()) {
 	}
 }
 
-// filledByTransfers: messages that together do not fit are sent at once, and
-// what was staged of them is given back without a restart.
+// filledByTransfers: messages that do not fit together are sent concurrently. What was
+// staged of them is freed without a restart.
 func (d *disk) filledByTransfers() {
 	for range d.cycles {
 		var group sync.WaitGroup
@@ -443,7 +443,7 @@ func (d *disk) filledByTransfers() {
 	d.returns()
 }
 
-// killedWhenFull: the next server starts on a disk without a free octet.
+// killedWhenFull: the server is killed, and starts on a disk without a free octet.
 func (d *disk) killedWhenFull() {
 	for i := range 2 * d.cycles {
 		for range 10 {
@@ -473,7 +473,7 @@ func (d *disk) killedWhenFull() {
 	}
 }
 
-// unfinished sends so much of a message that never ends.
+// unfinished sends size octets of a message and leaves it unfinished.
 func (d *disk) unfinished(size int) *smtpClient {
 	d.t.Helper()
 	c, err := dialSMTP(d.s.smtp, false)
@@ -491,7 +491,7 @@ func (d *disk) unfinished(size int) *smtpClient {
 	return c
 }
 
-// purged: an administrator makes room, beside the server.
+// purged: an administrator makes room by the command line while the server runs.
 func (d *disk) purged() {
 	d.fillWithMail(func() int { return d.r.IntN(2 << 20) })
 	d.s.do("", "quota", "show")

@@ -22,13 +22,13 @@ const (
 	largeBoxes = 20
 	// largeStart is how long a start may take, whatever the store holds.
 	largeStart = 5 * time.Second
-	// largeWAL is how much of the log has to be read again after a crash: near
-	// the most that there is between two checkpoints.
+	// largeWAL is how many octets of the log have to be read after a crash: nearly the
+	// most that there are between two checkpoints.
 	largeWAL = 6 << 20
 )
 
-// TestLargeStore kills a server that holds much mail, is busy removing some and
-// has a long write-ahead log, and measures how soon the next one serves.
+// TestLargeStore kills a server that has much mail, is removing some, and has a long
+// write-ahead log. It measures how soon the next one is ready.
 func TestLargeStore(t *testing.T) {
 	t.Parallel()
 	prefill := scale(t, "PROOF_PREFILL", 1000) / largeBoxes
@@ -64,7 +64,7 @@ func TestLargeStore(t *testing.T) {
 		s.start()
 		t.Logf("ready after %v: database of %d MiB, write-ahead log of %d MiB",
 			s.ready.Round(time.Millisecond), octets(s.data, "mailsrv.db")>>20, wal>>20)
-		if long && s.ready > largeStart { // the short form has the machine not to itself
+		if long && s.ready > largeStart { // in the short form other tests use the machine
 			t.Errorf("the start took %v", s.ready)
 		}
 		l.audit(s, false)
@@ -83,7 +83,7 @@ func TestLargeStore(t *testing.T) {
 	s.stop()
 }
 
-// fill lays a number of messages into each maildrop, past the server.
+// fill delivers a number of messages into each maildrop, directly into the store.
 func fill(t *testing.T, s *server, each int, locals []string) {
 	ctx := context.Background()
 	store, err := sqlite.Open(ctx, s.data, sqlite.Options{})
@@ -117,7 +117,7 @@ func fill(t *testing.T, s *server, each int, locals []string) {
 	s.must(store.Close())
 }
 
-// usage is what "quota show" says of each maildrop, by local part.
+// usage returns what "quota show" says of each maildrop, by local part.
 func (s *server) usage() map[string]quota.Usage {
 	s.t.Helper()
 	usage := map[string]quota.Usage{}
@@ -146,7 +146,7 @@ func (s *server) quotas() []quotaLine {
 	return all
 }
 
-// octets is the size of a file, 0 if there is none.
+// octets returns the size of a file, 0 if there is none.
 func octets(elements ...string) int64 {
 	info, err := os.Stat(filepath.Join(elements...))
 	if err != nil {

@@ -22,27 +22,27 @@ func (s messageState) String() string {
 	return [...]string{"unfinished", "open", "accepted", "refused", "absent"}[s]
 }
 
-// ledger holds what peers of the server may rely on, written down by them as
-// they learn it, and finds what the server owes them.
+// ledger records what peers of the server may rely on: which messages and deletions it
+// has acknowledged. Its methods are safe for concurrent use.
 type ledger struct {
 	t *testing.T
 
 	mu       sync.Mutex
 	boxes    map[string]*box // by local part
 	messages map[string]*message
-	open     []*message // to be settled after the next restart
+	open     []*message // whose answer has not come; settled after the next restart
 	total    totals
 }
 
 // totals are the figures of a run.
 type totals struct {
 	accepted   int // messages with a 250
-	copies     int // of them in all maildrops
+	copies     int // of them, in all maildrops together
 	late       int // stored, but the 250 was lost
 	refused    int
 	deleted    int // messages whose deletion was answered with +OK
 	lateGone   int // deleted, but the +OK was lost
-	kept       int // marked, and whole again after a QUIT without an answer
+	kept       int // marked, and not deleted by a QUIT whose answer was lost
 	duplicates int
 	fetched    int // messages read and compared
 }
@@ -50,14 +50,14 @@ type totals struct {
 // box is one maildrop.
 type box struct {
 	name    string
-	held    map[string]string // UIDL to token: what has ever been in it
+	held    map[string]string // UIDL to token of all messages that were ever in it
 	gone    map[string]bool   // UIDLs whose deletion is certain
 	listed  map[string]bool   // UIDLs, at the last audit
-	pending []*deletion       // to be settled after the next restart
-	removed bool              // the mailbox was removed, or that was tried
+	pending []*deletion       // whose answer has not come; settled after the next restart
+	removed bool              // the mailbox was removed, or a removal was tried
 }
 
-// deletion is the marks of one session.
+// deletion is the messages that one session has marked.
 type deletion struct {
 	box   *box
 	uidls []string
@@ -77,14 +77,14 @@ func (l *ledger) addBox(name string) {
 	l.boxes[name] = &box{name: name, held: map[string]string{}, gone: map[string]bool{}}
 }
 
-// forget lets a maildrop be whatever it is: its mailbox is being removed.
+// forget stops checking a maildrop, since its mailbox is being removed.
 func (l *ledger) forget(name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.boxes[name].removed = true
 }
 
-// begin writes a message down before any octet of it is sent.
+// begin is called before any octet of a message is sent.
 func (l *ledger) begin(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,7 +99,7 @@ func (l *ledger) complete(m *message) {
 	l.open = append(l.open, m)
 }
 
-// accept writes down a 250.
+// accept records a 250.
 func (l *ledger) accept(m *message, id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,7 +111,7 @@ func (l *ledger) accept(m *message, id string) {
 	l.hold(m, id)
 }
 
-// hold notes that a message is in all its maildrops.
+// hold records that a message is in all its maildrops.
 func (l *ledger) hold(m *message, id string) {
 	m.state, m.id = accepted, id
 	for _, name := range m.to {
@@ -119,7 +119,7 @@ func (l *ledger) hold(m *message, id string) {
 	}
 }
 
-// refuse writes down a refusal.
+// refuse records a refusal.
 func (l *ledger) refuse(m *message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,8 +130,8 @@ func (l *ledger) refuse(m *message) {
 	l.total.refused++
 }
 
-// saw holds a message read from a maildrop against what was sent, and returns
-// what is wrong with it.
+// saw compares a message read from a maildrop with what was sent, and returns what is
+// wrong with it.
 func (l *ledger) saw(local, uidl string, stored []byte) error {
 	token, digest, trace, err := recognise(stored)
 	if err != nil {
@@ -175,7 +175,7 @@ func (l *ledger) quit(d *deletion) {
 	d.box.pending = append(d.box.pending, d)
 }
 
-// deleted writes down the +OK to QUIT.
+// deleted records the +OK to QUIT.
 func (l *ledger) deleted(d *deletion) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -183,7 +183,7 @@ func (l *ledger) deleted(d *deletion) {
 	l.settle(d, true)
 }
 
-// spared writes down that QUIT was refused: nothing was deleted.
+// spared records that QUIT was refused: nothing was deleted.
 func (l *ledger) spared(d *deletion) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,14 +199,14 @@ func (l *ledger) settle(d *deletion, done bool) {
 	}
 }
 
-// moved reports whether mail has come and gone: a run without has proved nothing.
+// moved reports whether messages were accepted and deleted: else a run has proved nothing.
 func (l *ledger) moved() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.total.accepted > 0 && l.total.deleted > 0
 }
 
-// live are the maildrops that must be as the ledger says.
+// live returns the maildrops that must be as the ledger says.
 func (l *ledger) live() []*box {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -222,7 +222,7 @@ func (l *ledger) live() []*box {
 // messageCopy is a message in one maildrop.
 type messageCopy struct{ local, uidl string }
 
-// certain are the copies of which it is known whether they are there.
+// certain returns the copies of which it is known whether they must be there.
 func (l *ledger) certain() map[messageCopy]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -243,5 +243,5 @@ func (l *ledger) certain() map[messageCopy]bool {
 	return known
 }
 
-// expected says whether a UIDL must be listed.
+// expected reports whether a UIDL must be listed.
 func (b *box) expected(uidl string) bool { return b.held[uidl] != "" && !b.gone[uidl] }

@@ -8,8 +8,7 @@ import (
 	"time"
 )
 
-// scale is how much of something a test does: the variable's, or that of the
-// short form.
+// scale returns how much of something a test does: the value of the variable, or short.
 func scale(t *testing.T, variable string, short int) int {
 	t.Helper()
 	text := os.Getenv(variable)
@@ -23,8 +22,8 @@ func scale(t *testing.T, variable string, short int) int {
 	return n
 }
 
-// dice are the choices of one test. The seed is told, so that they can be made
-// again; the timing of processes cannot.
+// dice returns the random choices of one test. It logs the seed, with which they can be
+// repeated; the timing of processes cannot.
 func dice(t *testing.T) *rand.Rand {
 	t.Helper()
 	seed := uint64(time.Now().UnixNano())
@@ -38,7 +37,7 @@ func dice(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, seed))
 }
 
-// fork gives a goroutine dice of its own.
+// fork returns random choices for another goroutine.
 func fork(r *rand.Rand) *rand.Rand { return rand.New(rand.NewPCG(r.Uint64(), r.Uint64())) }
 
 // between returns a duration from low up to high.
@@ -54,7 +53,7 @@ func await(t *testing.T, limit time.Duration, what string, holds func() bool) {
 	}
 }
 
-// within waits until a condition holds and reports whether it came to that.
+// within waits until a condition holds and reports whether it did within the limit.
 func within(limit time.Duration, holds func() bool) bool {
 	for deadline := time.Now().Add(limit); !holds(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {

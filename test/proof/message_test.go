@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 )
 
-// tokenField is the field by which a message is known again.
+// tokenField is the field with the token that identifies a message.
 const tokenField = "X-Proof: "
 
 // text is what the bodies of messages are cut from: lines of many lengths, some
@@ -43,14 +43,14 @@ var text = func() []byte {
 
 var tokens atomic.Int64
 
-// message is one message as it is sent: in canonical form, so that it must come
-// back octet for octet.
+// message is one message as it is sent. It is in canonical form, so it must come back
+// octet for octet.
 type message struct {
 	token   string
 	content []byte // nil once the sender is done with it
 	digest  [sha256.Size]byte
 	to      []string          // local parts of the maildrops that must have it, each once
-	paths   map[string]string // by which it came there, where they differ
+	paths   map[string]string // by maildrop: the path that led there, if it is another
 
 	// Kept by the ledger.
 	state messageState
@@ -70,11 +70,10 @@ func newMessage(r *rand.Rand, octets int, to ...string) *message {
 	return m
 }
 
-// seal notes what the content is.
+// seal notes the digest of the content.
 func (m *message) seal() { m.digest = sha256.Sum256(m.content) }
 
-// anySize is the size of a message as mail has them: most are small, some do
-// not fit into one row.
+// anySize returns a random size in octets: mostly small, sometimes too large for one row.
 func anySize(r *rand.Rand) int {
 	switch n := r.IntN(100); {
 	case n < 80:
@@ -86,7 +85,7 @@ func anySize(r *rand.Rand) int {
 	}
 }
 
-// stuffed is the content as DATA carries it, without the final dot
+// stuffed returns the content as DATA sends it, without the final dot
 // (RFC 5321 section 4.5.2).
 func (m *message) stuffed() []byte {
 	stuffed := bytes.ReplaceAll(m.content, []byte("\r\n."), []byte("\r\n.."))

@@ -13,12 +13,11 @@ import (
 	"mailsrv/test/asroot"
 )
 
-// mountsVariable is set where mounts are this process's own.
+// mountsVariable is set in a process that has its own mount namespace.
 const mountsVariable = "PROOF_MOUNTS"
 
-// ownMounts reports whether the test may mount file systems. If not, it runs
-// the test again where it may, in a mount namespace that ends with it, and
-// reports what came of that.
+// ownMounts reports whether the test may mount file systems. If not, it runs the test
+// again in a mount namespace that ends with it, and the test fails as that did.
 func ownMounts(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(mountsVariable) != "" {
@@ -71,7 +70,7 @@ func mountTmpfs(t *testing.T, octets int64) string {
 	return dir
 }
 
-// freeOctets is what is left on the file system of dir.
+// freeOctets returns the free octets on the file system of dir.
 func freeOctets(t *testing.T, dir string) int64 {
 	t.Helper()
 	var fs syscall.Statfs_t

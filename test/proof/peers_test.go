@@ -20,31 +20,29 @@ import (
 	"mailsrv/test/built"
 )
 
-// badLocal is whom the bad peers write to.
+// badLocal is the mailbox that the bad peers write to.
 const badLocal = "bad"
 
-// Maildrops, each of one bad peer alone, with a message that is longer than what
-// any buffer holds.
+// Maildrops for one bad peer each, with a message longer than any buffer.
 const (
 	trickleLocal = "trickle"
 	silentLocal  = "silent"
 	deafLocal    = "deaf"
 )
 
-// maxStaged is all that may be staged, and room for every bad peer.
+// maxStaged is smtp.max_staged in octets: enough for every bad peer.
 const maxStaged = 12 << 20
 
-// badConfig has short times, so that what waits for them ends within the test.
+// badConfig has short timeouts, so that they end within the test.
 const badConfig = `hostname: mail.` + domain + `
 smtp: {listen: ["127.0.0.1:0"], max_connections: 400, max_connections_per_client: 60, command_timeout: 2s, data_idle_timeout: 2s,
   max_message_size: 12MiB, max_staged: 12MiB, max_recipients: %d}
 pop3: {listen: ["127.0.0.1:0"], listen_tls: [], max_connections: 400, max_connections_per_client: 60, idle_timeout: 2s}
 `
 
-// TestBadPeers lets peers of every bad kind at a server at once, from addresses
-// of their own, while a good one sends and fetches. The good one must be served
-// throughout, and when the bad ones are gone, memory, threads, descriptors and
-// staged content must be as before.
+// TestBadPeers runs bad peers of every kind at once, each from its own address, while a
+// good peer sends and fetches. The good one must be served throughout. When the bad ones
+// are gone, memory, threads, descriptors and staged content must be as before.
 func TestBadPeers(t *testing.T) {
 	t.Parallel()
 	rounds := scale(t, "PROOF_PEERS", 1)
@@ -63,7 +61,7 @@ func TestBadPeers(t *testing.T) {
 	_, err = c.content(m, manner{chunks: true}, hooks{})
 	s.must(err)
 	c.close()
-	for range 2 { // the page caches fill up, once and for all
+	for range 2 { // until the page caches are full
 		s.stageAll()
 	}
 	idle := s.measure()
@@ -90,11 +88,11 @@ func TestBadPeers(t *testing.T) {
 	s.stop()
 }
 
-// nonsense is so much content.
+// nonsense returns about this number of octets of content.
 func nonsense(octets int) []byte { return bytes.Repeat([]byte("a line of no use\r\n"), octets/18) }
 
-// stageAll stages nearly as much as may be staged, for which nothing else may be,
-// and gives it up.
+// stageAll stages nearly as much as may be staged, which fails if anything else is staged,
+// and then aborts.
 func (s *server) stageAll() {
 	s.t.Helper()
 	all := nonsense(maxStaged - 512<<10)
@@ -111,7 +109,7 @@ func (s *server) stageAll() {
 	await(s.t, startLimit, "staged content to be given up", func() bool { return s.transfers() == 0 })
 }
 
-// transfers is how many messages are staged.
+// transfers returns how many unfinished messages are staged.
 func (s *server) transfers() int {
 	s.t.Helper()
 	var n int
@@ -119,12 +117,12 @@ func (s *server) transfers() int {
 	return n
 }
 
-// isBackTo reports whether the server takes no more than it took when idle, but
-// for what a heap and its threads keep, and holds no unfinished transfer.
+// isBackTo reports whether the server has no unfinished transfer and uses no more than it
+// did when idle, but for the slack of heap and threads.
 func (s *server) isBackTo(idle measures) bool {
 	now, memory := s.measure(), slack["memory"]
 	if built.Race {
-		memory *= 4 // it keeps what it knows of goroutines that are gone
+		memory *= 4 // the race detector keeps memory of goroutines that have ended
 	}
 	var garbage int
 	s.ask("SELECT count(*) FROM garbage", &garbage)
@@ -133,13 +131,13 @@ func (s *server) isBackTo(idle measures) bool {
 		now["threads"] <= idle["threads"]+2*slack["threads"] && now["memory"] <= idle["memory"]+memory
 }
 
-// badPeers is all of them at work.
+// badPeers is one run of all bad peers.
 type badPeers struct {
 	t     *testing.T
 	s     *server
 	r     *rand.Rand
-	since int64         // where in the log they begin
-	stop  chan struct{} // closed when those left are to hang up
+	since int64         // offset in the log at which they begin
+	stop  chan struct{} // closed when those that are left have to hang up
 
 	mu    sync.Mutex
 	tally map[string]int
@@ -156,15 +154,15 @@ func (p *badPeers) count(what string) {
 
 func (p *badPeers) report() { p.t.Logf("bad peers: %v", p.tally) }
 
-// badPeer is one that keeps the server waiting, from an address of its own.
+// badPeer is a peer that keeps the server waiting, from its own address.
 type badPeer struct {
 	from, server string
-	head         string // what it says at first
+	head         string // what it sends first
 	end          string // how the server ends it
 }
 
-// How the server ends a peer that keeps it waiting: by its last words (RFC 5321
-// section 3.8), or in silence (RFC 1939 section 3), when the log tells.
+// How the server ends a peer that keeps it waiting: with a last reply (RFC 5321 section
+// 3.8), or with none (RFC 1939 section 3) and a line in the log.
 const (
 	noCommand    = "421 4.4.2 No command for too long"
 	noContent    = "421 4.4.2 No content for too long"
@@ -178,10 +176,10 @@ func login(local string) string {
 	return "USER " + address(local) + "\r\nPASS " + password + "\r\n"
 }
 
-// of says that it is the session of a maildrop that ends so.
+// of is the end in the log of a session on a maildrop.
 func of(local, end string) string { return "mailbox=" + address(local) + " " + end }
 
-// waiting are peers in each state of both protocols.
+// waiting returns peers in each state of both protocols.
 func (p *badPeers) waiting(network, local string) []badPeer {
 	long := string(nonsense(1<<20 + p.r.IntN(512<<10)))
 	all := []badPeer{
@@ -209,8 +207,8 @@ func (p *badPeers) waiting(network, local string) []badPeer {
 	return all
 }
 
-// run lets them work until the server has ended those that it must end, and all
-// others have hung up.
+// run runs the peers until the server has ended those that it must end, and all others
+// have hung up.
 func (p *badPeers) run() {
 	var ended, all sync.WaitGroup
 	trickling, silent := p.waiting("127.0.3.", trickleLocal), p.waiting("127.0.4.", silentLocal)
@@ -234,7 +232,7 @@ func (p *badPeers) run() {
 	all.Go(p.pipeline)
 	all.Go(func() { p.flood(p.s.smtp, "NOOP\r\n", "421 ") })
 	all.Go(func() { p.flood(p.s.pop3, "CAPA\r\n", "-ERR") })
-	// Two that dribble have sent so much, and go on for as long as this takes.
+	// Two peers of dribble have sent enough to be staged, and go on.
 	if !within(time.Minute, func() bool { return p.s.transfers() >= 2 }) {
 		p.t.Error("no content was staged")
 	}
@@ -262,8 +260,8 @@ func (p *badPeers) logged(parts ...string) bool {
 	return false
 }
 
-// dial connects from an address of its own. Whoever is over a limit of the
-// server is connected all the same, and told.
+// dial connects from an address. A connection over a limit of the server is made too:
+// the server refuses it by a reply.
 func (p *badPeers) dial(from, server string) *net.TCPConn {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
 	c, err := d.Dial("tcp", server)
@@ -275,7 +273,7 @@ func (p *badPeers) dial(from, server string) *net.TCPConn {
 	return c.(*net.TCPConn)
 }
 
-// begin connects and says the head.
+// begin connects and sends the head.
 func (p *badPeers) begin(b badPeer) *net.TCPConn {
 	c := p.dial(b.from, b.server)
 	if c != nil {
@@ -284,7 +282,7 @@ func (p *badPeers) begin(b badPeer) *net.TCPConn {
 	return c
 }
 
-// drip says something now and then.
+// drip sends what again and again, with pauses, until that fails.
 func drip(c net.Conn, what string) {
 	for _, err := io.WriteString(c, what); err == nil; _, err = io.WriteString(c, what) {
 		time.Sleep(100 * time.Millisecond)
@@ -301,8 +299,8 @@ func (p *badPeers) trickle(b badPeer) {
 	}
 }
 
-// dribble sends content that never ends, which may be as slow for ten minutes, and
-// vanishes.
+// dribble sends content slowly, as is allowed for the first ten minutes, and then closes
+// or resets the connection.
 func (p *badPeers) dribble(b badPeer) {
 	if c := p.begin(b); c != nil {
 		defer c.Close()
@@ -315,7 +313,7 @@ func (p *badPeers) dribble(b badPeer) {
 	}
 }
 
-// silent says its part and then nothing.
+// silent sends the head and then nothing.
 func (p *badPeers) silent(b badPeer) {
 	if c := p.begin(b); c != nil {
 		defer c.Close()
@@ -332,7 +330,7 @@ func (p *badPeers) endure(c net.Conn, b badPeer) {
 	}
 }
 
-// deaf asks again and again and reads no answer, until the server ends it.
+// deaf sends commands and reads no replies, until the server ends the connection.
 func (p *badPeers) deaf(b badPeer, again string) {
 	c := p.begin(b)
 	if c == nil {
@@ -350,7 +348,7 @@ func (p *badPeers) deaf(b badPeer, again string) {
 	p.count("deaf one ended by the server")
 }
 
-// handshake says the head and leaves the server alone in a TLS handshake.
+// handshake sends the head, and nothing in the TLS handshake that follows.
 func (p *badPeers) handshake(from, server, head string) {
 	if c := p.begin(badPeer{from: from, server: server, head: head}); c != nil {
 		defer c.Close()
@@ -359,7 +357,7 @@ func (p *badPeers) handshake(from, server, head string) {
 	}
 }
 
-// vanish is gone after each octet of a transaction, with and without a word.
+// vanish ends a connection after each octet of a session, by a close and by a reset.
 func (p *badPeers) vanish(whole string) {
 	for n := range len(whole) {
 		c := p.dial("127.0.7.1", p.s.smtp)
@@ -375,7 +373,7 @@ func (p *badPeers) vanish(whole string) {
 	}
 }
 
-// garbage sends octets without sense until the server has enough of it.
+// garbage sends random octets until the server ends the connection.
 func (p *badPeers) garbage() {
 	r := fork(p.r)
 	for i := range 40 {
@@ -398,7 +396,7 @@ func (p *badPeers) garbage() {
 	}
 }
 
-// pipeline sends 100,000 commands before it reads a reply, and must get each.
+// pipeline sends 100,000 commands before it reads a reply, and must get all replies.
 func (p *badPeers) pipeline() {
 	const n = 100_000
 	for server, ok := range map[string]string{p.s.smtp: "250 ", p.s.pop3: "-ERR"} {
@@ -424,8 +422,8 @@ func (p *badPeers) pipeline() {
 	}
 }
 
-// flood opens more connections than one client may have, and expects that those
-// beyond are told so. It keeps the others awake, or their places come free.
+// flood opens more connections than one client may have, and expects that the surplus is
+// refused. It sends a command on the others now and then, so that they stay open.
 func (p *badPeers) flood(server, awake, refusal string) {
 	var open []*net.TCPConn
 	for range 100 {

@@ -17,7 +17,7 @@ type pop3Client struct {
 	in   *bufio.Reader
 }
 
-// listed is one message as LIST and UIDL name it.
+// listed is one message as in LIST and UIDL.
 type listed struct {
 	number int
 	octets int
@@ -42,7 +42,7 @@ func dialPOP3(server, local string) (*pop3Client, error) {
 	return c, nil
 }
 
-// visit logs in and lists what there is.
+// visit logs in and lists the maildrop.
 func visit(server, local string) (*pop3Client, []listed, error) {
 	c, err := dialPOP3(server, local)
 	if err != nil {
@@ -58,12 +58,12 @@ func visit(server, local string) (*pop3Client, []listed, error) {
 
 func (c *pop3Client) close() { c.conn.Close() }
 
-// denial is an -ERR.
+// denial is an -ERR reply, as an error.
 type denial string
 
 func (e denial) Error() string { return string(e) }
 
-// inUse reports whether a login met another session.
+// inUse reports whether a login was refused since another session has the maildrop.
 func inUse(err error) bool {
 	var no denial
 	return errors.As(err, &no) && strings.Contains(string(no), "[IN-USE]")
@@ -96,7 +96,7 @@ func (c *pop3Client) command(line string) (string, error) {
 	return c.line()
 }
 
-// lines obeys a command with a reply of many lines, dots taken out.
+// lines sends a command and returns its reply of several lines, without dot-stuffing.
 func (c *pop3Client) lines(command string) ([]byte, error) {
 	if _, err := c.command(command); err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (c *pop3Client) lines(command string) ([]byte, error) {
 	}
 }
 
-// stat returns count and octets.
+// stat returns messages and octets.
 func (c *pop3Client) stat() (messages, octets int, err error) {
 	text, err := c.command("STAT")
 	if err == nil {
@@ -123,7 +123,7 @@ func (c *pop3Client) stat() (messages, octets int, err error) {
 	return messages, octets, err
 }
 
-// list returns what the maildrop holds.
+// list returns the messages of the maildrop.
 func (c *pop3Client) list() ([]listed, error) {
 	sizes, err := c.lines("LIST")
 	if err != nil {
@@ -149,7 +149,7 @@ func (c *pop3Client) list() ([]listed, error) {
 	return all, nil
 }
 
-// retr fetches a message and holds its size against the one listed.
+// retr fetches a message and compares its size with the one listed.
 func (c *pop3Client) retr(m listed) ([]byte, error) {
 	stored, err := c.lines("RETR " + strconv.Itoa(m.number))
 	if err == nil && len(stored) != m.octets {

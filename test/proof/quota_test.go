@@ -22,17 +22,16 @@ import (
 	"mailsrv/storage/sqlite"
 )
 
-// everyone is an alias of all maildrops of the quota races, and again one that
-// leads to it.
+// everyone is an alias of all maildrops of the quota races. again is an alias of everyone.
 const (
 	everyone = "everyone"
 	again    = "again"
 )
 
-// TestQuotaRaces lets many deliveries at once compete for little room, while
-// messages are deleted and limits are lowered and raised. No sample may ever
-// show counters that differ from the rows, or more in a maildrop than its limit,
-// unless that was lowered, and then nothing may be added.
+// TestQuotaRaces makes many concurrent deliveries to maildrops with little room, while
+// messages are deleted and limits are lowered and raised. In every sample the counters
+// must equal the rows, and no maildrop may hold more than its limit, unless that was
+// lowered; then nothing may be added.
 func TestQuotaRaces(t *testing.T) {
 	t.Parallel()
 	rounds := scale(t, "PROOF_RACES", 1)
@@ -72,7 +71,7 @@ type quotaRace struct {
 	refused atomic.Int64 // recipients
 }
 
-// serverLimit is that of the configuration.
+// serverLimit is the limit in the configuration.
 var serverLimit = quota.Limit{Octets: 3 << 20, Messages: 60}
 
 func newQuotaRace(t *testing.T) *quotaRace {
@@ -91,7 +90,7 @@ func newQuotaRace(t *testing.T) *quotaRace {
 	return q
 }
 
-// storm races for a time.
+// storm runs the races for a time.
 func (q *quotaRace) storm(length time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), length)
 	defer cancel()
@@ -120,11 +119,11 @@ func (q *quotaRace) storm(length time.Duration) {
 	group.Wait()
 }
 
-// allowed are the refusals that a race for room may end in.
+// allowed matches the refusals that are right in a race for room.
 var allowed = regexp.MustCompile(`^(552 5\.2\.[23]|452 4\.2\.2|452 4\.5\.3) `)
 
-// sendSome sends some messages on one connection: of all sizes, with the size
-// told, hidden or made smaller, to mailboxes, tags and aliases.
+// sendSome sends some messages on one connection: of all sizes, with the true size
+// declared, none or a smaller one, to mailboxes, tagged addresses and aliases.
 func (q *quotaRace) sendSome(r *rand.Rand) error {
 	c, err := dialSMTP(q.s.smtp, false)
 	if err != nil {
@@ -135,8 +134,8 @@ func (q *quotaRace) sendSome(r *rand.Rand) error {
 	for range 3 {
 		m := newMessage(r, sizeForRace(r))
 		declared := []int{len(m.content), 0, len(m.content) / 2}[r.IntN(3)]
-		// Whoever had no room beside others is asked to come alone for a day:
-		// each message has a sender of its own.
+		// A recipient without room must be alone in later transactions of the same
+		// sender, for a day. So each message has another sender.
 		taken, refused, err := c.envelopeFrom("s"+m.token, declared, q.someRecipients(r)...)
 		for path, no := range refused {
 			q.refused.Add(1)
@@ -189,8 +188,8 @@ func (q *quotaRace) someRecipients(r *rand.Rand) []string {
 	return to
 }
 
-// expand notes in which maildrops a message must be, and the first path that
-// leads to each.
+// expand sets the maildrops in which a message must be, and the first path that leads to
+// each.
 func (q *quotaRace) expand(m *message, taken []string) {
 	m.paths = map[string]string{}
 	for _, path := range taken {
@@ -208,19 +207,19 @@ func (q *quotaRace) expand(m *message, taken []string) {
 	}
 }
 
-// referee samples the maildrops and changes their limits, so that it knows of
-// every sample what may be in it.
+// referee samples the maildrops and changes their limits. So it knows what each sample
+// may hold.
 type referee struct {
 	q     *quotaRace
 	store *sqlite.Store // beside the server's
-	db    *sql.DB       // the same database, past the store
+	db    *sql.DB       // the same database, read without the store
 	turn  sync.Mutex    // of changing a limit
 
 	mu       sync.Mutex // held while a sample is taken
 	changing bool
 	limits   map[string]quota.Limit // as sampled last
-	// What a maildrop may hold above its limit: as much as it held, or may have
-	// held, when that was lowered. It shrinks as messages are deleted.
+	// What a maildrop may hold above its limit: as much as it held, or may have held,
+	// when the limit was lowered. It becomes less as messages are deleted.
 	excuse map[string]quota.Usage
 
 	samples, above, changes int
@@ -236,7 +235,7 @@ func newReferee(q *quotaRace) *referee {
 	return &referee{q: q, store: store, db: db, limits: map[string]quota.Limit{}, excuse: map[string]quota.Usage{}}
 }
 
-// sample looks at all maildrops in one moment.
+// sample checks all maildrops at one moment.
 func (f *referee) sample() error {
 	time.Sleep(time.Millisecond) // let others have the lock
 	f.mu.Lock()
@@ -244,8 +243,8 @@ func (f *referee) sample() error {
 	return f.look()
 }
 
-// sampleQuery reads limits, counters and rows of all maildrops. One statement sees
-// one moment.
+// sampleQuery reads limits, counters and rows of all maildrops in one statement, so that
+// all are of one moment.
 const sampleQuery = `
 SELECT m.local, coalesce(m.limit_octets, d.limit_octets, ?), coalesce(m.limit_messages, d.limit_messages, ?), p.all_octets, p.all_messages,
     (SELECT coalesce(sum(octets), 0) FROM message WHERE folder = m.inbox), (SELECT count(*) FROM message WHERE folder = m.inbox)
@@ -289,8 +288,8 @@ func (f *referee) look() error {
 	return rows.Err()
 }
 
-// change changes limits by do. Until it is done a maildrop may fill up to the
-// old limit.
+// change calls do, which changes limits. Until do returns, a maildrop may be filled up to
+// the old limit.
 func (f *referee) change(do func() error) error {
 	f.turn.Lock()
 	defer f.turn.Unlock()
@@ -319,8 +318,8 @@ func (f *referee) begin() error {
 	return nil
 }
 
-// makeRoom leaves a maildrop room for some messages more, or when it holds much
-// sets the limit below that.
+// makeRoom sets the limit of a maildrop so that some more messages fit, or, if it holds
+// much, below what it holds.
 func (f *referee) makeRoom(r *rand.Rand) error {
 	a := mail.Address{Local: f.q.boxes[r.IntN(len(f.q.boxes))], Domain: domain}
 	octets, messages := 1+r.Int64N(400<<10), 1+r.Int64N(8)
@@ -335,8 +334,8 @@ func (f *referee) makeRoom(r *rand.Rand) error {
 	})
 }
 
-// command changes a limit by the command line: of a mailbox, or of all that
-// inherit.
+// command changes a limit by the command line: that of a mailbox, or that of the domain,
+// which the others inherit.
 func (f *referee) command(r *rand.Rand) error {
 	of, octets, messages := domain, strconv.Itoa(1<<20+r.IntN(4<<20)), strconv.Itoa(30+r.IntN(80))
 	if r.IntN(2) == 0 {
@@ -354,7 +353,7 @@ func (f *referee) command(r *rand.Rand) error {
 	})
 }
 
-// empty deletes all that a maildrop holds.
+// empty deletes all messages of a maildrop.
 func (q *quotaRace) empty(r *rand.Rand) error {
 	time.Sleep(between(r, 0, 50*time.Millisecond))
 	local := q.boxes[r.IntN(len(q.boxes))]

@@ -32,38 +32,35 @@ const (
 	password = "sesame opens"
 )
 
-// startLimit is how long a server may take until it is ready, and a stop until
-// it has ended.
+// startLimit is how long a server may take to be ready, and to end when it is stopped.
 const startLimit = 30 * time.Second
 
-// server is a data directory, its configuration, and the process that serves
-// it, if one runs.
+// server is a data directory, its configuration, and the server process, if it runs.
 type server struct {
 	t      *testing.T
 	binary string
 	data   string
 	config string
-	text   string   // of the configuration, whose %d is limit
-	limit  int      // recipients of a message; another with each reload
-	tmp    string   // for SQLite's temporary files; empty: wherever
+	text   string   // of the configuration; its %d is replaced by limit
+	limit  int      // smtp.max_recipients; each reload changes it
+	tmp    string   // folder for SQLite's temporary files; empty: the default
 	env    []string // further variables of the process
 
 	process *exec.Cmd
 	ended   chan struct{} // closed when the process has ended and its log is read
 	smtp    string        // address
 	pop3    string
-	ready   time.Duration // that the last start took
+	ready   time.Duration // how long the last start took
 
 	log  *os.File
 	mu   sync.Mutex
 	tail []string        // the log's last lines
 	odd  []string        // the last ones above level INFO
 	left map[string]bool // "id mailbox" of each target of an alias that was left out
-	told []int           // goroutines, as each reload says
+	told []int           // numbers of goroutines in the log lines of reloads
 }
 
-// newServer writes a configuration for a data directory; more are further lines
-// of it.
+// newServer writes a configuration for a data directory. more are further lines of it.
 func newServer(t *testing.T, data string, more ...string) *server {
 	t.Helper()
 	home := t.TempDir()
@@ -74,8 +71,8 @@ func newServer(t *testing.T, data string, more ...string) *server {
 		"smtp: {listen: [\"127.0.0.1:0\"], max_connections_per_client: 0, max_recipients: %d}",
 		"pop3: {listen: [\"127.0.0.1:0\"], listen_tls: [], max_connections_per_client: 0}",
 	}, more...), "\n") + "\n"
-	// Go's own collection: what has not been collected yet must not look like
-	// memory that grows.
+	// Go's default collector setting: garbage that was not collected yet must not look
+	// like memory that grows.
 	s.env = []string{"GOGC=100"}
 	s.configure()
 	var err error
@@ -95,16 +92,16 @@ func newServer(t *testing.T, data string, more ...string) *server {
 	return s
 }
 
-// configure writes the configuration, at once: a command may be reading it.
+// configure replaces the configuration atomically, since a command may be reading it.
 func (s *server) configure() {
 	s.t.Helper()
 	s.must(os.WriteFile(s.config+".new", fmt.Appendf(nil, s.text, s.limit), 0o600))
 	s.must(os.Rename(s.config+".new", s.config))
 }
 
-// passwordHash is as strong as one that the server makes, so that it is not
-// replaced, and made with so little memory that hundreds of logins do not cost
-// more than what is tested.
+// passwordHash is as strong as a hash that the server makes, so that a login does not
+// replace it. It needs little memory, so that hundreds of logins do not take more of it
+// than what is tested.
 var passwordHash = sync.OnceValue(func() string {
 	const memory, passes = 1216, 32 // KiB; as much work as 19 MiB twice
 	salt := []byte("of a mailbox here")
@@ -113,10 +110,10 @@ var passwordHash = sync.OnceValue(func() string {
 		b64.EncodeToString(salt), b64.EncodeToString(argon2.IDKey([]byte(password), salt, passes, memory, 1, 32)))
 })
 
-// noLimit is that of mailboxes which may hold anything.
+// noLimit is the limit of mailboxes that may hold any amount of mail.
 var noLimit = quota.Limit{Octets: quota.Unlimited, Messages: quota.Unlimited}
 
-// populate makes the domain and mailboxes before the first start.
+// populate adds the domain and mailboxes before the first start.
 func (s *server) populate(limit quota.Limit, locals ...string) {
 	s.t.Helper()
 	hash := passwordHash()
@@ -187,8 +184,7 @@ func (s *server) launch() <-chan bool {
 	return came
 }
 
-// note keeps a line of the log. A race or a panic fails the test whatever else
-// comes of it.
+// note records a line of the log. A data race or a panic fails the test.
 func (s *server) note(line string) {
 	fmt.Fprintln(s.log, line)
 	s.mu.Lock()
@@ -212,11 +208,11 @@ func (s *server) note(line string) {
 	}
 }
 
-// leftOut is the line that names a target of an alias which could not take a message.
+// leftOut matches the log line of a target of an alias that could not take a message.
 var leftOut = regexp.MustCompile(`msg="left out" id=(\w+) .* mailbox=(\S+) reason=`)
 
-// wasLeftOut reports whether the log says that a maildrop did not get a message. The
-// line may still be on its way from the server.
+// wasLeftOut reports whether the log says that a maildrop did not get a message. It waits
+// a while for the line.
 func (s *server) wasLeftOut(id, local string) bool {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		s.mu.Lock()
@@ -228,7 +224,7 @@ func (s *server) wasLeftOut(id, local string) bool {
 	}
 }
 
-// keepLast appends a line and forgets the first if there are too many.
+// keepLast appends a line and drops the first one if there are more than most.
 func keepLast(lines []string, line string, most int) []string {
 	lines = append(lines, line)
 	return lines[max(0, len(lines)-most):]
@@ -257,7 +253,7 @@ func (s *server) kill() {
 	s.process = nil
 }
 
-// stop ends the process as an administrator does, and expects it to end well.
+// stop ends the process as an administrator does, and expects it to end without an error.
 func (s *server) stop() {
 	s.t.Helper()
 	s.process.Process.Signal(syscall.SIGTERM)
@@ -272,20 +268,20 @@ func (s *server) stop() {
 	s.process = nil
 }
 
-// outcome is what a command came to.
+// outcome is the result of a command.
 type outcome struct {
 	stdout, stderr string
 	code           int // -1: killed
 }
 
-// command prepares a command of the command line on the same data directory.
+// command returns a command of the command line on the same data directory, not started.
 func (s *server) command(ctx context.Context, stdin string, args ...string) *exec.Cmd {
 	c := exec.CommandContext(ctx, s.binary, append([]string{"--config", s.config}, args...)...)
 	c.Stdin = strings.NewReader(stdin)
 	return c
 }
 
-// run carries a command out.
+// run runs a command to its end.
 func run(c *exec.Cmd) outcome {
 	var out, problems bytes.Buffer
 	c.Stdout, c.Stderr = &out, &problems
@@ -311,7 +307,7 @@ func (s *server) do(stdin string, args ...string) string {
 	return o.stdout
 }
 
-// check lets the server's own recount look at the store.
+// check runs "mailsrv check", which must find nothing.
 func (s *server) check() {
 	s.t.Helper()
 	o := run(s.command(context.Background(), "", "check"))

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// patience is how long a client waits for anything at all.
+// patience is how long a client waits for any reply.
 const patience = 60 * time.Second
 
-// smtpClient speaks SMTP so plainly that each octet and its moment are known.
+// smtpClient is a plain SMTP client, of which each octet and its moment are known.
 type smtpClient struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -69,7 +69,7 @@ func (r smtpReply) unexpected(to string, err error) error {
 	return fmt.Errorf("reply to %s: %w", to, &refusal{r})
 }
 
-// refusal is a reply that says no.
+// refusal is a 4xx or 5xx reply, as an error.
 type refusal struct{ reply smtpReply }
 
 func (e *refusal) Error() string { return e.reply.String() }
@@ -122,12 +122,12 @@ type manner struct {
 	pieces int  // of BDAT; at least 1
 }
 
-// hooks are called on the way of a message. end comes just before the octets
-// that complete it are written: until then it cannot have been stored.
+// hooks are called while a message is sent. end is called just before the octets that
+// complete it are written: until then it cannot have been stored.
 type hooks struct {
-	middle func() // half of the content is on its way
-	end    func() // the last octets follow
-	sent   func() // they have been handed to the kernel
+	middle func() // half of the content was written
+	end    func() // the last octets will be written
+	sent   func() // the last octets were written
 }
 
 func call(f func()) {
@@ -136,8 +136,8 @@ func call(f func()) {
 	}
 }
 
-// envelope begins a transaction and returns the recipients that were taken, and
-// the replies to the others. With none taken no transaction is open.
+// envelope begins a transaction and returns the recipients that were accepted, and
+// the replies to the others. If none was accepted, no transaction is open.
 func (c *smtpClient) envelope(size int, to ...string) (taken []string, refused map[string]smtpReply, err error) {
 	return c.envelopeFrom("alice", size, to...)
 }
@@ -164,9 +164,9 @@ func (c *smtpClient) envelopeFrom(from string, size int, to ...string) (taken []
 	return taken, refused, err
 }
 
-// content sends a message's content in an open transaction and returns the
-// reply to it. An error without a refusal leaves open what became of it once
-// hooks.end was called.
+// content sends a message's content in an open transaction and returns the id in the
+// reply. After an error that is no refusal the message may have been stored, if hooks.end
+// was called.
 func (c *smtpClient) content(m *message, how manner, h hooks) (id string, err error) {
 	c.conn.SetDeadline(time.Now().Add(patience))
 	if how.chunks {
@@ -214,8 +214,7 @@ func (c *smtpClient) data(m *message, h hooks) error {
 	return nil
 }
 
-// chunks sends content by BDAT (RFC 3030), each chunk's reply awaited but the
-// last one's.
+// chunks sends content by BDAT (RFC 3030). It reads the reply to each chunk but the last.
 func (c *smtpClient) chunks(content []byte, pieces int, h hooks) error {
 	for n := pieces; n > 1; n-- {
 		piece := content[:len(content)/n]
@@ -244,9 +243,9 @@ func (c *smtpClient) chunks(content []byte, pieces int, h hooks) error {
 	return nil
 }
 
-// burst sends whole transactions in one piece, each by BDAT, and hands the
-// outcome of each to done as it comes. RSET ends those whose recipients were
-// refused.
+// burst sends whole transactions by BDAT in one write, and calls done with the result of
+// each as it comes. Each begins with RSET, which ends an earlier one whose recipients
+// were refused.
 func (c *smtpClient) burst(all []*message, done func(m *message, id string, err error)) {
 	var b bytes.Buffer
 	for _, m := range all {
@@ -267,7 +266,7 @@ func (c *smtpClient) burst(all []*message, done func(m *message, id string, err 
 		}
 		done(m, id, err)
 		if errors.As(err, &no) {
-			err = nil // the replies to the next follow
+			err = nil // the replies to the next transaction follow
 		}
 	}
 	if no != nil && err == nil {
@@ -275,8 +274,8 @@ func (c *smtpClient) burst(all []*message, done func(m *message, id string, err 
 	}
 }
 
-// transactionReplies reads those to RSET, MAIL, each RCPT, and the content. Of
-// several refusals it returns the first, which the others follow from.
+// transactionReplies reads the replies to RSET, MAIL, each RCPT, and the content. It
+// returns the first refusal, which is the cause of later ones.
 func (c *smtpClient) transactionReplies(recipients int) (id string, err error) {
 	var no error
 	for range 2 + recipients {

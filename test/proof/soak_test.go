@@ -15,9 +15,9 @@ import (
 	"time"
 )
 
-// TestSoak lets senders, fetchers, the command line and SIGHUP go on for long,
-// and asks that nothing grows with time: memory, goroutines, threads, descriptors,
-// the write-ahead log, the database, whose free pages are used again.
+// TestSoak runs senders, fetchers, commands and SIGHUP for a long time. Nothing may grow
+// with time: memory, goroutines, threads, descriptors, the write-ahead log, and the
+// database, whose free pages must be used again.
 func TestSoak(t *testing.T) {
 	t.Parallel()
 	seconds := scale(t, "PROOF_SOAK", 6)
@@ -25,7 +25,7 @@ func TestSoak(t *testing.T) {
 	boxes := []string{"one", "two", "three", "four"}
 	s := newServer(t, filepath.Join(t.TempDir(), "data"), "storage: {min_free: 64MiB}")
 	if seconds >= longSoak {
-		s.env = nil // memory is managed as it is for users
+		s.env = nil // memory is managed as in production
 	}
 	s.populate(noLimit, append(boxes, limited)...)
 	l := newLedger(t, boxes...)
@@ -62,7 +62,7 @@ func TestSoak(t *testing.T) {
 			t.Errorf("%s grows: %d, then %d", name, middle[name], now)
 		}
 	}
-	// A database does not shrink; what is free in it must be used again.
+	// A database does not shrink. Its free pages must be used again.
 	if size := int(octets(s.data, "mailsrv.db") >> 10); size > mostUsed*5/4+slack["beside mail"] {
 		t.Errorf("the database has %d KiB, of which never more than %d were in use", size, mostUsed)
 	}
@@ -79,28 +79,29 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// measures are what must not grow, by name; memory and files in KiB, "garbage" in
-// messages that were removed and wait to be freed.
+// measures are what must not grow, by name. Memory and files are in KiB, "garbage" is the
+// number of removed messages that were not freed yet.
 type measures map[string]int
 
-// slack is by how much each may differ between two times of the same load.
+// slack is by how much each measure may differ between two times of the same load.
 var slack = measures{"memory": 24 << 10, "goroutines": 16, "threads": 8, "descriptors": 16, "log": 0, "garbage": 0, "beside mail": 16 << 10}
 
-// ofProcess are those that do not depend on how much the machine gets done. Over
-// longSoak seconds chance is levelled out: then they must be four times nearer.
+// ofProcess are the measures that do not depend on how much work the machine gets done. In
+// a run of at least longSoak seconds their slack is a quarter.
 var ofProcess = map[string]bool{"memory": true, "goroutines": true, "threads": true, "descriptors": true}
 
 const longSoak = 900
 
-// bounds are for what a load without rest may drive up, whatever it was before. The
-// log keeps what it has needed, such as beside a backup, as far as journal_size_limit;
-// 4,096 removed messages wait for a rest, and those of a few QUITs besides.
+// bounds are for measures that may grow under constant load. The log keeps the size that
+// it has needed, such as during a backup, up to journal_size_limit. 4,096 removed messages
+// may wait to be freed, and those of a few QUITs.
 var bounds = measures{"log": 64 << 10, "garbage": 6000}
 
-// reloaded is what the server says of itself when it obeys a SIGHUP.
+// reloaded matches the log line of a reload.
 var reloaded = regexp.MustCompile(`msg=reloaded .*goroutines=(\d+)`)
 
-// goroutines has the server reload, with another limit, which tells how many it has.
+// goroutines makes the server reload, with another limit, and returns the number of
+// goroutines that it then logs.
 func (s *server) goroutines() int {
 	s.t.Helper()
 	s.limit ^= 1
@@ -111,15 +112,15 @@ func (s *server) goroutines() int {
 	return s.reloads()[len(before)]
 }
 
-// reloads are the numbers of goroutines that the reloads so far have told.
+// reloads returns the numbers of goroutines that the reloads so far have logged.
 func (s *server) reloads() []int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.told
 }
 
-// measure looks at the process and its files, and has it reload. Beside what is in
-// slack, "used" is what is not free in the database.
+// measure measures the process and its files, and makes it reload. "used", which is not
+// in slack, is the size of the database without free pages.
 func (s *server) measure() measures {
 	s.t.Helper()
 	process := fmt.Sprintf("/proc/%d", s.process.Process.Pid)
@@ -161,7 +162,7 @@ func (s *server) ask(query string, into ...any) {
 	s.must(db.QueryRow(query).Scan(into...))
 }
 
-// typical is the median of each measure.
+// typical returns the median of each measure.
 func typical(all []measures) measures {
 	middle := measures{}
 	for name := range slack {

@@ -22,26 +22,26 @@ const (
 	atCommand event = "a command of the administrator begun"
 )
 
-// traffic is senders, fetchers and an administrator at work on one server.
+// traffic is senders, fetchers and an administrator that use one server.
 type traffic struct {
 	s     *server
 	l     *ledger
-	boxes []string       // that stay as they are
+	boxes []string       // mailboxes that are not removed
 	admin *administrator // nil: none
-	// allowed are the refusals that the load may be the reason of; nil: none.
-	// Those of mailboxes that the administrator removes are allowed beside them.
+	// allowed matches the refusals that the load may cause; nil: none. Those of
+	// mailboxes that the administrator removes are allowed too.
 	allowed *regexp.Regexp
-	heard   atomic.Int64 // of those
+	heard   atomic.Int64 // number of refusals that allowed matched
 
 	ctx    context.Context
 	cancel context.CancelFunc
 	group  sync.WaitGroup
 	aim    event
 	hit    chan struct{}
-	ending atomic.Bool // failures are no news any more
+	ending atomic.Bool // failures are expected from now on
 }
 
-// newTraffic prepares traffic that tells when an event comes.
+// newTraffic returns traffic that sends on hit when the event aim comes.
 func newTraffic(s *server, l *ledger, boxes []string, aim event) *traffic {
 	t := &traffic{s: s, l: l, boxes: boxes, aim: aim, hit: make(chan struct{}, 1)}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
@@ -81,7 +81,7 @@ func (t *traffic) repeat(who string, f func() error) {
 	}
 }
 
-// end tells everybody to stop and waits until they have.
+// end stops the traffic and waits until it has ended.
 func (t *traffic) end() {
 	t.cancel()
 	t.group.Wait()
@@ -99,7 +99,7 @@ func (t *traffic) reached(e event) {
 // errHungUp says that a client itself closed the connection.
 var errHungUp = errors.New("hung up")
 
-// sendSome is one connection of a sender.
+// sendSome sends some messages on one connection.
 func (t *traffic) sendSome(r *rand.Rand) error {
 	c, err := dialSMTP(t.s.smtp, r.IntN(8) == 0)
 	if err != nil {
@@ -130,8 +130,8 @@ func (t *traffic) sendSome(r *rand.Rand) error {
 	return nil
 }
 
-// someBoxes picks recipients: one as a rule, now and then several, one of which
-// may be on its way out.
+// someBoxes picks recipients: usually one, sometimes several, of which one may be about to
+// be removed.
 func (t *traffic) someBoxes(r *rand.Rand) []string {
 	n := 1
 	if r.IntN(3) == 0 {
@@ -147,8 +147,8 @@ func (t *traffic) someBoxes(r *rand.Rand) []string {
 	return to
 }
 
-// sendOne sends a message and writes down what comes of it. A sender that
-// vanishes does so in the middle of the content.
+// sendOne sends a message and records the result. If vanish is set, it closes the
+// connection in the middle of the content.
 func (t *traffic) sendOne(c *smtpClient, m *message, how manner, vanish bool) error {
 	taken, refused, err := c.envelope(len(m.content), m.to...)
 	for local, r := range refused {
@@ -176,8 +176,7 @@ func (t *traffic) sendOne(c *smtpClient, m *message, how manner, vanish bool) er
 	return t.outcome(m, id, err, vanished)
 }
 
-// tolerate lets refusals pass that are allowed: the conversation goes on after
-// them.
+// tolerate returns nil for a refusal that is allowed, after which the session goes on.
 func (t *traffic) tolerate(err error, to ...string) error {
 	var no *refusal
 	if errors.As(err, &no) {
@@ -187,14 +186,14 @@ func (t *traffic) tolerate(err error, to ...string) error {
 	return err
 }
 
-// What a sender hears of a mailbox that has just been removed: at RCPT, and at the
-// end of content that is for others too, who must not lose it.
+// The replies for a mailbox that has just been removed: at RCPT, and at the end of content
+// that is for others too.
 var (
 	removed      = regexp.MustCompile(`^550 5\.1\.1 `)
 	removedSince = regexp.MustCompile(`^451 4\.2\.1 `)
 )
 
-// judge reports a refusal of a message for these that is not allowed.
+// judge fails the test if a refusal of a message to these recipients is not allowed.
 func (t *traffic) judge(r smtpReply, to ...string) {
 	stays := func(local string) bool { return t.admin == nil || slices.Contains(t.boxes, local) }
 	switch said := r.String(); {
@@ -207,7 +206,7 @@ func (t *traffic) judge(r smtpReply, to ...string) {
 	}
 }
 
-// outcome writes down what a sender was told.
+// outcome records the reply that a sender got.
 func (t *traffic) outcome(m *message, id string, err error, vanished bool) error {
 	var no *refusal
 	switch {
@@ -245,8 +244,8 @@ func (t *traffic) sendBurst(c *smtpClient, r *rand.Rand) error {
 	return failed
 }
 
-// fetchSome is one session of a fetcher. It reads a few messages and marks
-// many, so that the store stays small, and ends in each way there is.
+// fetchSome is one session of a fetcher. It reads a few messages and marks many, so that
+// the store stays small. It ends the session in one of all possible ways.
 func (t *traffic) fetchSome(r *rand.Rand) error {
 	local := t.boxes[r.IntN(len(t.boxes))]
 	c, all, err := visit(t.s.pop3, local)
@@ -269,7 +268,7 @@ func (t *traffic) fetchSome(r *rand.Rand) error {
 		}
 	}
 	d := t.l.mark(local)
-	share := min(90, len(all)/2) // percent: the fuller, the more
+	share := min(90, len(all)/2) // of messages to mark, in percent: more in a full maildrop
 	for _, m := range all {
 		if r.IntN(100) < share {
 			if err := c.dele(m); err != nil {

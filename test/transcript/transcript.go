@@ -21,10 +21,9 @@ import (
 // patience is how long one step may take.
 const patience = 10 * time.Second
 
-// RunDir plays every *.txt file of dir as a subtest, each on a connection of
-// its own from dial. A directory without files is a failure. config is the
-// client's TLS configuration for (starttls), and may be nil where no file uses
-// it.
+// RunDir plays every *.txt file of dir as a subtest, each on a new connection from dial.
+// A directory without such files fails the test. config is the client's TLS configuration
+// for (starttls); it may be nil if no file uses that.
 func RunDir(t *testing.T, dir string, dial func(t *testing.T) net.Conn, config *tls.Config) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "*.txt"))
@@ -38,8 +37,8 @@ func RunDir(t *testing.T, dir string, dial func(t *testing.T) net.Conn, config *
 	}
 }
 
-// Run plays one file on conn and closes it. The test fails with the dialogue
-// up to the line that did not hold, and what came instead.
+// Run plays one file on conn and closes conn. The test fails with the dialogue up to the
+// line that was not met, and what came instead.
 func Run(t testing.TB, conn net.Conn, file string, config *tls.Config) {
 	t.Helper()
 	script, err := os.ReadFile(file)
@@ -85,8 +84,8 @@ type player struct {
 }
 
 func (p *player) step(line string) error {
-	// It fails where the connection has ended, which may be what is expected:
-	// the step itself will tell.
+	// The error is ignored: on a connection that has ended, which may be expected, the
+	// step itself will fail.
 	_ = p.conn.SetDeadline(time.Now().Add(p.patience))
 	switch line {
 	case "(starttls)":
@@ -118,7 +117,7 @@ func (p *player) step(line string) error {
 	return fmt.Errorf("%q is no step; the package's documentation lists them", mark)
 }
 
-// send writes in one call what was held back and this text.
+// send writes what was held back and this text in one call.
 func (p *player) send(text string) error {
 	p.held.WriteString(text)
 	_, err := p.conn.Write(p.held.Bytes())
@@ -194,7 +193,7 @@ func (p *player) startTLS() error {
 	return nil
 }
 
-// matches says whether got is want, in which <*> stands for anything.
+// matches reports whether got is want, in which <*> stands for any characters.
 func matches(got, want string) bool {
 	parts := strings.Split(want, "<*>")
 	last := len(parts) - 1
