@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// appends are what the disk gives without any server: 4 KiB written to the end
-// of a file and synced, one after the other or sixteen in one sync, to a file
-// that grows or to one that was laid out before.
+// appends measure the disk without any server: 4 KiB are written to the end of a file and
+// synced, one at a time or sixteen in one sync, to a file that grows or to one that was
+// written before.
 var appends = map[string]func(dir string, turn time.Duration) (sample, error){
 	appendOne:     func(dir string, turn time.Duration) (sample, error) { return appendSynced(dir, turn, 1, false) },
 	appendLaidOut: func(dir string, turn time.Duration) (sample, error) { return appendSynced(dir, turn, 1, true) },
@@ -26,8 +26,8 @@ const (
 	appendSixteen = "append + fdatasync of 16"
 )
 
-// appendSynced appends batches of 4 KiB for so long. A rate and a latency are of
-// 4 KiB and of one sync.
+// appendSynced writes batches of 4 KiB for the time of a turn. The rate is that of blocks
+// of 4 KiB, the latency that of one sync.
 func appendSynced(dir string, turn time.Duration, batch int, laidOut bool) (sample, error) {
 	path := filepath.Join(dir, "append")
 	file, err := os.Create(path)

@@ -14,8 +14,8 @@ import (
 	"mailsrv/test/built"
 )
 
-// The ways in which the rows send and fetch, against mailsrv itself: each message is
-// checked, and each figure is there.
+// The rows' ways to send and to fetch work with mailsrv: each message is checked, and
+// each figure is there.
 func TestWaysOfARow(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -64,7 +64,7 @@ func TestWaysOfARow(t *testing.T) {
 		"one by one": {Fetch: 4, Rounds: 40},
 		"sent ahead": {Fetch: 4, Rounds: 40, Pipeline: 4},
 	} {
-		readers.Sessions = 1 // two could meet in a maildrop, of so few
+		readers.Sessions = 1 // with few mailboxes two sessions could want the same one
 		f, err := b.read(ctx, s, s.book, readers)
 		figures(what, f, err)
 	}
@@ -106,7 +106,7 @@ func TestRowNamesDiffer(t *testing.T) {
 	}
 }
 
-// The document of the repository must have a place for the figures.
+// The document must have the marks between which the figures go.
 func TestFiguresHaveAPlace(t *testing.T) {
 	text, err := os.ReadFile("../docs/performance.md")
 	if err != nil {

@@ -2,8 +2,8 @@ package main
 
 import "fmt"
 
-// claim holds a measured figure against what is owed, and what we would be
-// proud of.
+// claim compares a measured figure with the one that is owed, and with the one that we
+// would be proud of.
 type claim struct {
 	what        string
 	measured    float64
@@ -16,8 +16,9 @@ func times(of string, measured, owed, proud float64) claim {
 	return claim{what: "times " + of, measured: measured, owed: owed, proud: proud, format: "%.2f"}
 }
 
-// cost is a processor time, in ms, owed on a machine where the same work takes
-// another program a known time: it is scaled by what that takes in the same run.
+// cost is the claim of a processor time in ms. owed and proud are for a machine on which
+// the same work takes the program other the time known. They are scaled by takes, its
+// time in the same run.
 func cost(measured, owed, proud float64, other string, takes, known float64) claim {
 	what := fmt.Sprintf("CPU an operation, where %s takes %.3g ms", other, known)
 	return claim{what: what, measured: measured * known / takes, owed: owed, proud: proud, less: true, format: "%.3f ms"}
@@ -31,8 +32,8 @@ func atLeast(what string, measured, owed, proud float64) claim {
 	return claim{what: what, measured: measured, owed: owed, proud: proud, format: "%.2f"}
 }
 
-// verdict says which column is reached. A claim without a proud figure has the
-// same in both.
+// verdict says which of the two figures is reached. A claim without a proud figure has
+// proud equal to owed.
 func (c claim) verdict() string {
 	reaches := func(goal float64) bool {
 		if c.less {

@@ -18,8 +18,8 @@ type metric string
 const (
 	rate     metric = "rate"     // operations a second; of mail, what reached maildrops
 	accepted metric = "accepted" // messages accepted a second, where that differs
-	cpu      metric = "cpu"      // ms of the server's processor time an operation
-	own      metric = "own"      // the same of the generator
+	cpu      metric = "cpu"      // ms of the server's processor time per operation
+	own      metric = "own"      // ms of the generator's processor time per operation
 	p50      metric = "p50"      // ms
 	p95      metric = "p95"
 	p99      metric = "p99"
@@ -27,10 +27,10 @@ const (
 	octets   metric = "octets" // MB of messages a second
 )
 
-// sample is what one turn gave, or the median of several.
+// sample is the figures of one turn, or the median of several.
 type sample map[metric]float64
 
-// median takes the median of each metric.
+// median returns the median of each metric.
 func median(all []sample) sample {
 	values := map[metric][]float64{}
 	for _, s := range all {
@@ -46,26 +46,26 @@ func median(all []sample) sample {
 	return result
 }
 
-// contender is who does the work of a row.
+// contender is a server, or a way to use one, that does the work of a row.
 type contender struct {
 	name string
 	turn func(ctx context.Context) (sample, error)
 }
 
-// outcome is what a row found.
+// outcome is the result of a row.
 type outcome struct {
 	contenders []string
 	medians    map[string]sample
 	claims     []claim
 }
 
-// of is the median of a contender's metric.
+// of returns the median of a contender's metric.
 func (o *outcome) of(contender string, m metric) float64 { return o.medians[contender][m] }
 
-// claim adds what is held against the promises.
+// claim adds a claim.
 func (o *outcome) claim(c claim) { o.claims = append(o.claims, c) }
 
-// contest lets the contenders take turns.
+// contest runs the contenders in turn, for all rounds.
 func (b *bench) contest(ctx context.Context, contenders ...contender) (*outcome, error) {
 	o := &outcome{medians: map[string]sample{}}
 	samples := map[string][]sample{}
@@ -91,7 +91,7 @@ func (b *bench) contest(ctx context.Context, contenders ...contender) (*outcome,
 	return o, nil
 }
 
-// String is for the eye while the rounds go by.
+// String returns the figures for the progress lines.
 func (s sample) String() string {
 	var words []string
 	for m, v := range s {
@@ -101,8 +101,8 @@ func (s sample) String() string {
 	return strings.Join(words, "  ")
 }
 
-// settle waits until no server of ours has work left and the disk is synced:
-// what one server puts off must not be done in another's turn.
+// settle waits until all servers are idle and the disk is synced, so that work that one
+// server puts off is not done in another's turn.
 func (b *bench) settle(ctx context.Context) error {
 	dir, err := os.Open(b.dir)
 	if err != nil {
@@ -134,7 +134,7 @@ func (b *bench) settle(ctx context.Context) error {
 	}
 }
 
-// cpu is what all servers have used.
+// cpu returns the processor time that all servers have used.
 func (b *bench) cpu() (total time.Duration) {
 	for _, s := range b.stations {
 		total += s.CPU()

@@ -10,7 +10,7 @@ import (
 // perMaildrop is how many messages a session fetches.
 const perMaildrop = 6
 
-// pop3Servers are the contenders of the rows of POP3.
+// pop3Servers are the contenders of the POP3 rows.
 var pop3Servers = []string{mailsrv, postfix}
 
 // readerRow is a row of POP3 sessions over all mailboxes. Before the first turn
@@ -72,7 +72,7 @@ func (s *station) fill(ctx context.Context, book *load.Book, each int, sizes []l
 
 func nothingToDo(context.Context, *station) error { return nil }
 
-// login: connect, log in, STAT, QUIT, in empty maildrops.
+// login is a row of sessions that connect, log in, STAT and QUIT, in empty maildrops.
 func login(ctx context.Context, b *bench) (*outcome, error) {
 	o, err := b.readerRow(ctx, load.Readers{Sessions: 16}, nothingToDo, nothingToDo)
 	if err != nil {
@@ -83,14 +83,14 @@ func login(ctx context.Context, b *bench) (*outcome, error) {
 	return o, nil
 }
 
-// fetch is a row of six messages a session, which stay.
+// fetch is a row of sessions that fetch six messages and leave them.
 func fetch(sizes []load.Share, owed, proud float64) func(context.Context, *bench) (*outcome, error) {
 	return func(ctx context.Context, b *bench) (*outcome, error) {
 		prepare := func(ctx context.Context, s *station) error {
 			if err := s.fill(ctx, s.book, perMaildrop, sizes); err != nil {
 				return err
 			}
-			// Once, unmeasured: Dovecot moves what is new.
+			// Once without measuring: Dovecot moves new messages.
 			_, err := b.read(ctx, s, s.book, load.Readers{Sessions: 16, Fetch: perMaildrop, Rounds: 1})
 			return err
 		}
@@ -103,7 +103,7 @@ func fetch(sizes []load.Share, owed, proud float64) func(context.Context, *bench
 	}
 }
 
-// fetchAndDelete is a row of six messages a session that are removed at QUIT.
+// fetchAndDelete is a row of sessions that fetch six messages and delete them.
 func fetchAndDelete(ctx context.Context, b *bench) (*outcome, error) {
 	refill := func(ctx context.Context, s *station) error {
 		if err := s.fill(ctx, s.book, perMaildrop, small); err != nil {
@@ -120,7 +120,7 @@ func fetchAndDelete(ctx context.Context, b *bench) (*outcome, error) {
 	return o, b.collectAll(ctx)
 }
 
-// pipelined is a row of one session that fetches a deep maildrop, 32 RETR ahead.
+// pipelined is a row of one session that fetches a full maildrop, with 32 RETR sent ahead.
 func pipelined(ctx context.Context, b *bench) (*outcome, error) {
 	const deep = 2000
 	var contenders []contender
@@ -141,7 +141,7 @@ func pipelined(ctx context.Context, b *bench) (*outcome, error) {
 		}
 		contenders = append(contenders, contender{name, func(ctx context.Context) (sample, error) {
 			f, err := b.read(ctx, s, book, readers)
-			for _, m := range []metric{p50, p95, p99} { // of what was sent ahead they say nothing
+			for _, m := range []metric{p50, p95, p99} { // they mean nothing for commands sent ahead
 				delete(f, m)
 			}
 			return f, err
@@ -155,7 +155,8 @@ func pipelined(ctx context.Context, b *bench) (*outcome, error) {
 	return o, nil
 }
 
-// collectAll ends a row: every message that was accepted must be there.
+// collectAll fetches and checks all mail at the end of a row. Every message that was
+// accepted must be there.
 func (b *bench) collectAll(ctx context.Context) error {
 	for _, s := range b.stations {
 		if err := s.collect(ctx, s.book); err != nil {

@@ -10,13 +10,13 @@ import (
 	"mailsrv/bench/load"
 )
 
-// A maildrop of this many messages is what a row calls large.
+// The number of messages in a large maildrop.
 const (
 	large      = 20_000
 	largeQuick = 2_000
 )
 
-// Spare mailboxes of these rows.
+// Numbers of the spare mailboxes that these rows use.
 const (
 	largeSpare = 1
 	emptySpare = 2
@@ -45,7 +45,7 @@ func (b *bench) largeMaildrop(ctx context.Context, s *station) (book *load.Book,
 	return s.large, messages, nil
 }
 
-// listLarge: the first commands of a session in a large maildrop.
+// listLarge is a row of the first commands of a session in a large maildrop.
 func listLarge(ctx context.Context, b *bench) (*outcome, error) {
 	var contenders []contender
 	for _, name := range pop3Servers {
@@ -59,7 +59,7 @@ func listLarge(ctx context.Context, b *bench) (*outcome, error) {
 		}
 		mailbox := s.all[s.book.Mailboxes()+largeSpare]
 		turn := func(ctx context.Context) (sample, error) { return listings(ctx, s, mailbox, messages) }
-		if _, err := turn(ctx); err != nil { // once, unmeasured: Dovecot indexes what is new
+		if _, err := turn(ctx); err != nil { // once without measuring: Dovecot indexes new messages
 			return nil, err
 		}
 		contenders = append(contenders, contender{name, turn})
@@ -75,7 +75,7 @@ func listLarge(ctx context.Context, b *bench) (*outcome, error) {
 	return o, nil
 }
 
-// listings measures sessions one after the other.
+// listings measures sessions, one after the other.
 func listings(ctx context.Context, s *station, mailbox load.Mailbox, messages int) (sample, error) {
 	const sessions = 15
 	times := map[metric][]time.Duration{}
@@ -132,13 +132,13 @@ func listings(ctx context.Context, s *station, mailbox load.Mailbox, messages in
 	return f, nil
 }
 
-// Contenders of delivering into one maildrop.
+// Contenders of the row of deliveries into one maildrop.
 const (
 	intoLarge = "mailsrv, into the large one"
 	intoEmpty = "mailsrv, into an empty one"
 )
 
-// deliverLarge: delivery into a large maildrop and into an empty one, of the
+// deliverLarge is a row of deliveries into a large maildrop and into an empty one, of the
 // same server.
 func deliverLarge(ctx context.Context, b *bench) (*outcome, error) {
 	s, err := b.station(ctx, mailsrv)
@@ -150,7 +150,7 @@ func deliverLarge(ctx context.Context, b *bench) (*outcome, error) {
 		return nil, err
 	}
 	empty := s.spareBook(emptySpare)
-	// By number, not by time: the empty one should stay small beside the other.
+	// The turn ends by number, not by time, so that the empty maildrop stays small.
 	senders := load.Senders{Connections: 16, Mailbox: load.Everywhere, Contents: load.NewContents(small...), Messages: 5000}
 	if b.quick {
 		senders.Messages = 1000
@@ -171,7 +171,7 @@ func deliverLarge(ctx context.Context, b *bench) (*outcome, error) {
 	if err != nil {
 		return nil, err
 	}
-	// "As fast as" cannot be told more exactly than the turns vary.
+	// Turns vary by some percent, so 0.95 counts as equally fast.
 	o.claim(atLeast("times the rate into an empty one", o.of(intoLarge, rate)/o.of(intoEmpty, rate), 0.95, 1))
 	return o, s.collect(ctx, full)
 }

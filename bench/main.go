@@ -16,9 +16,9 @@ import (
 )
 
 func main() {
-	// Servers are told to end when the thread that started them does.
+	// Servers end when the thread that started them ends (Pdeathsig).
 	runtime.LockOSThread()
-	// The generator's collector should not compete with the servers.
+	// The generator's garbage collector should not compete with the servers.
 	debug.SetGCPercent(800)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

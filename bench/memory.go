@@ -9,11 +9,11 @@ import (
 	"mailsrv/bench/load"
 )
 
-// processes is how many a server had at the end of a turn.
+// processes is the number of a server's processes at the end of a turn.
 const processes metric = "processes"
 
-// idleSessions: what sessions cost that have logged in and say nothing, above a
-// server that has just started.
+// idleSessions is a row of the memory that idle sessions take after their login, beyond
+// that of a server that has just started.
 func idleSessions(ctx context.Context, b *bench) (*outcome, error) {
 	const sessions = 1000
 	var contenders []contender
@@ -30,8 +30,7 @@ func idleSessions(ctx context.Context, b *bench) (*outcome, error) {
 			return nil, err
 		}
 		contenders = append(contenders, contender{name, func(ctx context.Context) (sample, error) {
-			// Hashing passwords took memory that goes back only while there is other
-			// work.
+			// Hashing passwords has taken memory that is given back only during other work.
 			if _, err := b.read(ctx, s, s.book, load.Readers{Sessions: 16}); err != nil {
 				return nil, err
 			}
@@ -61,8 +60,8 @@ func idleSessions(ctx context.Context, b *bench) (*outcome, error) {
 	return o, nil
 }
 
-// openSessions logs n mailboxes in, one after the other. Also after an
-// error the caller closes the sessions.
+// openSessions logs n mailboxes in, one after the other. The caller closes the sessions,
+// also after an error.
 func (s *station) openSessions(ctx context.Context, n int) (open []*load.Session, err error) {
 	for i := range n {
 		session, err := load.Dial(ctx, s.POP3)
@@ -77,7 +76,7 @@ func (s *station) openSessions(ctx context.Context, n int) (open []*load.Session
 	return open, nil
 }
 
-// pause waits for so long, or until ctx ends.
+// pause waits for the duration d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-ctx.Done():
@@ -87,7 +86,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// flood: many large messages at once, and what small ones notice of it.
+// flood is a row of many concurrent large messages, and of what they cost small ones.
 func flood(ctx context.Context, b *bench) (*outcome, error) {
 	const (
 		senders = 50

@@ -15,8 +15,8 @@ const (
 	emptyStore = "mailsrv, empty store"
 )
 
-// million: a store of a million messages beside one that is nearly empty, over
-// the same mailboxes.
+// million is a row of a store with a million messages beside one that is nearly empty,
+// with the same mailboxes.
 func million(ctx context.Context, b *bench) (*outcome, error) {
 	messages := 100 * mostMailboxes
 	if b.quick {
@@ -83,7 +83,8 @@ func million(ctx context.Context, b *bench) (*outcome, error) {
 	return o, nil
 }
 
-// into delivers to all mailboxes; clear keeps the store as it was.
+// into is a contender that delivers to all mailboxes. If clear is set, the mail is removed
+// after each turn.
 func (b *bench) into(name string, s *station, clear bool) contender {
 	senders := load.Senders{Connections: 16, Mailbox: load.Everywhere, Contents: load.NewContents(small...), For: b.turn}
 	return contender{name, func(ctx context.Context) (sample, error) {
@@ -95,7 +96,7 @@ func (b *bench) into(name string, s *station, clear bool) contender {
 	}}
 }
 
-// sessions lets readers go through both stores.
+// sessions runs readers on both stores.
 func (b *bench) sessions(ctx context.Context, full, empty *station, readers load.Readers) (*outcome, error) {
 	turn := func(name string, s *station) contender {
 		return contender{name, func(ctx context.Context) (sample, error) { return b.read(ctx, s, s.book, readers) }}
@@ -103,8 +104,8 @@ func (b *bench) sessions(ctx context.Context, full, empty *station, readers load
 	return b.contest(ctx, turn(fullStore, full), turn(emptyStore, empty))
 }
 
-// free is the space that is left for the servers, in octets. The file under the
-// loop device is sparse: what counts is also the space below it.
+// free returns the octets that are left for the servers. The file under the loop device is
+// sparse, so the space on the disk below it counts too.
 func (b *bench) free() int64 {
 	least := int64(-1)
 	for _, dir := range []string{b.dir, b.below} {

@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	mostMailboxes = 10_000 // of any row
-	passwords     = 1_000  // different ones among them
+	mostMailboxes = 10_000 // the most that a row needs
+	passwords     = 1_000  // different ones
 )
 
 // prepare makes what the servers share: names, passwords, a certificate.
@@ -39,9 +39,8 @@ func (b *bench) prepare(hashFile string) error {
 
 func password(i int) string { return fmt.Sprintf("secret-%05d", i) }
 
-// passwordHashes returns mailsrv's hash of each password. They cost as much as
-// they should, so they are kept in a file for the next run, as long as new ones
-// have the same parameters.
+// passwordHashes returns mailsrv's hash of each password. Hashes are slow to make, so they
+// are kept in a file for the next run, as long as new hashes have the same parameters.
 func passwordHashes(file string) ([]string, error) {
 	fresh, err := auth.Hash(password(0))
 	if err != nil {

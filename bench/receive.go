@@ -15,8 +15,7 @@ var (
 	mix   = load.Realistic
 )
 
-// clientTLS makes every handshake a full one, with a key exchange that all
-// servers know.
+// clientTLS makes full handshakes only, with a key exchange that all servers know.
 var clientTLS = &tls.Config{
 	InsecureSkipVerify: true, // the certificate is made for the run
 	CurvePreferences:   []tls.CurveID{tls.X25519},
@@ -43,7 +42,7 @@ func receiveRow(sizes []load.Share, senders load.Senders, names []string, judge 
 	}
 }
 
-// receiver is a contender that takes mail.
+// receiver returns a contender that receives mail.
 func (b *bench) receiver(ctx context.Context, name string, senders load.Senders) (contender, error) {
 	if write := appends[name]; write != nil {
 		return contender{name, func(context.Context) (sample, error) { return write(b.dir, b.turn) }}, nil
@@ -52,7 +51,7 @@ func (b *bench) receiver(ctx context.Context, name string, senders load.Senders)
 	if err != nil {
 		return contender{}, err
 	}
-	// A few first: processes start, files grow, caches fill.
+	// Send a few first, so that processes start, files grow and caches fill.
 	warmUp := senders
 	warmUp.Messages = 200
 	if _, err := b.receive(ctx, s, s.book, warmUp); err != nil {
@@ -64,7 +63,7 @@ func (b *bench) receiver(ctx context.Context, name string, senders load.Senders)
 	}}, nil
 }
 
-// receive measures senders, and then fetches and checks what they sent.
+// receive measures senders, and then fetches, checks and removes what they sent.
 func (b *bench) receive(ctx context.Context, s *station, book *load.Book, senders load.Senders) (sample, error) {
 	f, err := b.deliver(ctx, s, book, senders)
 	if err != nil {
@@ -73,7 +72,7 @@ func (b *bench) receive(ctx context.Context, s *station, book *load.Book, sender
 	return f, s.collect(ctx, book)
 }
 
-// deliver measures senders and leaves the mail where it is.
+// deliver measures senders and leaves the mail in the maildrops.
 func (b *bench) deliver(ctx context.Context, s *station, book *load.Book, senders load.Senders) (sample, error) {
 	if senders.Address == "" {
 		senders.Address = s.SMTP

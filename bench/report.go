@@ -28,7 +28,7 @@ func (r *report) add(w row, o *outcome, err error) {
 	r.rows = append(r.rows, reported{w, o, err})
 }
 
-// failures is how many rows could not be measured.
+// failures returns the number of rows that could not be measured.
 func (r *report) failures() (n int) {
 	for _, row := range r.rows {
 		if row.err != nil {
@@ -38,7 +38,7 @@ func (r *report) failures() (n int) {
 	return n
 }
 
-// markdown writes the ratios, and then the figures they were made of.
+// markdown returns the report: the claims, and then the figures they are made of.
 func (r *report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n| row | work | measured | owed | proud | reached |\n|---|---|---|---|---|---|\n", r.conditions)
@@ -79,7 +79,7 @@ func (r *report) markdown() string {
 	return b.String()
 }
 
-// columns of the table of figures.
+// columns are those of the table of figures.
 var columns = []struct {
 	metric metric
 	title  string
@@ -90,7 +90,7 @@ var columns = []struct {
 	{processes, "processes"}, {loginTime, "USER to STAT ms"}, {uidlTime, "UIDL ms"}, {listTime, "LIST ms"},
 }
 
-// number keeps three digits or so.
+// number formats a figure with about three digits.
 func number(v float64) string {
 	switch {
 	case v >= 100:
@@ -103,7 +103,7 @@ func number(v float64) string {
 	return fmt.Sprintf("%.3f", v)
 }
 
-// conditions says when and where.
+// conditions says when and on which machine the figures were measured.
 func conditions(rounds int, turn, took time.Duration) string {
 	var name unix.Utsname
 	_ = unix.Uname(&name)
@@ -135,7 +135,7 @@ const (
 	figuresEnd   = "<!-- end of figures -->"
 )
 
-// replaceFigures puts the text between the marks of a document.
+// replaceFigures replaces the text between the marks in a document.
 func replaceFigures(path, text string) error {
 	document, err := os.ReadFile(path)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 
 // row is a kind of work.
 type row struct {
-	name  string // by which it can be chosen
-	stage string // rows of one stage share their servers
+	name  string // as on the command line
+	stage string // rows of the same stage share their servers
 	title string
 	run   func(context.Context, *bench) (*outcome, error)
 }
@@ -62,7 +62,7 @@ var rows = []row{
 	{"million", "million", "1,000,000 messages over 10,000 maildrops, beside an empty store over the same 10,000", million},
 }
 
-// timesPostfix holds the rate against Postfix's and Dovecot's delivered one.
+// timesPostfix claims a multiple of the rate at which Postfix and Dovecot deliver.
 func timesPostfix(owed, proud float64) func(*outcome) {
 	return func(o *outcome) {
 		o.claim(times("Postfix+Dovecot's delivered rate", o.of(mailsrv, rate)/o.of(postfix, rate), owed, proud))

@@ -13,10 +13,10 @@ import (
 	"mailsrv/bench/peers"
 )
 
-// bench is what the rows work with.
+// bench is what the rows share.
 type bench struct {
 	dir      string
-	below    string // a folder on the disk that the measured one is a file of
+	below    string // a folder on the disk that has the file of the measured disk
 	programs string
 	profile  string
 	rounds   int
@@ -38,20 +38,20 @@ type bench struct {
 type station struct {
 	*peers.Server
 	book *load.Book
-	all  []load.Mailbox // of which the book has the first
+	all  []load.Mailbox // the book has the first ones
 	dir  string
 
-	large *load.Book // of the large maildrop, once that is filled
+	large *load.Book // of the large maildrop; nil until that is filled
 }
 
-// usual is how many mailboxes a row has unless it says otherwise. Some more are
-// there for rows that fill one maildrop.
+// usual is how many mailboxes a row has unless it says otherwise. spare more are for rows
+// that fill one maildrop.
 const (
 	usual = 1000
 	spare = 8
 )
 
-// starters make the servers by the names that peers gives them.
+// starters are the functions that start the servers, by name.
 var starters = map[string]func(context.Context, peers.Plan) (*peers.Server, error){
 	mailsrv: peers.StartMailsrv,
 	discard: peers.StartDiscard,
@@ -67,13 +67,13 @@ const (
 	sink    = "smtp-sink"
 )
 
-// station returns a server of the stage, started at its first use.
+// station returns a server of the stage. It starts the server at the first use.
 func (b *bench) station(ctx context.Context, name string) (*station, error) {
 	return b.stationOf(ctx, name, name, usual)
 }
 
-// stationOf is station for a server that has another key among the stations, or
-// another number of mailboxes.
+// stationOf is station for a server with another key among the stations, or another number
+// of mailboxes.
 func (b *bench) stationOf(ctx context.Context, key, name string, mailboxes int) (*station, error) {
 	if s := b.stations[key]; s != nil {
 		return s, nil
@@ -112,14 +112,14 @@ func (b *bench) close() {
 	}
 }
 
-// spareBook is the book of one mailbox that the station's book does not have.
+// spareBook returns a book of one mailbox that the station's book does not have.
 func (s *station) spareBook(i int) *load.Book {
 	at := s.book.Mailboxes() + i
 	return load.NewBook(s.all[at : at+1])
 }
 
 // warm logs every mailbox in once and fetches this number of messages, so that passwords
-// have been verified, processes started, and the messages are in the page cache.
+// are verified, processes run, and the messages are in the page cache.
 func (s *station) warm(ctx context.Context, messages int) error {
 	r := load.Readers{Address: s.POP3, Sessions: 16, Book: s.book, Rounds: 1, Fetch: messages}.Run(ctx)
 	if err := r.Err(); err != nil {
@@ -128,13 +128,13 @@ func (s *station) warm(ctx context.Context, messages int) error {
 	return nil
 }
 
-// collect fetches all that was accepted, checks it, and removes it.
+// collect fetches, checks and removes all messages that were accepted.
 func (s *station) collect(ctx context.Context, book *load.Book) error {
 	return s.collectBy(ctx, book, min(8, book.Mailboxes()))
 }
 
-// collectBy is collect with this number of sessions, each of which holds a whole
-// message.
+// collectBy is collect with this number of concurrent sessions. Each has a whole message
+// in memory.
 func (s *station) collectBy(ctx context.Context, book *load.Book, sessions int) error {
 	if s.POP3 == "" {
 		book.Forget()
@@ -153,8 +153,8 @@ func (s *station) collectBy(ctx context.Context, book *load.Book, sessions int) 
 	return nil
 }
 
-// watch begins to measure a server's turn. The function it returns gives the
-// processor time of the server and of the generator.
+// watch begins to measure a turn of a server. The function it returns ends that, and
+// returns the processor time of the server and of the generator.
 func (b *bench) watch(s *station) func() (server, own time.Duration) {
 	stopProfile := b.record(s)
 	server, generator := s.CPU(), ownCPU()
@@ -165,7 +165,7 @@ func (b *bench) watch(s *station) func() (server, own time.Duration) {
 	}
 }
 
-// record lets perf profile mailsrv, if that is wanted.
+// record profiles mailsrv with perf until stop, if that was asked for.
 func (b *bench) record(s *station) (stop func()) {
 	if b.profile == "" || b.turnName == "" || s.Name != mailsrv {
 		return func() {}
@@ -178,14 +178,14 @@ func (b *bench) record(s *station) (stop func()) {
 		fmt.Fprintln(os.Stderr, "bench: no profile:", err)
 		return func() {}
 	}
-	time.Sleep(200 * time.Millisecond) // perf says nothing once it is ready
+	time.Sleep(200 * time.Millisecond) // perf does not say when it is ready
 	return func() {
 		perf.Process.Signal(syscall.SIGINT)
 		perf.Wait()
 	}
 }
 
-// ownCPU is the processor time of this program.
+// ownCPU returns the processor time of this program.
 func ownCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
@@ -194,8 +194,8 @@ func ownCPU() time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// figures turns what a run did, and what watch returned before it, into a
-// sample.
+// figures makes a sample of a run's result and of the function that watch returned before
+// the run.
 func figures(r load.Result, measured func() (server, own time.Duration)) (sample, error) {
 	server, generator := measured()
 	if err := r.Err(); err != nil {

@@ -1,6 +1,5 @@
-// Command discard is mailsrv's SMTP side above a store that discards: what the
-// protocol costs by itself, up to and without the commit. It is for the
-// benchmark alone; the product has no such switch.
+// Command discard is mailsrv's SMTP side with a store that discards all mail. It shows
+// what the protocol costs without the commit. It is for the benchmark only.
 package main
 
 import (

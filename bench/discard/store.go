@@ -19,7 +19,7 @@ func (store) Deliver(context.Context, *storage.Delivery) (storage.Receipt, error
 }
 func (store) Accepting() error { return nil }
 
-// body is how many octets came.
+// body is the number of octets written.
 type body int64
 
 func (b *body) Write(p []byte) (int, error) {
@@ -29,12 +29,12 @@ func (b *body) Write(p []byte) (int, error) {
 func (b *body) Octets() int64 { return int64(*b) }
 func (b *body) Discard()      {}
 
-// everybody is a directory in which every address is a mailbox of its own.
-// Delivering to mailboxes calls nothing else of the contract.
+// everybody is a directory in which every address is a mailbox. Delivery calls no other
+// method of the contract.
 type everybody struct{ directory.Reader }
 
 func (everybody) Lookup(_ context.Context, a mail.Address) (directory.Match, error) {
-	// An FNV-1a of the address: recipients of one message stay apart.
+	// The id is an FNV-1a hash of the address, so that recipients differ.
 	id := uint64(14695981039346656037)
 	for i := range len(a.Local) {
 		id = (id ^ uint64(a.Local[i])) * 1099511628211

@@ -8,8 +8,8 @@ import (
 	"sync/atomic"
 )
 
-// Book knows the mailboxes of one server and which messages are due in them.
-// All methods are safe for concurrent use.
+// Book knows the mailboxes of one server, and which messages were accepted for them and
+// not fetched yet. All methods are safe for concurrent use.
 type Book struct {
 	run       string
 	mailboxes []Mailbox
@@ -20,29 +20,28 @@ type Book struct {
 	due map[uint64]int // deliveries of an accepted message not fetched yet
 }
 
-// Mailbox is an address and what opens it.
+// Mailbox is an address and its password.
 type Mailbox struct {
 	Address  string
 	Password string
 }
 
-// NewBook returns the book of a server with these mailboxes and nothing in
-// them.
+// NewBook returns the book of a server with these mailboxes, all empty.
 func NewBook(mailboxes []Mailbox) *Book {
 	run := make([]byte, runLength/2)
 	rand.Read(run)
 	return &Book{run: hex.EncodeToString(run), mailboxes: mailboxes, due: map[uint64]int{}}
 }
 
-// Mailboxes is how many there are.
+// Mailboxes returns the number of mailboxes.
 func (b *Book) Mailboxes() int { return len(b.mailboxes) }
 
 // Everywhere spreads messages over all mailboxes.
 const Everywhere = -1
 
-// issue makes the token of the next message, to one mailbox or to as many as
-// recipients says. Of as many messages in a row as there are
-// mailboxes each gets equally many.
+// issue makes the token of the next message to a number of recipients. The first is the
+// mailbox with this number, or for Everywhere a mailbox chosen so that all get equally
+// many messages.
 func (b *Book) issue(mailbox, recipients int) token {
 	n := b.number.Add(1)
 	t := token{run: b.run, number: n, first: mailbox, recipients: recipients}
@@ -52,12 +51,12 @@ func (b *Book) issue(mailbox, recipients int) token {
 	return t
 }
 
-// takeTurn returns the index of the next mailbox, going round.
+// takeTurn returns the index of the next mailbox, round robin.
 func (b *Book) takeTurn() int {
 	return int((b.turn.Add(1) - 1) % uint64(len(b.mailboxes)))
 }
 
-// accepted notes messages that the server took.
+// accepted records messages that the server accepted.
 func (b *Book) accepted(tokens []token) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,7 +65,7 @@ func (b *Book) accepted(tokens []token) {
 	}
 }
 
-// belongs says what is wrong with a message of t in a mailbox.
+// belongs returns an error unless a message with token t belongs into a mailbox.
 func (b *Book) belongs(t token, mailbox int) error {
 	switch {
 	case t.run != b.run:
@@ -77,8 +76,8 @@ func (b *Book) belongs(t token, mailbox int) error {
 	return nil
 }
 
-// settle notes messages that were fetched and removed. A message that was
-// stored twice makes a count negative.
+// settle records messages that were fetched and removed. A message that was stored twice
+// makes its count negative.
 func (b *Book) settle(tokens []token) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -89,8 +88,8 @@ func (b *Book) settle(tokens []token) {
 	}
 }
 
-// Unsettled is how many deliveries were accepted and not fetched, and how many
-// were fetched that had not been accepted, or more than once.
+// Unsettled returns how many deliveries were accepted and not fetched (missing), and how
+// many were fetched that were not accepted, or more than once (surplus).
 func (b *Book) Unsettled() (missing, surplus int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -101,8 +100,8 @@ func (b *Book) Unsettled() (missing, surplus int) {
 	return missing, surplus
 }
 
-// Forget lets what was accepted go: the server keeps nothing, or is not asked
-// for it.
+// Forget clears what was accepted, if the server discards mail or it is not going to be
+// fetched.
 func (b *Book) Forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -8,17 +8,16 @@ import (
 	"math/rand/v2"
 )
 
-// Share is a message size in octets, as sent and before dot-stuffing, and how
-// often it comes among others.
+// Share is a message size in octets, before dot-stuffing, and its weight among the sizes.
 type Share struct {
 	Size   int
 	Weight int
 }
 
-// Realistic is what a mail server of people sees.
+// Realistic is a mix of sizes as a mail server for people gets it.
 var Realistic = []Share{{4 << 10, 50}, {16 << 10, 30}, {75 << 10, 15}, {500 << 10, 5}}
 
-// Contents are messages made ahead, all but their token.
+// Contents are messages made beforehand, all but their tokens.
 type Contents struct {
 	bySize  [][]prepared
 	weights []int
@@ -32,10 +31,11 @@ type prepared struct {
 	digest  uint32
 }
 
-// variants is how many different messages there are of a size.
+// variants is how many different messages of a size there are.
 const variants = 8
 
-// variantsOf saves memory where a message is large.
+// variantsOf returns the number of variants of a size: fewer of large ones, to save
+// memory.
 func variantsOf(size int) int {
 	if size > 1<<20 {
 		return 1
@@ -45,8 +45,7 @@ func variantsOf(size int) int {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// NewContents makes messages of these sizes. The same sizes give the same
-// messages.
+// NewContents makes messages of these sizes. It is deterministic.
 func NewContents(shares ...Share) *Contents {
 	random := rand.New(rand.NewPCG(1, 2))
 	c := &Contents{}
@@ -62,7 +61,7 @@ func NewContents(shares ...Share) *Contents {
 	return c
 }
 
-// pick returns the message of a number: the same one at every server.
+// pick returns the message with a number. It is the same for every server.
 func (c *Contents) pick(number uint64) *prepared {
 	h := scatter(number)
 	at := int(h % uint64(c.total))
@@ -75,7 +74,7 @@ func (c *Contents) pick(number uint64) *prepared {
 	return &all[(h>>32)%uint64(len(all))]
 }
 
-// scatter is the finaliser of SplitMix64: neighbours get unrelated sizes.
+// scatter is the finaliser of SplitMix64, so that successive numbers get unrelated sizes.
 func scatter(n uint64) uint64 {
 	n += 0x9e3779b97f4a7c15
 	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
@@ -100,7 +99,7 @@ func text(random *rand.Rand, variant, size int) []byte {
 		}
 		b.WriteString(line + "\r\n")
 	}
-	// Cut to size so that it still ends in a whole line.
+	// Cut to size, with a line end at the end.
 	all := b.Bytes()[:size]
 	copy(all[size-2:], "\r\n")
 	if all[size-3] == '\r' {

@@ -2,7 +2,7 @@ package load
 
 import "testing"
 
-// Half of 4 KiB, three tenths of 16, and so on: what the rows of the mix promise.
+// The mix has the promised shares: half of 4 KiB, three tenths of 16 KiB, and so on.
 func TestRealisticSizes(t *testing.T) {
 	const messages = 100_000
 	c := NewContents(Realistic...)

@@ -1,11 +1,10 @@
-// Package load sends mail by SMTP and LMTP and fetches it by POP3, as fast as
-// the server lets it, and counts what it is told and what it gets.
+// Package load sends mail by SMTP and LMTP ([Senders]) and fetches it by POP3 ([Readers])
+// as fast as the server allows, and measures both.
 //
-// Each message carries a token that says where it belongs, and a digest of
-// what follows. Whoever fetches it checks both, and a Book knows at the end
-// which accepted message never came: a wrong answer is an error however fast
-// it is.
+// Each message has a token that says where it belongs, and a digest of what follows. Both
+// are checked when the message is fetched. A [Book] knows at the end which accepted
+// messages were not fetched.
 //
-// The generator shares the machine with the server, so messages are made
-// beforehand, and a turn of the dialogue costs it one write and one read.
+// The generator shares the machine with the server. So messages are made beforehand, and
+// each step of a session takes one write and one read.
 package load

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// Session is a POP3 session. Not for use by several goroutines.
+// Session is a POP3 session. It is not safe for concurrent use.
 type Session struct {
 	conn net.Conn
-	in   []byte // what was read; in[used:] is not answered yet
+	in   []byte // what was read; in[used:] was not consumed yet
 	used int
 	out  []byte
 	stop func() bool
@@ -24,7 +24,7 @@ func Dial(ctx context.Context, address string) (*Session, error) {
 	return s, s.dial(ctx, address)
 }
 
-// dial makes a new connection and keeps the buffers.
+// dial makes a new connection, with the buffers of the former one.
 func (s *Session) dial(ctx context.Context, address string) (err error) {
 	if s.conn, err = dialer.DialContext(ctx, "tcp", address); err != nil {
 		return err
@@ -43,8 +43,8 @@ func (s *Session) Close() {
 	s.conn.Close()
 }
 
-// Command sends a line, given without its end, and returns the text of the
-// positive answer, valid until the next command.
+// Command sends a line, given without its end, and returns the text of the +OK reply,
+// valid until the next command. Any other reply is an error.
 func (s *Session) Command(line string) ([]byte, error) {
 	if err := s.send(line); err != nil {
 		return nil, err
@@ -52,8 +52,8 @@ func (s *Session) Command(line string) ([]byte, error) {
 	return s.status()
 }
 
-// Listing sends a command and returns the lines of its answer as they came,
-// without the final dot, valid until the next command.
+// Listing sends a command and returns the lines of its reply as they came, without the
+// status line and the final dot, valid until the next command.
 func (s *Session) Listing(line string) ([]byte, error) {
 	if _, err := s.Command(line); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (s *Session) Listing(line string) ([]byte, error) {
 	return s.multiline()
 }
 
-// Login proves who the client is.
+// Login logs in with USER and PASS.
 func (s *Session) Login(m Mailbox) error {
 	if _, err := s.Command("USER " + m.Address); err != nil {
 		return err
@@ -112,13 +112,13 @@ func (s *Session) status() ([]byte, error) {
 	return bytes.TrimPrefix(text, []byte(" ")), nil
 }
 
-// endOfLines is the final dot with the line end before it, which belongs to the
-// last line, or to the status line where there are none.
+// endOfLines is the final dot with the line end before it. That line end is of the last
+// line, or of the status line if there are no lines.
 var endOfLines = []byte("\r\n.\r\n")
 
 // multiline reads lines up to the final dot.
 func (s *Session) multiline() ([]byte, error) {
-	s.used -= len(crlf) // of the status line, still in the buffer
+	s.used -= len(crlf) // back to the end of the status line, still in the buffer
 	text, err := s.until(endOfLines)
 	if err != nil {
 		return nil, err
@@ -129,7 +129,7 @@ func (s *Session) multiline() ([]byte, error) {
 	return text[len(crlf) : len(text)+len(crlf)], nil
 }
 
-// until returns what comes before the mark, and goes on behind it.
+// until returns what comes before the mark, and consumes the mark too.
 func (s *Session) until(mark []byte) ([]byte, error) {
 	for searched := s.used; ; {
 		if at := bytes.Index(s.in[searched:], mark); at >= 0 {
@@ -146,8 +146,8 @@ func (s *Session) until(mark []byte) ([]byte, error) {
 	}
 }
 
-// fill reads more. It may move what is not used up to the front, by moved
-// octets, but keeps two octets before it: see multiline.
+// fill reads more. It may move what was not consumed to the front, by moved octets, and
+// keeps the two octets before it, which multiline needs.
 func (s *Session) fill() (moved int, err error) {
 	if cap(s.in)-len(s.in) < cap(s.in)/4 {
 		if moved = max(s.used-len(crlf), 0); moved > 0 {
@@ -168,7 +168,7 @@ func (s *Session) fill() (moved int, err error) {
 	return moved, err
 }
 
-// retrieve reads the answer to a RETR and checks the message.
+// retrieve reads the reply to a RETR and checks the message.
 func (s *Session) retrieve(b *Book, mailbox int) (token, int, error) {
 	if _, err := s.status(); err != nil {
 		return token{}, 0, err
@@ -184,19 +184,19 @@ func (s *Session) retrieve(b *Book, mailbox int) (token, int, error) {
 	return t, octets, b.belongs(t, mailbox)
 }
 
-// Readers log in from a number of sessions at once, fetch, check what they get,
-// and quit, over all mailboxes in turn.
+// Readers are concurrent sessions that log in, fetch, check what they get, and quit, for
+// all mailboxes in turn.
 type Readers struct {
 	Address  string
-	Sessions int // at once
+	Sessions int // concurrent
 	Book     *Book
 
-	Fetch    int  // messages a session; 0: log in, STAT and QUIT only
-	Delete   bool // what was fetched
+	Fetch    int  // messages per session; 0: log in, STAT and QUIT only
+	Delete   bool // the messages fetched
 	Pipeline int  // commands sent ahead; 0 and 1: one by one
 
-	// The run ends at the first of these; what is zero does not end it. A session
-	// that was begun is always finished.
+	// The run ends when the first of these that is not zero is reached. A session that
+	// was begun is finished.
 	For    time.Duration
 	Rounds int // through all mailboxes
 }
@@ -204,9 +204,9 @@ type Readers struct {
 // All fetches every message of a session.
 const All = -1
 
-// Run logs in and fetches. Operations are messages, or sessions if none are
-// fetched; a latency is that of one RETR sent by itself, or of a session from
-// the connect to the end of QUIT.
+// Run logs in and fetches. An operation is a message, or a session if none is fetched. Its
+// latency is that of a RETR that is not pipelined, or that of a session from the connect to
+// the end of QUIT.
 func (r Readers) Run(ctx context.Context) Result {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -230,7 +230,7 @@ func (r Readers) Run(ctx context.Context) Result {
 	})
 }
 
-// reader is one session after the other.
+// reader makes one session after the other.
 type reader struct {
 	Readers
 	tally   *tally
@@ -238,7 +238,7 @@ type reader struct {
 	fetched []token
 }
 
-// visit is one session.
+// visit makes one session.
 func (r *reader) visit(ctx context.Context, mailbox int) error {
 	began := time.Now()
 	s := &r.session
@@ -269,7 +269,7 @@ func (r *reader) visit(ctx context.Context, mailbox int) error {
 	return nil
 }
 
-// fetch gets messages, and marks them for deletion if it is so wanted.
+// fetch fetches messages, and deletes them if Delete is set.
 func (r *reader) fetch(mailbox, messages int, octets int64) error {
 	wanted := r.Fetch
 	if wanted == All {
@@ -309,7 +309,7 @@ func (r *reader) retrieveAll(mailbox, wanted int) (octets int64, err error) {
 	window := max(r.Pipeline, 1)
 	began := time.Now()
 	for sent, done := 0, 0; done < wanted; done++ {
-		// Half a window at a time: one write carries several commands.
+		// Half a window at a time, so that one write has several commands.
 		if sent < wanted && (sent == done || sent-done <= window/2) {
 			s.out = s.out[:0]
 			for ; sent < wanted && sent < done+window; sent++ {

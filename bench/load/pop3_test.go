@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// fakePOP3 serves one maildrop of these messages, still stuffed, a few octets at
-// a time.
+// fakePOP3 serves one maildrop with these messages, given dot-stuffed, and writes a few
+// octets at a time.
 func fakePOP3(t *testing.T, messages ...string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -64,7 +64,7 @@ func serveFake(c net.Conn, messages []string) {
 	}
 }
 
-// maildrop is a book of one mailbox and messages that were accepted for it.
+// maildrop returns a book of one mailbox, and messages that were accepted for it.
 func maildrop(messages int, size int) (*Book, []string) {
 	c := NewContents(Share{size, 1})
 	b := NewBook([]Mailbox{{"look@me.com", "secret"}})

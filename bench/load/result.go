@@ -7,18 +7,18 @@ import (
 	"time"
 )
 
-// Result is what a run did.
+// Result is the result of a run.
 type Result struct {
-	Operations int // messages accepted or fetched, or sessions where none is
+	Operations int // messages accepted or fetched, or sessions if none is fetched
 	Errors     int
 	FirstError error
 	Octets     int64 // of messages, as sent or as fetched
 	Began      time.Time
-	Elapsed    time.Duration   // to the end of the last operation
+	Elapsed    time.Duration   // until the end of the last operation
 	Latencies  []time.Duration // of each operation, in ascending order
 }
 
-// Rate is operations a second.
+// Rate returns operations per second.
 func (r *Result) Rate() float64 {
 	if r.Elapsed <= 0 {
 		return 0
@@ -26,7 +26,7 @@ func (r *Result) Rate() float64 {
 	return float64(r.Operations) / r.Elapsed.Seconds()
 }
 
-// Latency is the quantile q of the latencies; 0 without operations.
+// Latency returns the quantile q of the latencies, or 0 without operations.
 func (r *Result) Latency(q float64) time.Duration {
 	if len(r.Latencies) == 0 {
 		return 0
@@ -34,7 +34,7 @@ func (r *Result) Latency(q float64) time.Duration {
 	return r.Latencies[min(int(q*float64(len(r.Latencies))), len(r.Latencies)-1)]
 }
 
-// Err is an error if anything went wrong or nothing was done.
+// Err returns an error if an operation failed or none was done.
 func (r *Result) Err() error {
 	switch {
 	case r.FirstError != nil:
@@ -45,7 +45,7 @@ func (r *Result) Err() error {
 	return nil
 }
 
-// tally is the part of one worker.
+// tally is the result of one worker.
 type tally struct {
 	operations int
 	errors     int
@@ -69,10 +69,10 @@ func (t *tally) failed(err error) {
 	}
 }
 
-// maxErrors ends a worker: the server is not what it should be.
+// maxErrors is how many errors end a worker, since the server does not work.
 const maxErrors = 20
 
-// gather runs a number of workers at once and adds up what they did.
+// gather runs workers concurrently and adds up their results.
 func gather(workers int, work func(worker int, t *tally)) Result {
 	tallies := make([]tally, workers)
 	r := Result{Began: time.Now()}

@@ -11,30 +11,30 @@ import (
 	"time"
 )
 
-// Senders send mail from a number of connections at once, each as fast as it
-// is answered. MAIL, RCPT and DATA go out in one write, the content in another,
-// as senders do that use PIPELINING (RFC 2920).
+// Senders send mail on concurrent connections, each as fast as the server replies. MAIL,
+// RCPT and DATA are one write and the content is another, as of senders that use PIPELINING
+// (RFC 2920).
 type Senders struct {
 	Address       string // host:port
 	LMTP          bool
-	TLS           *tls.Config // STARTTLS; nil: none
+	TLS           *tls.Config // for STARTTLS; nil: without TLS
 	Connections   int
 	PerConnection int           // messages; 0: as many as there is time for
-	Pace          time.Duration // least time from message to message on a connection
-	Recipients    int           // of a message; 0 is 1
-	Mailbox       int           // of the book that all goes to, or Everywhere
+	Pace          time.Duration // least time between the starts of two messages on a connection
+	Recipients    int           // per message; 0 is 1
+	Mailbox       int           // number of the one mailbox in the book, or Everywhere
 	Contents      *Contents
 	Book          *Book
 
-	// The run ends at the first of these; what is zero does not end it. A message
-	// that was begun is always finished.
+	// The run ends when the first of these that is not zero is reached. A message that
+	// was begun is finished.
 	For      time.Duration
 	Messages int
-	Until    <-chan struct{} // closed
+	Until    <-chan struct{} // until it is closed
 }
 
-// Run sends. Latencies are those from the MAIL, or with one message a
-// connection from the connect, to the reply that accepts the message.
+// Run sends. The latency of a message is the time from MAIL, or from the connect with one
+// message per connection, to the reply that accepts it.
 func (s Senders) Run(ctx context.Context) Result {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -63,7 +63,7 @@ func (s Senders) Run(ctx context.Context) Result {
 	})
 }
 
-// sender is one connection after the other.
+// sender makes one connection after the other.
 type sender struct {
 	Senders
 	tally    *tally
@@ -73,8 +73,8 @@ type sender struct {
 	accepted []token
 }
 
-// connection sends over one connection: one message, and then as many as more
-// allows.
+// connection sends messages over one connection: one, and further ones while more returns
+// true.
 func (s *sender) connection(ctx context.Context, more func() bool) error {
 	connecting := time.Now()
 	if err := s.open(ctx); err != nil {
@@ -110,7 +110,7 @@ func (s *sender) connection(ctx context.Context, more func() bool) error {
 	return s.command(221, "QUIT\r\n")
 }
 
-// dialer asks for no keepalive: four system calls a connection.
+// dialer does not set keepalive, which would take four system calls per connection.
 var dialer = net.Dialer{KeepAlive: -1}
 
 func (s *sender) open(ctx context.Context) (err error) {
@@ -121,7 +121,7 @@ func (s *sender) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// greet takes the connection up to the first MAIL.
+// greet does what comes before the first MAIL: greeting, EHLO, STARTTLS.
 func (s *sender) greet() error {
 	hello := "EHLO load.example.org\r\n"
 	if s.LMTP {
@@ -151,7 +151,7 @@ func (s *sender) message() (octets int, err error) {
 	p := s.Contents.pick(t.number)
 	octets = tokenLength + p.length
 	out := append(s.out[:0], "MAIL FROM:<load@example.org>"...)
-	if !s.LMTP { // Dovecot's does not know it
+	if !s.LMTP { // Dovecot's LMTP does not know it
 		out = fmt.Appendf(out, " SIZE=%d", octets)
 	}
 	out = append(out, "\r\n"...)
@@ -187,9 +187,9 @@ func (s *sender) message() (octets int, err error) {
 	return octets, nil
 }
 
-// content writes the two parts of a message at once.
+// content writes the two parts of a message in one system call.
 func (s *sender) content(begin, rest []byte) error {
-	if len(rest) > 64<<10 { // a copy would cost more than it saves
+	if len(rest) > 64<<10 { // a copy would cost more than a second call
 		s.out = begin
 		parts := net.Buffers{begin, rest}
 		_, err := parts.WriteTo(s.conn)
@@ -209,7 +209,7 @@ func (s *sender) command(code int, line string) error {
 
 var errBadReply = errors.New("malformed reply")
 
-// reply reads a reply, which must have this code.
+// reply reads a reply. Another code than this is an error.
 func (s *sender) reply(code int) error {
 	for {
 		line, err := s.in.ReadSlice('\n')

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// fakeSMTP answers 250 to what fits, and to every second message refusal.
+// fakeSMTP accepts every other message, and answers refusal to those between.
 func fakeSMTP(t *testing.T, refusal string) (address string, content chan string) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

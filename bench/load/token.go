@@ -12,7 +12,7 @@ import (
 //
 //	X-Load: <run> <number> <first mailbox> <recipients> <length> <digest>
 //
-// with a fixed width. Length and digest are of what follows its line.
+// with a fixed width. Length and digest are those of what follows the field.
 const (
 	tokenName   = "X-Load: "
 	tokenFormat = tokenName + "%s %012d %06d %03d %010d %08x\r\n"
@@ -24,18 +24,20 @@ const (
 type token struct {
 	run        string
 	number     uint64
-	first      int // of the mailboxes it goes to
+	first      int // number of the first mailbox it goes to
 	recipients int
 }
 
-// stride lies between the mailboxes of one message; no number of mailboxes used
+// stride is the distance between the mailboxes of one message. No number of mailboxes used
 // here is a multiple of it.
 const stride = 101
 
-// mailbox is the i-th mailbox of the number that the message goes to.
+// mailbox returns the number of the i-th mailbox that the message goes to, where there are
+// of mailboxes.
 func (t token) mailbox(i, of int) int { return (t.first + i*stride) % of }
 
-// leadsTo reports whether the message belongs into a mailbox.
+// leadsTo reports whether the message belongs into a mailbox, where there are of
+// mailboxes.
 func (t token) leadsTo(mailbox, of int) bool {
 	for i := range t.recipients {
 		if t.mailbox(i, of) == mailbox {
@@ -57,8 +59,8 @@ var (
 	stuffedDot   = []byte("\r\n..")
 )
 
-// readMessage checks what RETR gave, still dot-stuffed and without the final
-// dot, and returns its token and its octets before stuffing.
+// readMessage checks a message from RETR, dot-stuffed and without the final dot. It returns
+// its token and its octets before stuffing.
 func readMessage(raw []byte) (t token, octets int, err error) {
 	at := bytes.Index(raw, tokenAtStart)
 	if at < 0 || at+2+tokenLength > len(raw) {
@@ -88,7 +90,7 @@ func readMessage(raw []byte) (t token, octets int, err error) {
 	return t, at + 2 + tokenLength + length, nil
 }
 
-// digestStuffed is the length and the digest of dot-stuffed lines without the
+// digestStuffed returns the length and the digest that dot-stuffed lines have without the
 // stuffing. The first line is a header field and never stuffed.
 func digestStuffed(raw []byte) (length int, digest uint32) {
 	for {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// fetched is a message as RETR gives it: what was sent, below trace fields.
+// fetched returns a message as RETR returns it, with trace fields before it.
 func fetched(c *Contents, t token) []byte {
 	p := c.pick(t.number)
 	raw := t.write([]byte("Received: by a server\r\n"), p)

@@ -1,9 +1,7 @@
-// Command loadgen sends mail to a server, or fetches it, by hand: one side of
-// what bench measures.
+// Command loadgen sends mail to a server, or fetches it, with the same generator as bench.
 //
-// The mailboxes are user00000@DOMAIN and so on with one password for all. They
-// must exist, and be empty at the beginning if what was sent is to be fetched
-// and checked with -check.
+// The mailboxes are user00000@DOMAIN and so on, with one password for all. They must
+// exist. For -check, which fetches and checks what was sent, they must be empty.
 //
 //	loadgen -smtp 127.0.0.1:2525 -connections 16 -size 4096 -for 10s
 //	loadgen -smtp 127.0.0.1:2525 -pop3 127.0.0.1:1110 -mix -check
@@ -71,7 +69,7 @@ func run(ctx context.Context) error {
 			Book: book, For: *duration,
 		}
 		if *startTLS {
-			senders.TLS = &tls.Config{InsecureSkipVerify: true} // the load is the point, not the name
+			senders.TLS = &tls.Config{InsecureSkipVerify: true} // the server's certificate does not matter here
 		}
 		if err := show("sent", senders.Run(ctx)); err != nil {
 			return err

@@ -1,8 +1,8 @@
 package peers
 
-// dovecotConfig: processes are kept and used again, mail is synced to the disk,
-// the quota is counted from Dovecot's index (its own advice over Maildir++), and
-// what POP3 does not need is not done.
+// dovecotConfig keeps processes for further sessions, syncs mail to the disk, counts the
+// quota from Dovecot's index (which Dovecot recommends over Maildir++), and switches off
+// what POP3 does not need.
 const dovecotConfig = `
 base_dir = @DIR@/run
 state_dir = @DIR@/state
@@ -77,8 +77,8 @@ service lmtp {
 }
 `
 
-// postfixMain: no limits a client, no look-ups in the DNS, no waiting for the
-// queue to shrink, and the sender's line length and content left alone.
+// postfixMain has no limits per client, no DNS look-ups and no delays for a long queue, and
+// does not change line lengths or content.
 const postfixMain = `
 compatibility_level = 3.6
 queue_directory = @DIR@/spool

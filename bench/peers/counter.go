@@ -13,11 +13,11 @@ type counter struct {
 
 	mu   sync.Mutex
 	file *os.File
-	rest []byte // of a line that is not complete
+	rest []byte // the beginning of a line that is not complete
 	n    int
 }
 
-// count reads what is new.
+// count reads what was appended, and returns the number of lines so far.
 func (c *counter) count() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()

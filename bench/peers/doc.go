@@ -1,5 +1,4 @@
-// Package peers starts, watches and stops the servers that are measured side
-// by side: mailsrv, mailsrv above a store that discards, Postfix with Dovecot,
-// and Postfix's smtp-sink. Each listens on ports of 127.0.0.1 that were free,
-// and keeps all it has in a folder of its own.
+// Package peers starts, watches and stops the servers that are measured side by side:
+// mailsrv, mailsrv with a store that discards all mail, Postfix with Dovecot, and Postfix's
+// smtp-sink. Each listens on free ports of 127.0.0.1 and keeps its data in its own folder.
 package peers

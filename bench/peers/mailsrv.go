@@ -40,8 +40,8 @@ pop3: {listen: [%q], listen_tls: [], max_connections: 0, max_connections_per_cli
 	return s, s.awaitGreeting(ctx, s.SMTP, s.POP3)
 }
 
-// provision makes the database with all mailboxes. The command line would take
-// a process for each.
+// provision makes the database with all mailboxes. The command line would need a process
+// for each.
 func provision(ctx context.Context, dir string, p Plan) (err error) {
 	store, err := sqlite.Open(ctx, dir, sqlite.Options{})
 	if err != nil {
@@ -55,7 +55,7 @@ func provision(ctx context.Context, dir string, p Plan) (err error) {
 	if err := store.AddDomain(ctx, directory.Domain{Name: Domain}); err != nil {
 		return err
 	}
-	const workers = 32 // share commits
+	const workers = 32 // concurrent, so that they share commits
 	var group sync.WaitGroup
 	failures := make([]error, workers)
 	for w := range workers {
@@ -80,8 +80,8 @@ func provision(ctx context.Context, dir string, p Plan) (err error) {
 	return nil
 }
 
-// StartDiscard starts mailsrv's SMTP side above a store that discards: what
-// the protocol costs by itself.
+// StartDiscard starts bench/discard: mailsrv's SMTP side with a store that discards all
+// mail.
 func StartDiscard(ctx context.Context, p Plan) (*Server, error) {
 	addresses, err := freeAddresses(1)
 	if err != nil {
@@ -103,7 +103,7 @@ func StartSink(ctx context.Context, p Plan) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{Name: "smtp-sink", SMTP: addresses[0]}
-	// Started by root it wants to be somebody else.
+	// Started by root it needs a user to change to.
 	command := exec.Command("smtp-sink", "-u", "postfix", s.SMTP, "1024")
 	if err := s.launch(p.Dir, command); err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Debian's places.
+// Where Debian has the programs.
 const (
 	postfixDaemons = "/usr/lib/postfix/sbin"
 	dovecotProgram = "/usr/sbin/dovecot"
@@ -108,7 +108,7 @@ func (s *Server) startPostfix(ctx context.Context, p Plan) error {
 		}
 	}
 	master := exec.Command(filepath.Join(postfixDaemons, "master"), "-c", config, "-d")
-	// Others warn of what they do not know.
+	// Set only for it: Postfix's other commands would warn.
 	master.Env = append(os.Environ(), "MAIL_CONFIG="+config)
 	if err := s.launch(p.Dir, master); err != nil {
 		return err

@@ -10,13 +10,12 @@ import (
 	"time"
 )
 
-// tick is the unit of times in /proc, USER_HZ, which is 100 wherever Linux is.
+// tick is the unit of times in /proc, USER_HZ, which is 100 on all Linux systems.
 const tick = time.Second / 100
 
-// CPU is the processor time, user and system, that the server's processes have
-// used so far: of those that live, and of those that ended and were waited for
-// by their parents, which carry it on. Work that the kernel does for the server
-// in threads of its own, as for the disk, is in nobody's account.
+// CPU returns the processor time, user and system, that the server's processes have used so
+// far. It includes processes that have ended and that their parents have waited for. It
+// does not include work of the kernel's own threads for the server, such as for the disk.
 func (s *Server) CPU() time.Duration {
 	var ticks int64
 	for _, p := range s.processes() {
@@ -27,8 +26,8 @@ func (s *Server) CPU() time.Duration {
 	return time.Duration(ticks) * tick
 }
 
-// Memory is the server's share of the machine's memory in octets: what its
-// processes hold alone, and their part of what they share.
+// Memory returns the server's memory in octets (PSS): what its processes have for
+// themselves, and their part of what they share.
 func (s *Server) Memory() (octets int64) {
 	for _, p := range s.processes() {
 		octets += field(p.pid, "smaps_rollup", "Pss:")
@@ -36,8 +35,7 @@ func (s *Server) Memory() (octets int64) {
 	return octets
 }
 
-// Anonymous is the memory of the server's processes that is no file's, in
-// octets.
+// Anonymous returns the octets of the server's memory that are not of files.
 func (s *Server) Anonymous() (octets int64) {
 	for _, p := range s.processes() {
 		octets += field(p.pid, "status", "RssAnon:")
@@ -45,10 +43,10 @@ func (s *Server) Anonymous() (octets int64) {
 	return octets
 }
 
-// Processes is how many processes the server has.
+// Processes returns the number of the server's processes.
 func (s *Server) Processes() int { return len(s.processes()) }
 
-// Leader is the process id of the server's first process.
+// Leader returns the process id of the server's first process.
 func (s *Server) Leader() int { return s.leaders[0].Process.Pid }
 
 // process is a line of /proc/*/stat.
@@ -57,7 +55,7 @@ type process struct {
 	times       [4]int64 // utime, stime, cutime, cstime
 }
 
-// processes lists the leaders and what descends from them.
+// processes returns the leaders and their descendants.
 func (s *Server) processes() (ours []process) {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	children := map[int][]process{}
@@ -87,7 +85,7 @@ func readStat(file string) (p process, err error) {
 	if err != nil {
 		return p, err
 	}
-	// The name, in parentheses, may hold anything.
+	// The name, in parentheses, may have any characters.
 	name := bytes.LastIndexByte(text, ')')
 	fields := strings.Fields(string(text[name+1:]))
 	if len(fields) < 15 {

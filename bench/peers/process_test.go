@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A process that has ended must not take its time with it.
+// The time of a process that has ended still counts.
 func TestTimeOfEndedChildrenCounts(t *testing.T) {
 	s := &Server{Name: "sh"}
 	// A child works and ends, then the shell waits for its input.

@@ -25,7 +25,7 @@ type Plan struct {
 	KeyFile   string
 }
 
-// Domain is the one that all mailboxes are of.
+// Domain is the domain of all mailboxes.
 const Domain = "bench.test"
 
 // Hostname is the name that servers greet with.
@@ -41,7 +41,7 @@ type Server struct {
 	leaders []*exec.Cmd
 	ended   []chan struct{} // for each leader
 	outputs []string        // where the leaders' messages go
-	stored  *counter        // nil: what is accepted is stored
+	stored  *counter        // of deliveries in the log; nil: what is accepted is stored
 }
 
 // Stop ends the server and waits for it.
@@ -58,8 +58,7 @@ func (s *Server) Stop() {
 	s.waitForChildren()
 }
 
-// waitForChildren gives the leaders' children, which end by themselves, the time
-// to do so.
+// waitForChildren waits a while for the leaders' children, which end by themselves.
 func (s *Server) waitForChildren() {
 	for range 100 {
 		alive := false
@@ -87,8 +86,8 @@ func (s *Server) launch(dir string, command *exec.Cmd) error {
 	}
 	defer output.Close()
 	command.Stdout, command.Stderr = output, output
-	// A process group of its own: a Ctrl-C reaches this program first. It ends
-	// with this program whatever becomes of that.
+	// In its own process group it does not get this program's Ctrl-C. It ends when this
+	// program does.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := command.Start(); err != nil {
 		return fmt.Errorf("%s: %w", s.Name, err)
@@ -101,7 +100,7 @@ func (s *Server) launch(dir string, command *exec.Cmd) error {
 	return nil
 }
 
-// awaitGreeting waits until a greeting comes from each address.
+// awaitGreeting waits until each address sends a greeting.
 func (s *Server) awaitGreeting(ctx context.Context, addresses ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -119,7 +118,7 @@ func (s *Server) awaitGreeting(ctx context.Context, addresses ...string) error {
 	return nil
 }
 
-// failure adds what the server had to say.
+// failure adds the last output of the server to an error.
 func (s *Server) failure(err error) error {
 	s.Stop()
 	for _, path := range s.outputs {
@@ -181,7 +180,7 @@ func freeAddresses(n int) (addresses []string, err error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // all at once, so that they differ
+		defer l.Close() // after all are open, so that they differ
 		addresses = append(addresses, l.Addr().String())
 	}
 	return addresses, nil
