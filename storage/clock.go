@@ -7,26 +7,27 @@ import (
 	"time"
 )
 
-// The clock of a store. A clock that is wrong, such as one that stands at 1970 after a
-// start without network, must not remove mail whose time is not over.
+// A wrong clock, such as one that is at 1970 after a start without network, must not cause
+// the removal of mail whose time is not over.
 const (
-	// ClockLeap is how far the clock may stand from where it was expected.
+	// ClockLeap is by how much the clock may differ from the expected time.
 	ClockLeap = 24 * time.Hour
-	// ClockPause is for how long a server runs after a leap before mail is removed again
-	// because of its age.
+	// ClockPause is for how long a server must run after a leap before it removes mail
+	// because of its age again.
 	ClockPause = 24 * time.Hour
 )
 
 // ClockState is what a store knows of the clock.
 type ClockState struct {
-	Noted time.Time     // where the clock stood when it was last looked at; zero: never
-	Seen  time.Time     // the latest time that was no leap, or outlasted its pause
-	Pause time.Duration // of running time, for which nothing is removed because of its age
+	Noted time.Time     // the time of the last look at the clock; zero: never
+	Seen  time.Time     // the latest time that was no leap, or that outlasted its pause
+	Pause time.Duration // how long a server must still run before it removes mail by age
 }
 
-// Next is the state after a look at the clock, which shows now, by a server that has run
-// for so long since its look before; 0: it has just started. leap is by how much the clock
-// stands ahead of where it was expected, less than 0: behind, and 0 within ClockLeap.
+// Next returns the state after a look at the clock, which shows now. The server has run for
+// ran since its previous look; 0: it has just started. leap is by how much the clock is
+// ahead of the expected time, negative if it is behind, and 0 if it differs by no more
+// than [ClockLeap].
 func (c ClockState) Next(now time.Time, ran time.Duration) (next ClockState, leap time.Duration) {
 	next = ClockState{Noted: now, Seen: c.Seen, Pause: max(0, c.Pause-ran)}
 	if off := now.Sub(c.Noted.Add(ran)); !c.Noted.IsZero() && off.Abs() > ClockLeap {
@@ -38,8 +39,8 @@ func (c ClockState) Next(now time.Time, ran time.Duration) (next ClockState, lea
 	return next, leap
 }
 
-// Stamp is the time to note for what happens now: never before the latest that was seen,
-// so that what a wrong clock stamps is not taken for old later.
+// Stamp returns the time to store for what happens now. It is not before c.Seen, so that
+// what was stored while the clock was wrong does not seem old later.
 func (c ClockState) Stamp(now time.Time) time.Time {
 	if now.Before(c.Seen) {
 		return c.Seen
@@ -47,13 +48,13 @@ func (c ClockState) Stamp(now time.Time) time.Time {
 	return now
 }
 
-// ErrLeap: nothing is removed because of its age for a while.
+// ErrLeap: after a leap of the clock nothing is removed because of its age for a while.
 var ErrLeap = errors.New("nothing is removed because of its age")
 
-// LeapError is an ErrLeap that says why, and for how much longer.
+// LeapError wraps [ErrLeap], and says why and for how much longer.
 type LeapError struct {
-	Leap  time.Duration // see ClockState.Next; 0: it was noted before
-	Pause time.Duration // of running time
+	Leap  time.Duration // as of ClockState.Next; 0: an earlier look found the leap
+	Pause time.Duration // how long the server must still run
 }
 
 func (e *LeapError) Error() string {
@@ -67,16 +68,16 @@ func (e *LeapError) Error() string {
 	return fmt.Sprintf("%s: %v while the server runs for %v", why, ErrLeap, e.Pause.Round(time.Minute))
 }
 
-// Unwrap makes it an ErrLeap.
+// Unwrap returns [ErrLeap].
 func (e *LeapError) Unwrap() error { return ErrLeap }
 
-// Clock keeps the ClockState of a store. All methods are safe for concurrent use.
+// Clock keeps the [ClockState] of a store. All methods are safe for concurrent use.
 type Clock interface {
-	// LookAtClock notes that the clock shows now, after a server has run for so long since
-	// its look before (see ClockState.Next), and returns the leap and the pause that is
-	// left: meanwhile nobody calls Collect. A server looks at its start and at least
-	// hourly.
+	// LookAtClock stores that the clock shows now, after the server has run for ran since
+	// its previous look, and returns the leap (see ClockState.Next) and the rest of the
+	// pause. Collect must not be called during a pause. A server looks at its start and
+	// at least once an hour.
 	LookAtClock(ctx context.Context, now time.Time, ran time.Duration) (leap, pause time.Duration, err error)
-	// ClockIsRight ends a pause: the time is now.
+	// ClockIsRight ends a pause, since somebody has said that the time is now.
 	ClockIsRight(ctx context.Context, now time.Time) error
 }
