@@ -11,12 +11,14 @@ import (
 
 // readClock reads what the store knows of the clock; a store without its row knows nothing.
 func readClock(c *db.Conn) (state storage.ClockState, err error) {
-	err = c.Each("SELECT noted, seen, pause FROM store", func(row []driver.Value) error {
-		if noted := row[0].(int64); noted != 0 {
-			state.Noted, state.Seen = time.Unix(noted, 0), time.Unix(row[1].(int64), 0)
-		}
-		state.Pause = time.Duration(row[2].(int64)) * time.Second
-		return nil
+	err = db.Guarded(func() error {
+		return c.Each("SELECT noted, seen, pause FROM store", func(row []driver.Value) error {
+			if noted := row[0].(int64); noted != 0 {
+				state.Noted, state.Seen = time.Unix(noted, 0), time.Unix(row[1].(int64), 0)
+			}
+			state.Pause = time.Duration(row[2].(int64)) * time.Second
+			return nil
+		})
 	})
 	return state, err
 }

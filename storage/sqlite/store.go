@@ -213,23 +213,35 @@ func (s *Store) openDatabase() (c *db.Conn, unfinished []int64, err error) {
 	if c, err = db.OpenWriter(s.path, s.space.AutoCheckpoint()); err != nil {
 		return nil, nil, db.Named(err)
 	}
-	if s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade); err == nil {
-		err = c.Each("SELECT body FROM transfer", func(row []driver.Value) error {
-			unfinished = append(unfinished, row[0].(int64))
-			return nil
-		})
-	}
+	s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade)
 	if err == nil {
-		var clock storage.ClockState
-		if clock, err = readClock(c); !clock.Seen.IsZero() {
-			s.seen.Store(clock.Seen.Unix())
-		}
+		unfinished, err = s.readState(c)
 	}
 	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()
 		return nil, nil, fmt.Errorf("%s: %w", s.path, db.Named(err))
 	}
 	return c, unfinished, nil
+}
+
+// readState reads what a store that is opened must know: the unfinished transfers of an
+// earlier run, and the clock.
+func (s *Store) readState(c *db.Conn) (unfinished []int64, err error) {
+	err = c.Each("SELECT body FROM transfer", func(row []driver.Value) error {
+		unfinished = append(unfinished, row[0].(int64))
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	clock, err := readClock(c)
+	if db.IsDamage(err) { // check tells of it; mail is served without
+		return unfinished, nil
+	}
+	if err == nil && !clock.Seen.IsZero() {
+		s.seen.Store(clock.Seen.Unix())
+	}
+	return unfinished, err
 }
 
 // Close commits what waits and closes everything. Nothing may be in use. When it

@@ -122,7 +122,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 		t.Fatal(err)
 	}
 	there := func(suffix string) bool { _, err := os.Stat(file + suffix); return err == nil }
-	var synced []string // syncs of .lost, and of the folder that has it and .damaged
+	var synced []string // syncs of .lost.new, and of the folder that has it and .damaged
 	w.recorder.SetFail(func(a Access) syscall.Errno {
 		switch {
 		case a.File == 0 && there(".new"):
@@ -140,7 +140,7 @@ func TestRepairKeepsWhatItSaved(t *testing.T) {
 		t.Errorf("%v, %q", err, losses)
 	}
 	w.recorder.SetFail(nil)
-	if want := []string{"mailsrv.db.lost", "."}; !slices.Equal(synced, want) {
+	if want := []string{"mailsrv.db.lost.new", "."}; !slices.Equal(synced, want) {
 		t.Errorf("before the exchange %q were synced", synced)
 	}
 	if saved, _ := filepath.Glob(file + ".lost/*.eml"); len(saved) != 10 {

@@ -69,7 +69,7 @@ func identify(f *os.File) error {
 	case !info.Mode().IsRegular():
 		return storage.ErrForeign
 	case err != nil && !errors.Is(err, io.EOF):
-		return err
+		return fmt.Errorf("%w: %w", err, storage.ErrLost)
 	case n == 0:
 		if named, err := os.Lstat(f.Name()); err != nil || named.Mode().Type() == fs.ModeSymlink {
 			return errors.Join(fmt.Errorf("a link to an empty file: %w", storage.ErrForeign), err)
