@@ -197,3 +197,15 @@ func storeRefusal(err error) error {
 	}
 	return err
 }
+
+// Begin opens a transaction for one message of a client. size is the number of octets
+// that the client declares, 0 if it does not. The transaction need not be closed.
+func (a *Agent) Begin(client mail.Client, reversePath mail.Address, size int64) *Transaction {
+	return &Transaction{
+		agent:    a,
+		settings: *a.settings.Load(),
+		envelope: mail.Envelope{
+			ID: a.newID(), ReversePath: reversePath, Client: client, Size: size, Received: a.now(),
+		},
+	}
+}

@@ -2,7 +2,6 @@ package repair
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -97,26 +96,6 @@ func isUnreadable(err error) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && e.ExtendedCode == sqlite3.ErrIoErr.Extend(33) // SQLITE_IOERR_CORRUPTFS
 }
-
-// rebuild copies one database into another.
-type rebuild struct {
-	ctx      context.Context
-	path     string
-	from, to *db.Conn
-	pages    *os.File // of from
-	pageSize int64
-	version  int64 // of from, when the copy began
-	report   func(storage.Finding)
-}
-
-// loss reports what is lost, or what became of it.
-func (r *rebuild) loss(text string, remedy storage.Remedy) {
-	r.report(storage.Finding{Text: text, Remedy: remedy})
-}
-
-func (r *rebuild) damaged() string  { return r.path + ".damaged" }
-func (r *rebuild) lost() string     { return r.path + ".lost" }
-func (r *rebuild) lostPart() string { return r.path + ".lost.new" } // until the exchange
 
 // clearKilled removes what a rebuild left that was killed. Where it was already about to
 // exchange the files, the damaged database has both names.
@@ -277,99 +256,6 @@ func (r *rebuild) exchange(part string) error {
 	}
 	if err != nil {
 		return errors.Join(err, r.clearKilled())
-	}
-	return nil
-}
-
-// read calls f with the rows of a query of the old database, and reports whether
-// damage ended them. Errors of f are no damage.
-func (r *rebuild) read(query string, f func(row []driver.Value) error, args ...driver.Value) (damaged bool, err error) {
-	var failed error
-	err = r.from.Each(query, func(row []driver.Value) error {
-		failed = f(row)
-		return failed
-	}, args...)
-	if failed == nil && db.Is(err, sqlite3.ErrCorrupt) {
-		return true, nil
-	}
-	return false, err
-}
-
-// table is one of the old database's, with its first page.
-type table struct {
-	name string
-	root int64
-}
-
-// copyAll copies the schema, then each table.
-func (r *rebuild) copyAll() error {
-	all, others, err := r.copySchema()
-	if err != nil {
-		return err
-	}
-	lost := map[string]bool{}
-	for _, t := range all {
-		if lost[t.name], err = r.copyTable(t); err != nil {
-			return fmt.Errorf("table %s: %w", t.name, err)
-		}
-		if lost[t.name] {
-			if err := r.fromIndex(t.name); err != nil {
-				return fmt.Errorf("table %s: %w", t.name, err)
-			}
-		}
-	}
-	for _, other := range others {
-		if _, err := r.to.ExecContext(r.ctx, other, nil); err != nil {
-			return err
-		}
-	}
-	if err := r.rescue(lost); err != nil {
-		return err
-	}
-	return r.to.Script("COMMIT")
-}
-
-// copySchema makes the tables, and returns how indexes and views are made: once the
-// tables are full.
-func (r *rebuild) copySchema() (all []table, others []string, err error) {
-	if r.pageSize, err = r.from.Number("PRAGMA page_size"); err != nil {
-		return nil, nil, err
-	}
-	version, err := r.from.Number("PRAGMA user_version")
-	if err != nil {
-		return nil, nil, err
-	}
-	// The file is of no use until it is whole: it needs no journal.
-	err = r.to.Script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
-		r.pageSize, tables.ApplicationID, version))
-	if err != nil {
-		return nil, nil, err
-	}
-	err = r.from.Each("SELECT type, name, rootpage, sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'", func(row []driver.Value) error {
-		if row[0].(string) != "table" {
-			others = append(others, row[3].(string))
-			return nil
-		}
-		all = append(all, table{row[1].(string), row[2].(int64)})
-		return r.to.Script(row[3].(string))
-	})
-	return all, others, err
-}
-
-// rescue makes the most of what is left where tables have lost rows.
-func (r *rebuild) rescue(lost map[string]bool) error {
-	for _, t := range neverTwice {
-		if err := r.copyHighest(t); err != nil {
-			return err
-		}
-	}
-	if lost["mailbox"] || lost["folder"] {
-		if err := r.holdMailboxes(); err != nil {
-			return err
-		}
-	}
-	if lost["entry"] || lost["arrival"] || lost["removed"] || lost["body"] {
-		return r.saveOwnerless()
 	}
 	return nil
 }
