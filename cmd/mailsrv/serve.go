@@ -103,6 +103,7 @@ func (p *program) serve(ctx context.Context) error {
 		store.Close()
 		return explain(err, cfg)
 	}
+	warnOfNew(read, logger)
 	warnOfOwn(read, logger)
 	warnOfEnd(read, logger)
 	certificate := &listen.Certificate{}
