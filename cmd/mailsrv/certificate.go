@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"crypto/tls"
 	"log/slog"
+	"sync"
 	"time"
 
 	"mailsrv/internal/config"
@@ -71,5 +73,32 @@ func (c certificate) endsSoon() bool { return time.Until(c.pair.Leaf.NotAfter) <
 func warnOfEnd(c certificate, logger *slog.Logger) {
 	if c.endsSoon() {
 		logger.Warn(logs.Warning, logs.Reason, endsSoon, logs.File, c.file, logs.Expires, c.pair.Leaf.NotAfter)
+	}
+}
+
+// lookEvery is how often the end of the certificate in use is looked at: a server runs
+// for months, and a program that renews may fail in silence.
+const lookEvery = 24 * time.Hour
+
+// startRenewalWatch warns of the certificate in use, as the start does, every so often
+// until stop is called, which waits for the end.
+func startRenewalWatch(inUse func() *certificate, every time.Duration, logger *slog.Logger) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		clock := time.NewTicker(every)
+		defer clock.Stop()
+		for {
+			select {
+			case <-clock.C:
+				warnOfEnd(*inUse(), logger)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() {
+		cancel()
+		running.Wait()
 	}
 }
