@@ -76,7 +76,11 @@ type Reader interface {
 	Postmaster(ctx context.Context, domain string) (Mailbox, error)
 
 	// Expiries returns the different values of Retention.Retrieved that count for
-	// some mailbox, 0 among them where one never expires.
+	// some mailbox, 0 among them where one never expires, in ascending order. Strangers
+	// ask for it, as often as they like: what it takes much to read is read once after
+	// each change of a domain or a mailbox, however many ask meanwhile, and answered
+	// from memory until the next. It counts for as long as a cached Lookup would. The
+	// caller may keep the list and change it.
 	Expiries(ctx context.Context) ([]time.Duration, error)
 
 	Domain(ctx context.Context, name string) (Domain, error)
