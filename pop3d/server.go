@@ -35,7 +35,8 @@ type Store interface {
 // Directory tells what holds for the mailboxes in all; internal/directory does.
 type Directory interface {
 	// Expiries returns the different times after which retrieved messages go
-	// from some mailbox, 0 among them where they stay.
+	// from some mailbox, 0 among them where they stay. It is asked at each CAPA
+	// before a login, as often as strangers like, and answers from memory.
 	Expiries(ctx context.Context) ([]time.Duration, error)
 }
 

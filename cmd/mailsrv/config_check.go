@@ -47,6 +47,9 @@ server is when it reloads.`,
 		if err != nil {
 			return fmt.Errorf("%w (%s)", err, cfg.Source())
 		}
+		if c.bad != nil {
+			p.warn(fmt.Sprintf("%s (%v)", madeNew, c.bad))
+		}
 		p.printf("ok: %s\n", cfg.Source())
 		if c.pair != nil {
 			p.printf("    certificate %s, valid until %s\n", c.file, untilText(c.pair.Leaf.NotAfter))
@@ -84,6 +87,9 @@ func existingCertificate(cfg *config.Config) (certificate, error) {
 			if _, err := os.Stat(filepath.Join(cfg.DataDir, name)); err != nil {
 				return certificate{}, nil
 			}
+		}
+		if bad := listen.BadSelfSigned(cfg.DataDir); bad != nil {
+			return certificate{bad: bad}, nil
 		}
 	}
 	return readCertificate(cfg)

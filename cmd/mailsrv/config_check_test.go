@@ -62,7 +62,14 @@ func TestConfigCheck(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	write(own, "half written")
-	h.refused("TLS certificate "+own+" holds no certificate", "config", "check")
+	stdout, stderr, code := h.run("", "config", "check")
+	if code != exitDone || stdout != "ok: configuration "+file+"\n" ||
+		!strings.Contains(stderr, "the server makes a new one") || !strings.Contains(stderr, "TLS certificate "+own+" holds no certificate") {
+		t.Errorf("exit %d: %s%s", code, stdout, stderr)
+	}
+	if text, err := os.ReadFile(own); err != nil || string(text) != "half written" {
+		t.Errorf("config check has changed it: %q, %v", text, err)
+	}
 }
 
 // What root can read and the server cannot is found.

@@ -7,11 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 	"unicode/utf8"
 
 	"golang.org/x/term"
 
+	"mailsrv/internal/logs"
 	"mailsrv/quota"
 )
 
@@ -63,17 +63,7 @@ func (p *program) printJSON(v any) error {
 }
 
 // writeJSON is printJSON for what is JSON already.
-func (p *program) writeJSON(text []byte) {
-	for _, r := range string(text) {
-		if r == '\n' || unicode.IsPrint(r) {
-			p.out.WriteRune(r)
-			continue
-		}
-		for _, unit := range utf16.Encode([]rune{r}) {
-			fmt.Fprintf(p.out, `\u%04x`, unit)
-		}
-	}
-}
+func (p *program) writeJSON(text []byte) { p.out.Write(logs.Escape(nil, text)) }
 
 // table collects rows and writes them in columns. A column whose title begins
 // with ">" is aligned to the right.

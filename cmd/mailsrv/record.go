@@ -26,7 +26,7 @@ type recorder struct {
 // logger returns the logger of one command; each line says who gave it.
 func (r *recorder) logger(env environment) *slog.Logger {
 	by, sudo := whoIs(env.uid, env.variables)
-	logger := slog.New(slog.NewTextHandler(r, nil)).With(logs.By, by)
+	logger := slog.New(slog.NewTextHandler(logs.Escaping(r), nil)).With(logs.By, by)
 	if sudo != "" {
 		logger = logger.With(logs.Sudo, sudo)
 	}

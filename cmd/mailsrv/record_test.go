@@ -13,7 +13,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
+	"mailsrv/internal/logs"
 	"mailsrv/test/asroot"
 )
 
@@ -83,6 +85,29 @@ func TestChangesAreRecorded(t *testing.T) {
 	h.refused("not hosted", "mailbox", "add", "look@me.com", "--generate")
 	if h.syslog.String() != said {
 		t.Errorf("recorded %s", strings.TrimPrefix(h.syslog.String(), said))
+	}
+}
+
+// Whatever an address or the word of sudo holds, the system's log gets no orders to a
+// terminal.
+func TestRecordIsShownInWriting(t *testing.T) {
+	h := newHouse(t, "SUDO_USER=an\x7f\u009b\ufeffna")
+	h.do("", "domain", "add", "me.com")
+	h.do("", "mailbox", "add", "l\u202e\u2066\u200fook@me.com", "--generate")
+	record := h.syslog.String()
+	for _, want := range []string{`mailbox="l\u202e\u2066\u200fook@me.com"`, `sudo="an\u007f\u009b\ufeffna"`} {
+		if !strings.Contains(strings.ReplaceAll(record, `\x7f`, `\u007f`), want) {
+			t.Errorf("%s is not in %q", want, record)
+		}
+	}
+	if i := strings.IndexFunc(strings.ReplaceAll(record, "\n", ""), func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+		t.Errorf("raw in the record: %q", record[i:])
+	}
+	h.environ = []string{"SUDO_USER=an\x7fna"} // alone it is not put in quotes
+	*h.syslog = logs.Recorder{}
+	h.do("", "domain", "set", "me.com", "--quota", "1GiB")
+	if record := h.syslog.String(); !strings.Contains(record, ` sudo=an\u007fna `) {
+		t.Errorf("recorded %q", record)
 	}
 }
 

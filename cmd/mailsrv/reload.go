@@ -117,8 +117,7 @@ func (s *server) readAgain() (*config.Config, certificate, error) {
 
 // apply hands the live keys of a configuration to the parts.
 func (s *server) apply(next *config.Config, read certificate) {
-	s.certificate.Use(read.pair)
-	warnOfEnd(read, s.logger)
+	s.use(read)
 	s.level.Set(next.Log.Level)
 	for _, one := range s.services {
 		one.apply(next)

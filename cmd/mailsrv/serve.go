@@ -104,15 +104,12 @@ func (p *program) serve(ctx context.Context) error {
 		return explain(err, cfg)
 	}
 	warnOfOwn(read, logger)
-	warnOfEnd(read, logger)
-	certificate := &listen.Certificate{}
-	certificate.Use(read.pair)
-
 	s := &server{
 		program: p, started: cfg, config: cfg, logger: logger, level: level,
-		certificate: certificate, store: store, reloads: make(chan chan<- control.Reloaded),
+		certificate: &listen.Certificate{}, store: store, reloads: make(chan chan<- control.Reloaded),
 		admin: &admin.Admin{Directory: store, Store: store, Limit: cfg.Limit(), Logger: logger},
 	}
+	s.use(read)
 	s.services = newServices(s, store)
 	defer startHeap(os.Getenv("GOGC"))()
 	return s.run(ctx, sockets, orders)

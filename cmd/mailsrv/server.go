@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -29,18 +30,29 @@ type server struct {
 	level   *slog.LevelVar
 
 	certificate *listen.Certificate
+	inUse       atomic.Pointer[certificate] // what certificate serves
 	store       backend.Store
 	admin       *admin.Admin
 	services    []service
 	stopExpiry  func()
+	stopWatch   func()
 	control     *control.Server // nil: there is none
 	reloads     chan chan<- control.Reloaded
+}
+
+// use has new connections served with a pair that was read, and warns of what it is.
+func (s *server) use(read certificate) {
+	s.certificate.Use(read.pair)
+	s.inUse.Store(&read)
+	warnOfNew(read, s.logger)
+	warnOfEnd(read, s.logger)
 }
 
 // run serves the sockets until ctx ends, an order to stop comes, or a socket
 // fails; then it drains and closes the store.
 func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Signal) error {
 	s.stopExpiry = startExpiry(s.admin, expireEvery, s.logger)
+	s.stopWatch = startRenewalWatch(s.inUse.Load, lookEvery, s.logger)
 	failed := make(chan error, len(sockets))
 	for _, k := range sockets {
 		s.logger.Info(logs.Start, logs.Proto, k.proto, logs.Address, k.Addr().String(), logs.TLS, k.security)
@@ -98,6 +110,7 @@ func (s *server) stop(orders <-chan os.Signal, cause error) error {
 			all.Go(func() { failed[i] = one.shutdown(ctx) })
 		}
 		all.Go(s.stopExpiry)
+		all.Go(s.stopWatch)
 		all.Wait()
 		if errors.Join(failed...) != nil {
 			s.logger.Warn(logs.Warning, logs.Reason, "sessions were cut off at the end of shutdown_timeout")

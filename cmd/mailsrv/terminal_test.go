@@ -262,6 +262,33 @@ func TestAddressesAreShownInWriting(t *testing.T) {
 	h.conversation([][2]string{{`Password for l\u202eook@me.com: `, "^C"}}, "mailbox", "passwd", evil)
 }
 
+// What a command prints of an address finds its mailbox, and no other, whatever case its
+// letters were written in.
+func TestWhatIsPrintedIsFound(t *testing.T) {
+	h := newHouse(t)
+	h.do("", "domain", "add", "me.com")
+	typed := []string{"\u13a0@me.com", "\uab71@me.com", "\u0130x@me.com", "STRAẞE@me.com", "Jo\u0308rg@me.com"}
+	for _, address := range typed {
+		h.do("", "mailbox", "add", address, "--generate")
+		h.do("", "mailbox", "show", address)
+	}
+	h.refused("exists already", "mailbox", "add", "\uab70@me.com", "--generate")
+	seen := 0
+	for line := range strings.Lines(h.do("", "mailbox", "list")) {
+		address, _, _ := strings.Cut(line, " ")
+		if !strings.Contains(address, "@") {
+			continue
+		}
+		seen++
+		if shown := h.do("", "mailbox", "show", address); !strings.Contains(shown, address) {
+			t.Errorf("%s is printed, and finds\n%s", address, shown)
+		}
+	}
+	if seen != len(typed) {
+		t.Errorf("%d of %d mailboxes were listed", seen, len(typed))
+	}
+}
+
 // A character may be cut anywhere by the pieces in which a message is read.
 func TestTerminalWriterInPieces(t *testing.T) {
 	text := "a\tb\r\nü € 𝄞 \x1b[0m \xe2\x82 \u202e\x7f\xf0"

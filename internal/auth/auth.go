@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"mailsrv/internal/directory"
-	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 )
@@ -70,7 +69,7 @@ type Authenticator struct {
 	keyed    *keyed
 	memory   *memory
 	heirs    heirs
-	queue    queue
+	queue    *queue
 	floor    floor
 	dummy    passwordHash // computed where there is no hash to compare with
 
@@ -103,8 +102,8 @@ func New(dir Directory, options Options) *Authenticator {
 // Errors: a *Refusal, returned early if ctx ends while it is held back; ErrBusy;
 // the context's; any other is unexpected and means "try again later".
 func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, password string) (Login, error) {
-	who, network := identify(name), listen.Network(client)
-	try := a.throttle.begin(a.now(), network, who)
+	who, networks := identify(name), networksOf(client)
+	try := a.throttle.begin(a.now(), networks, who)
 	defer a.throttle.leave(try)
 	// A stranger waits before the password is looked at: no quick answer tells
 	// a right one, and hanging up early costs no computation.
@@ -113,7 +112,7 @@ func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, pass
 	}
 	start := a.now()
 	waited := start.Sub(try.begun)
-	proof, err := a.prove(ctx, who, password)
+	proof, err := a.prove(ctx, try, who, password)
 	switch {
 	case err != nil:
 		return Login{}, err
@@ -122,9 +121,9 @@ func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, pass
 		proof.login.Delay = waited.Round(delayUnit)
 		return proof.login, nil
 	}
-	guess := a.keyed.digest(network.String(), who.String(), password)
+	guess := a.keyed.digest(networks[0].prefix.String(), who.String(), password)
 	held := a.throttle.failed(a.now(), try, guess)
-	answer := start.Add(proof.queued + a.floor.get() + held)
+	answer := start.Add(proof.queued + a.floor.get(a.now()) + held)
 	_ = a.sleep(ctx, answer.Sub(a.now())) // the refusal stands also when nobody waits for it
 	return Login{}, &Refusal{Reason: proof.refused, Delay: (waited + held).Round(delayUnit)}
 }
@@ -154,7 +153,7 @@ type proof struct {
 
 // prove compares password with what stands under a name. Whatever is wrong, one
 // hash is computed.
-func (a *Authenticator) prove(ctx context.Context, who identity, password string) (proof, error) {
+func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, password string) (proof, error) {
 	mailbox, missing, err := a.find(ctx, who)
 	if err != nil {
 		return proof{}, err
@@ -162,6 +161,8 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 	hash := a.dummy
 	var found Login
 	var known digest
+	asks := place{networks: try.networks, name: try.name, known: try.known || try.stranger == nil}
+	tooLong := ""
 	if mailbox != nil {
 		found = Login{
 			Mailbox: mailbox.ID, Address: mailbox.Address, Retrieved: mailbox.Effective.Retention.Retrieved,
@@ -172,7 +173,11 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 			if mailbox.Switches.Has(directory.LogsIn) && a.memory.holds(a.now(), known) {
 				return proof{login: found}, nil
 			}
-			hash = a.stored(mailbox)
+			asks.known = asks.known || a.memory.knew(a.now(), known)
+			if hash = a.stored(mailbox); len(password) > hash.longest {
+				tooLong = fmt.Sprintf("the password has more than %d octets, which no hash of this kind is computed for: set a new one", hash.longest)
+				hash = a.dummy
+			}
 		}
 	}
 
@@ -182,11 +187,11 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 		enqueued    = a.now()
 		begun       time.Time
 	)
-	err = a.queue.do(ctx, func() {
+	err = a.queue.do(ctx, asks, func() {
 		begun = a.now()
 		matched = a.compute(hash, password)
 		if hash.foreign {
-			a.floor.raise(a.now().Sub(begun))
+			a.floor.raise(a.now(), a.now().Sub(begun))
 		}
 		if matched && hash.outdated && mailbox.Switches.Has(directory.LogsIn) && len(password) <= hash.significant {
 			replacement = newHash(password)
@@ -202,6 +207,8 @@ func (a *Authenticator) prove(ctx context.Context, who identity, password string
 		refused = "mailbox is disabled, right password"
 	case !mailbox.Switches.Has(directory.LogsIn):
 		refused = "mailbox is disabled, wrong password"
+	case tooLong != "":
+		refused = tooLong
 	case !matched:
 		refused = "wrong password"
 	}

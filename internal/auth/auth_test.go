@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,8 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-crypt/crypt/algorithm/shacrypt"
+
 	"mailsrv/internal/directory"
-	"mailsrv/internal/listen"
 	"mailsrv/internal/mail"
 )
 
@@ -128,9 +130,87 @@ func TestRefusalsAreAlikeBesideDearHash(t *testing.T) {
 		t.Errorf("known name %v, unknown name %v", known, unknown)
 	}
 
-	f.floor.raise(time.Hour)
-	if got := f.floor.get(); got != mostFloor {
+	f.floor.raise(f.now(), time.Hour)
+	if got := f.floor.get(f.now()); got != mostFloor {
 		t.Errorf("floor %v", got)
+	}
+}
+
+// One guess at a dear hash makes refusals late for a while, not until a restart.
+func TestFloorFalls(t *testing.T) {
+	f := newFixture()
+	f.people.add(t, "look@me.com", "$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2")
+	f.compute = func(h passwordHash, _ string) bool {
+		if h.foreign {
+			f.clock.pass(3 * time.Second)
+		}
+		return false
+	}
+	f.login(t, home, "look@me.com", "wrong")
+	before, _ := f.login(t, elsewhere(0), "nobody@me.com", "wrong")
+	if before <= 3*time.Second {
+		t.Errorf("at once: %v", before)
+	}
+	for i := range 12 { // an hour
+		f.clock.pass(floorHalves)
+		took, _ := f.login(t, elsewhere(i+1), unlike(i), "wrong")
+		if took > before {
+			t.Errorf("it rises from %v to %v", before, took)
+		}
+		before = took
+	}
+	if before != leastFloor {
+		t.Errorf("after an hour: %v", before)
+	}
+	f.login(t, abroad, "look@me.com", "other")
+	if again, _ := f.login(t, elsewhere(99), "someone@me.com", "wrong"); again <= 3*time.Second {
+		t.Errorf("after another guess: %v", again)
+	}
+}
+
+// sha-crypt costs the more the longer a password is: no stranger chooses that. What is
+// too long is refused as whatever else is wrong, and up to a million rounds work.
+func TestLongPasswordsCostNoSHA(t *testing.T) {
+	for _, sha := range []shacrypt.Opt{shacrypt.WithSHA256(), shacrypt.WithSHA512()} {
+		hasher, err := shacrypt.New(sha, shacrypt.WithRounds(1000))
+		if err != nil {
+			t.Fatal(err)
+		}
+		longest := strings.Repeat("x", maxSHAPassword)
+		digest, err := hasher.Hash(longest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFixture()
+		f.people.add(t, "look@me.com", digest.Encode())
+		f.people.add(t, "argon@me.com", mustHash(t, longest+"x"))
+		foreigners := 0
+		compute := f.compute
+		f.compute = func(h passwordHash, password string) bool {
+			if h.foreign {
+				foreigners++
+			}
+			return compute(h, password)
+		}
+		for i, password := range []string{longest + "x", strings.Repeat("y", maxPassword)} {
+			took, err := f.login(t, elsewhere(i), "look@me.com", password)
+			var refusal *Refusal
+			if !errors.As(err, &refusal) || took != leastFloor || !strings.Contains(refusal.Reason, "more than 128 octets") {
+				t.Errorf("%d octets: %v after %v", len(password), err, took)
+			}
+		}
+		if foreigners != 0 || f.computed != 2 {
+			t.Errorf("%d hashes were computed, %d of them sha-crypt", f.computed, foreigners)
+		}
+		if _, err := f.login(t, home, "look@me.com", longest); err != nil {
+			t.Errorf("128 octets: %v", err)
+		}
+		if _, err := f.login(t, home, "argon@me.com", longest+"x"); err != nil {
+			t.Errorf("129 octets, of argon2id: %v", err)
+		}
+	}
+	if err := ValidateHash("$6$rounds=1000000$saltsalt$" + strings.Repeat("a", 86)); err != nil {
+		t.Errorf("a million rounds: %v", err)
 	}
 }
 
@@ -145,7 +225,7 @@ func TestRefusalCountsFromTheQueue(t *testing.T) {
 		d, _ := f.login(t, home, "nobody@me.com", "wrong")
 		took <- d
 	}()
-	waitFor(t, func() bool { return len(f.queue.places) == cap(f.queue.cores)+1 })
+	waitFor(t, func() bool { waiting, _ := f.inQueue(); return waiting == 1 })
 	f.clock.pass(queued)
 	release()
 	if got := <-took; got != queued+leastFloor {
@@ -157,10 +237,10 @@ func TestRefusalCountsFromTheQueue(t *testing.T) {
 func occupy(t *testing.T, f *fixture) (release func()) {
 	var running, done sync.WaitGroup
 	stop := make(chan struct{})
-	for range cap(f.queue.cores) {
+	for i := range f.queue.cores {
 		running.Add(1)
 		done.Go(func() {
-			f.queue.do(context.Background(), func() {
+			f.queue.do(context.Background(), ofClient(netip.AddrFrom4([4]byte{127, 0, 9, byte(i)}), uint64(i)), func() {
 				running.Done()
 				<-stop
 			})
@@ -352,10 +432,10 @@ func TestBusy(t *testing.T) {
 	}
 	release := occupy(t, f)
 	var waiting sync.WaitGroup
-	for range maxQueue {
-		waiting.Go(func() { f.queue.do(context.Background(), func() {}) })
+	for i := range maxQueue - keptPlaces {
+		waiting.Go(func() { f.queue.do(context.Background(), ofClient(elsewhere(i), uint64(i)), func() {}) })
 	}
-	waitFor(t, func() bool { return len(f.queue.places) == cap(f.queue.places) })
+	waitFor(t, func() bool { n, _ := f.inQueue(); return n == maxQueue-keptPlaces })
 
 	for _, name := range []string{"look@me.com", "nobody@me.com"} {
 		if took, err := f.login(t, abroad, name, "wrong"); !errors.Is(err, ErrBusy) || took != 0 {
@@ -388,8 +468,8 @@ func TestComputesOnlyAsManyAsCores(t *testing.T) {
 		return false
 	}
 	var all sync.WaitGroup
-	for range maxQueue {
-		all.Go(func() { f.Login(context.Background(), home, "nobody@me.com", "wrong") })
+	for i := range networkMost {
+		all.Go(func() { f.Login(context.Background(), elsewhere(i), unlike(i), "wrong") })
 	}
 	all.Wait()
 	if most > runtime.GOMAXPROCS(0) {
@@ -406,7 +486,7 @@ func TestContextEndsInQueue(t *testing.T) {
 		_, err := f.Login(ctx, home, "nobody@me.com", "wrong")
 		result <- err
 	}()
-	waitFor(t, func() bool { return len(f.queue.places) == cap(f.queue.cores)+1 })
+	waitFor(t, func() bool { waiting, _ := f.inQueue(); return waiting == 1 })
 	cancel()
 	if err := <-result; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
@@ -427,7 +507,7 @@ func TestContextEndsWhileRefusalIsHeldBack(t *testing.T) {
 	if _, err := f.Login(ctx, home, "nobody@me.com", "wrong"); !errors.Is(err, ErrRefused) {
 		t.Errorf("error %v", err)
 	}
-	if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 1 {
+	if f.failures(networksOf(home)[0]) != 1 {
 		t.Error("the failure was not counted")
 	}
 }

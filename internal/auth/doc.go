@@ -5,7 +5,8 @@
 // A login passes through four hands: the throttle (how long a client waits that
 // failed before, or stands behind others that may), the directory (what hash the
 // mailbox has, and whether it is enabled), the memory of verified logins (a busy poller costs no hash), and
-// the queue (as many computations at once as there are cores).
+// the queue (as many computations at once as there are cores, shared out by network
+// and name).
 //
 // What always holds: the mailbox is looked up at every login, so disabling one
 // or changing its password counts at once, and who is logged in may be asked about

@@ -34,6 +34,11 @@ const (
 	maxSHARounds    = 1_000_000
 )
 
+// maxSHAPassword is the longest password, in octets, that sha-crypt is computed for: its
+// cost grows with the password, which is a stranger's, and with 1,024 octets a million
+// rounds take seconds.
+const maxSHAPassword = 128
+
 // bcryptSignificant is how many octets of a password bcrypt looks at.
 const bcryptSignificant = 72
 
@@ -79,6 +84,7 @@ type passwordHash struct {
 	foreign     bool                       // costs something else than those made here
 	outdated    bool                       // weaker than those made here
 	significant int                        // octets of a password that matches looks at
+	longest     int                        // octets of a password that it is computed for: a longer one is wrong
 }
 
 // dummyHash costs as much as a hash made here, and no password matches it.
@@ -125,6 +131,7 @@ func parseArgon(memory, passes, threads, salt64, key64 string) (passwordHash, er
 		foreign:     m != argonMemory || t != argonTime || p != argonThreads,
 		outdated:    m*t < argonMemory*argonTime,
 		significant: math.MaxInt,
+		longest:     maxPassword,
 	}, nil
 }
 
@@ -139,6 +146,7 @@ func parseBcrypt(hash, cost string) (passwordHash, error) {
 		foreign:     true,
 		outdated:    true,
 		significant: bcryptSignificant,
+		longest:     maxPassword,
 	}, nil
 }
 
@@ -155,6 +163,7 @@ func parseSHA(hash, rounds string) (passwordHash, error) {
 		foreign:     true,
 		outdated:    true,
 		significant: math.MaxInt,
+		longest:     maxSHAPassword,
 	}, nil
 }
 

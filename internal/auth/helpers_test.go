@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"mailsrv/internal/directory"
-	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	store "mailsrv/storage/memory"
@@ -167,9 +166,34 @@ func (f *fixture) login(t testing.TB, client netip.Addr, name, password string) 
 
 // attempt is one of which nothing came.
 func (f *fixture) attempt(client netip.Addr, name string) attempt {
-	try := f.throttle.begin(f.now(), listen.Network(client), identify(name))
+	try := f.throttle.begin(f.now(), networksOf(client), identify(name))
 	f.throttle.leave(try)
 	return try
+}
+
+// failures are those that are counted for the network of a client, or for its site.
+func (f *fixture) failures(n network) int {
+	owed, _ := f.throttle.networks.get(n.prefix)
+	return owed.failures(f.now())
+}
+
+// forgetLogins has the next login of each mailbox computed.
+func (f *fixture) forgetLogins() {
+	f.memory.mu.Lock()
+	defer f.memory.mu.Unlock()
+	f.memory.verified = newTable[digest, time.Time](rememberCount)
+}
+
+// ofClient is a place in the queue for who has not logged in before.
+func ofClient(client netip.Addr, name uint64) place {
+	return place{networks: networksOf(client), name: name}
+}
+
+// inQueue is how many wait for a core, and how many have one.
+func (f *fixture) inQueue() (waiting, running int) {
+	f.queue.mu.Lock()
+	defer f.queue.mu.Unlock()
+	return len(f.queue.waiting), f.queue.running
 }
 
 func mustHash(t testing.TB, password string) string {

@@ -30,6 +30,15 @@ func (m *memory) holds(now time.Time, f digest) bool {
 	return ok && now.Sub(at) < rememberFor
 }
 
+// knew reports whether f was verified within the last thirty days: whoever says it now
+// has logged in before.
+func (m *memory) knew(now time.Time, f digest) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	at, ok := m.verified.get(f)
+	return ok && now.Sub(at) < familiarFor
+}
+
 // add remembers that f was verified just now.
 func (m *memory) add(now time.Time, f digest) {
 	m.mu.Lock()

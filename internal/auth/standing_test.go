@@ -70,6 +70,7 @@ func TestLoginStandsUntilItsMailboxChanges(t *testing.T) {
 // whichever of several logins at once stored its own.
 func TestReplacedHashLetsLoginsStand(t *testing.T) {
 	f := newFixture()
+	f.queue.cores, f.queue.most = 2, 2
 	m := f.people.add(t, "look@me.com", foreign[0].hash)
 	compute := f.compute
 	var rival Login

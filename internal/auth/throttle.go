@@ -13,6 +13,7 @@ const (
 	firstDelay    = time.Second      // doubled by each further failure, up to:
 	maxDelay      = 30 * time.Second // for a network
 	maxNameDelay  = 15 * time.Second // for a name: an owner on a new network still gets in before his program gives up
+	maxSiteDelay  = maxNameDelay     // for a site, where others have failed
 	forgetFailure = 5 * time.Minute  // one failure is forgotten in this time
 	maxFailures   = 10               // counted
 	sameGuess     = time.Minute      // in which one guess again is no further failure
@@ -23,7 +24,8 @@ const (
 )
 
 // throttle slows down who guesses. Failures are counted per network of the
-// client and per name, whether or not there is such a mailbox; the count of the
+// client, for IPv6 also for its site, of which siteShare count as one, and per name,
+// whether or not there is such a mailbox; the count of the
 // name concerns strangers alone, so that nobody can lock an owner out. A name that
 // is no address opens nothing anywhere: it is counted for its network alone.
 //
@@ -46,7 +48,7 @@ type throttle struct {
 	networks    table[netip.Prefix, debt]
 	names       table[uint64, debt]      // by digest of the name
 	guesses     table[digest, time.Time] // when one was counted
-	familiar    table[uint64, time.Time] // last success, by digest of network and address
+	familiar    table[uint64, time.Time] // last success, by digest of network and address, and of network
 	fromNetwork line[netip.Prefix]
 	forName     line[uint64]
 }
@@ -66,31 +68,45 @@ func newThrottle() *throttle {
 
 // attempt is one login as the throttle sees it.
 type attempt struct {
-	network  netip.Prefix
+	networks []network // the narrowest first
 	name     uint64
 	pair     uint64 // of network and name
+	home     uint64 // of network
 	begun    time.Time
 	stranger *stranger // nil: the pair has logged in within 30 days
+	known    bool      // somebody has logged in from the network within 30 days
 }
 
 // begin puts a stranger in line. Whatever comes of it, leave must be called.
-func (t *throttle) begin(now time.Time, network netip.Prefix, who identity) attempt {
+func (t *throttle) begin(now time.Time, networks []network, who identity) attempt {
 	type pair struct {
 		network netip.Prefix
 		who     identity
 	}
-	a := attempt{network: network, pair: maphash.Comparable(t.seed, pair{network, who}), begun: now}
+	narrow := networks[0].prefix
+	a := attempt{
+		networks: networks, begun: now,
+		pair: maphash.Comparable(t.seed, pair{narrow, who}), home: maphash.Comparable(t.seed, narrow),
+	}
 	if a.name = a.pair; !who.address.IsZero() {
 		a.name = maphash.Comparable(t.seed, who.address)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if last, known := t.familiar.get(a.pair); !known || now.Sub(last) >= familiarFor {
+	a.known = t.isFamiliar(now, a.home)
+	if !t.isFamiliar(now, a.pair) {
 		a.stranger = &stranger{}
-		t.fromNetwork[a.network] = append(t.fromNetwork[a.network], a.stranger)
+		for _, n := range networks {
+			t.fromNetwork[n.prefix] = append(t.fromNetwork[n.prefix], a.stranger)
+		}
 		t.forName[a.name] = append(t.forName[a.name], a.stranger)
 	}
 	return a
+}
+
+func (t *throttle) isFamiliar(now time.Time, of uint64) bool {
+	last, known := t.familiar.get(of)
+	return known && now.Sub(last) < familiarFor
 }
 
 // wait says how long a stranger has to wait from now on. wake is called when that
@@ -99,11 +115,23 @@ func (t *throttle) wait(now time.Time, a attempt, wake func()) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a.stranger.wake = wake
-	network, _ := t.networks.get(a.network)
 	name, _ := t.names.get(a.name)
-	delay := max(network.delay(now, t.fromNetwork.before(a.network, a.stranger), maxDelay),
-		name.delay(now, t.forName.before(a.name, a.stranger), maxNameDelay))
+	delay := name.delay(now, t.forName.before(a.name, a.stranger), maxNameDelay)
+	for _, n := range a.networks {
+		before := t.fromNetwork.before(n.prefix, a.stranger) / n.share
+		delay = max(delay, t.delay(now, n, before))
+	}
 	return a.begun.Add(delay).Sub(now)
+}
+
+// delay is what comes of the failures of a network so far and of the given number more.
+func (t *throttle) delay(now time.Time, n network, more int) time.Duration {
+	most := maxDelay
+	if n.share > 1 {
+		most = maxSiteDelay
+	}
+	owed, _ := t.networks.get(n.prefix)
+	return owed.delay(now, more, most)
 }
 
 // leave takes a stranger out of the line, if it still stands there.
@@ -113,8 +141,15 @@ func (t *throttle) leave(a attempt) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.fromNetwork.leave(a.network, a.stranger)
-	t.forName.leave(a.name, a.stranger)
+	t.step(a)
+}
+
+// step takes a stranger out of all lines.
+func (t *throttle) step(a attempt) {
+	for _, n := range a.networks {
+		t.fromNetwork.leave(n.prefix, a.stranger, n.share)
+	}
+	t.forName.leave(a.name, a.stranger, 1)
 }
 
 // succeeded makes the network familiar to the mailbox. It forgives nothing:
@@ -123,32 +158,36 @@ func (t *throttle) succeeded(now time.Time, a attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.familiar.put(a.pair, now)
+	t.familiar.put(a.home, now)
 }
 
 // failed counts a refusal, in the place of the stranger in line, unless the same
 // guess was counted within a minute. It returns how long the refusal is held back
 // from a familiar client, which has not waited.
-func (t *throttle) failed(now time.Time, a attempt, guess digest) time.Duration {
+func (t *throttle) failed(now time.Time, a attempt, guess digest) (held time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	counted, known := t.guesses.get(guess)
 	again := known && now.Sub(counted) < sameGuess
-	network, _ := t.networks.get(a.network)
-	if !again {
-		t.guesses.put(guess, now)
-		t.networks.put(a.network, network.add(now))
+	for _, n := range a.networks {
+		if a.stranger == nil {
+			held = max(held, t.delay(now, n, 0)) // as it was before this one
+		}
+		if !again {
+			owed, _ := t.networks.get(n.prefix)
+			t.networks.put(n.prefix, owed.add(now, n.share))
+		}
 	}
-	switch {
-	case a.stranger == nil:
-		return network.delay(now, 0, maxDelay)
-	case again:
-		return 0
+	if again {
+		return held
 	}
-	name, _ := t.names.get(a.name)
-	t.names.put(a.name, name.add(now))
-	t.fromNetwork.leave(a.network, a.stranger)
-	t.forName.leave(a.name, a.stranger)
-	return 0
+	t.guesses.put(guess, now)
+	if a.stranger != nil {
+		name, _ := t.names.get(a.name)
+		t.names.put(a.name, name.add(now, 1))
+		t.step(a)
+	}
+	return held
 }
 
 // stranger is one attempt in line.
@@ -160,7 +199,8 @@ type line[K comparable] map[K][]*stranger
 
 func (l line[K]) before(k K, s *stranger) int { return slices.Index(l[k], s) }
 
-func (l line[K]) leave(k K, s *stranger) {
+// leave lets those behind s move up, of whom so many count as one.
+func (l line[K]) leave(k K, s *stranger, share int) {
 	i := slices.Index(l[k], s)
 	if i < 0 {
 		return
@@ -168,7 +208,7 @@ func (l line[K]) leave(k K, s *stranger) {
 	if l[k] = slices.Delete(l[k], i, i+1); len(l[k]) == 0 {
 		delete(l, k)
 	}
-	for ; i < min(len(l[k]), maxFailures); i++ { // further behind all wait the longest
+	for ; i < min(len(l[k]), maxFailures*share); i++ { // further behind all wait the longest
 		if wake := l[k][i].wake; wake != nil {
 			wake()
 		}
@@ -184,12 +224,13 @@ func (d debt) failures(now time.Time) int {
 	return int((max(left, 0) + forgetFailure - 1) / forgetFailure)
 }
 
-func (d debt) add(now time.Time) debt {
+// add is with one failure more, of which so many count as one.
+func (d debt) add(now time.Time, share int) debt {
 	until := now
 	if d.until.After(now) {
 		until = d.until
 	}
-	until = until.Add(forgetFailure)
+	until = until.Add(forgetFailure / time.Duration(share))
 	if most := now.Add(maxFailures * forgetFailure); until.After(most) {
 		until = most
 	}

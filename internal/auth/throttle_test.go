@@ -12,8 +12,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"mailsrv/internal/listen"
 )
 
 // delays are what a sequence of failures waits beyond the floor.
@@ -75,6 +73,70 @@ func TestDelayGrows(t *testing.T) {
 	}
 }
 
+// A site of IPv6 is counted too, whichever of its 65,536 networks a guess comes from:
+// sixteen failures as one, since it may be a provider's, and never for longer than a
+// name is. Whoever has logged in from there is not slowed down.
+func TestSiteIsCounted(t *testing.T) {
+	f := newFixture()
+	f.pretend("secret")
+	f.people.add(t, "look@me.com", foreign[0].hash)
+	inSite := func(i int) netip.Addr {
+		return netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0, 1, byte(i >> 8), byte(i), 15: 1})
+	}
+	owner := inSite(60_000)
+	if _, err := f.login(t, owner, "look@me.com", "secret"); err != nil {
+		t.Fatal(err)
+	}
+	got := delays(t, f, 400, inSite, unlike)
+	if free := slices.Repeat(seconds(0), 17); !slices.Equal(got[:17], free) || got[17] != time.Second {
+		t.Errorf("at first %v", got[:18])
+	}
+	if !slices.IsSorted(got) {
+		t.Errorf("the delay falls: %v", got)
+	}
+	for i, late := range got[300:] {
+		if late != maxSiteDelay {
+			t.Errorf("guess %d waited %v", 300+i, late)
+		}
+	}
+	if took, err := f.login(t, owner, "look@me.com", "secret"); err != nil || took != 0 {
+		t.Errorf("the owner, in the same site: %v after %v", err, took)
+	}
+	next := netip.MustParseAddr("2001:db8:2::1")
+	if took, err := f.login(t, next, "nobody@me.com", "wrong"); !errors.Is(err, ErrRefused) || took != leastFloor {
+		t.Errorf("from the next site: %v after %v", err, took)
+	}
+	if n := len(networksOf(home)); n != 1 {
+		t.Errorf("an IPv4 address counts in %d networks", n)
+	}
+
+	// At once they are no cheaper: so many wait as one after the other would.
+	synctest.Test(t, func(t *testing.T) {
+		f := onRealClock()
+		began := time.Now()
+		var at []time.Duration
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		for i := range 400 {
+			all.Go(func() {
+				f.Login(t.Context(), inSite(i), unlike(i), "wrong")
+				mu.Lock()
+				defer mu.Unlock()
+				at = append(at, time.Since(began).Truncate(time.Second))
+			})
+			synctest.Wait()
+		}
+		all.Wait()
+		slices.Sort(at)
+		if at[31] > 0 || at[40] < time.Second || at[399] < maxSiteDelay {
+			t.Errorf("answered after %v", at)
+		}
+		if len(f.throttle.fromNetwork) != 0 || len(f.throttle.forName) != 0 {
+			t.Error("somebody still stands in line")
+		}
+	})
+}
+
 // A program that tries each mechanism with what was typed once has failed once, and
 // its set-up that tries the local part first twice: who comes next waits for neither.
 func TestOneMistakeCountsOnce(t *testing.T) {
@@ -108,8 +170,8 @@ func TestOneMistakeCountsOnce(t *testing.T) {
 				t.Errorf("%s, try %d: %v after %v", test.what, i, err, took)
 			}
 		}
-		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 1 {
-			t.Errorf("%s: %d failures of the network", test.what, owed.failures(f.now()))
+		if owed := f.failures(networksOf(home)[0]); owed != 1 {
+			t.Errorf("%s: %d failures of the network", test.what, owed)
 		}
 		if owed, _ := f.throttle.names.get(f.attempt(home, test.name).name); owed.failures(f.now()) > 1 {
 			t.Errorf("%s: %d failures of the name", test.what, owed.failures(f.now()))
@@ -119,8 +181,8 @@ func TestOneMistakeCountsOnce(t *testing.T) {
 		}
 		f.clock.pass(sameGuess)
 		f.login(t, home, test.name, "secrte")
-		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != 2 {
-			t.Errorf("%s: %d failures of the network after a minute", test.what, owed.failures(f.now()))
+		if owed := f.failures(networksOf(home)[0]); owed != 2 {
+			t.Errorf("%s: %d failures of the network after a minute", test.what, owed)
 		}
 	}
 }
@@ -137,13 +199,13 @@ func TestOtherGuessesCount(t *testing.T) {
 		{home, "look@me.co", "ma"}, {home, "look@me.com", "A"},
 	} {
 		f.login(t, guess.client, guess.name, guess.password)
-		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(f.now()) != i+1 {
-			t.Errorf("%+v: %d failures", guess, owed.failures(f.now()))
+		if owed := f.failures(networksOf(home)[0]); owed != i+1 {
+			t.Errorf("%+v: %d failures", guess, owed)
 		}
 		f.clock.time = time.Unix(1_700_000_000, 0) // what the delays took
 	}
 	f.login(t, abroad, "look@me.com", "a")
-	if owed, _ := f.throttle.networks.get(listen.Network(abroad)); owed.failures(f.now()) != 1 {
+	if owed := f.failures(networksOf(abroad)[0]); owed != 1 {
 		t.Error("a guess was free since another network had made it")
 	}
 }
@@ -163,8 +225,8 @@ func TestOneGuessOnManyConnections(t *testing.T) {
 				t.Errorf("%d refusals within half a second, after %v", n, when*leastFloor)
 			}
 		}
-		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(time.Now()) != 1 {
-			t.Errorf("%d failures are counted", owed.failures(time.Now()))
+		if owed := f.failures(networksOf(home)[0]); owed != 1 {
+			t.Errorf("%d failures are counted", owed)
 		}
 	})
 }
@@ -214,7 +276,7 @@ func TestDelayIsForgotten(t *testing.T) {
 	f.pretend("secret")
 	delays(t, f, 50, from(home), always("nobody@me.com"))
 	for _, want := range seconds(30, 30, 30, 30, 16, 8, 4, 2, 1, 0, 0) {
-		try := f.throttle.begin(f.now(), listen.Network(home), identify("other@me.com"))
+		try := f.throttle.begin(f.now(), networksOf(home), identify("other@me.com"))
 		got := f.throttle.wait(f.now(), try, nil)
 		f.throttle.leave(try)
 		if got != want {
@@ -350,8 +412,8 @@ func TestHouseholdAtOnce(t *testing.T) {
 				t.Errorf("login %d took %v", i, took)
 			}
 		}
-		if owed, _ := f.throttle.networks.get(listen.Network(home)); owed.failures(time.Now()) != 1 {
-			t.Errorf("%d failures are counted", owed.failures(time.Now()))
+		if owed := f.failures(networksOf(home)[0]); owed != 1 {
+			t.Errorf("%d failures are counted", owed)
 		}
 	})
 }
@@ -449,16 +511,16 @@ func TestFamiliarFailuresDoNotCountForName(t *testing.T) {
 func TestFamiliarityIsForgotten(t *testing.T) {
 	f := newFixture()
 	address := identify("look@me.com")
-	f.throttle.succeeded(f.now(), f.throttle.begin(f.now(), listen.Network(home), address))
+	f.throttle.succeeded(f.now(), f.throttle.begin(f.now(), networksOf(home), address))
 	f.clock.pass(familiarFor - 1)
-	if f.throttle.begin(f.now(), listen.Network(home), address).stranger != nil {
+	if f.throttle.begin(f.now(), networksOf(home), address).stranger != nil {
 		t.Error("forgotten too early")
 	}
-	if f.throttle.begin(f.now(), listen.Network(home), identify("see@me.com")).stranger == nil {
+	if f.throttle.begin(f.now(), networksOf(home), identify("see@me.com")).stranger == nil {
 		t.Error("familiar to another mailbox")
 	}
 	f.clock.pass(1)
-	if f.throttle.begin(f.now(), listen.Network(home), address).stranger == nil {
+	if f.throttle.begin(f.now(), networksOf(home), address).stranger == nil {
 		t.Error("still familiar after 30 days")
 	}
 }

@@ -74,7 +74,10 @@ type Reader interface {
 	Postmaster(ctx context.Context, domain string) (Mailbox, error)
 
 	// Expiries returns each value of Retention.Retrieved that applies to some mailbox,
-	// once, in ascending order. 0 stands for mailboxes whose mail never expires.
+	// once, in ascending order. 0 stands for mailboxes whose mail never expires. Clients
+	// that have not logged in can cause calls of it as often as they like: a store on
+	// disk reads it once after each change of a domain or a mailbox, and answers from
+	// memory until the next. The caller may change the list.
 	Expiries(ctx context.Context) ([]time.Duration, error)
 
 	// FirstDomain returns the first domain by name that has a mailbox, or ErrNotFound.

@@ -11,8 +11,16 @@ import (
 	"strings"
 )
 
+// BadPair is the error for files that were read, and hold no pair that can be used.
+type BadPair struct{ err error }
+
+func (b *BadPair) Error() string { return b.err.Error() }
+
+func (b *BadPair) Unwrap() error { return b.err }
+
 // ReadPair reads a certificate with its chain and its key, PEM files. Its errors
-// name the file that is at fault and what to do about it.
+// name the file that is at fault and what to do about it. What the files hold is at
+// fault in a *BadPair.
 func ReadPair(certFile, keyFile string) (*tls.Certificate, error) {
 	cert, err := os.ReadFile(certFile)
 	if err != nil {
@@ -24,7 +32,7 @@ func ReadPair(certFile, keyFile string) (*tls.Certificate, error) {
 	}
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
-		return nil, whyNoPair(pemFile{certFile, cert}, pemFile{keyFile, key}, err)
+		return nil, &BadPair{whyNoPair(pemFile{certFile, cert}, pemFile{keyFile, key}, err)}
 	}
 	// After the look at what the files hold: certificates may be read by everybody, and
 	// the two may have changed places.

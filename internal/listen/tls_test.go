@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"net"
 	"os"
 	"path/filepath"
@@ -99,6 +100,99 @@ func TestSelfSignedMendsHalfAPair(t *testing.T) {
 		if err := c.Load(certFile, keyFile); err != nil || !made {
 			t.Errorf("without %s: made %t, %v", missing, made, err)
 		}
+	}
+}
+
+// Whatever a full disk or a cut left of the pair, it is made new, and says why.
+func TestUnreadableSelfSignedIsMadeNew(t *testing.T) {
+	for i, name := range listen.SelfSignedNames {
+		for what, half := range map[string]func([]byte) []byte{
+			"empty":   func([]byte) []byte { return nil },
+			"half":    func(text []byte) []byte { return text[:len(text)/2] },
+			"zeros":   func(text []byte) []byte { return make([]byte, len(text)) },
+			"another": func([]byte) []byte { return read(t, selfSignedFiles(t)[i]) },
+		} {
+			dir := t.TempDir()
+			selfSigned(t, dir, "mail.me.com")
+			broken := filepath.Join(dir, name)
+			if err := os.WriteFile(broken, half(read(t, broken)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := listen.BadSelfSigned(dir); err == nil || !strings.Contains(err.Error(), broken) {
+				t.Errorf("%s %s: told as %v", what, name, err)
+			}
+			certFile, keyFile, made := selfSigned(t, dir, "mail.me.com")
+			var c listen.Certificate
+			if err := c.Load(certFile, keyFile); err != nil || !made {
+				t.Errorf("%s %s: made %t, %v", what, name, made, err)
+			}
+			if err := listen.BadSelfSigned(dir); err != nil {
+				t.Errorf("%s %s: made, and told as %v", what, name, err)
+			}
+			if left, err := filepath.Glob(dir + "/*"); err != nil || len(left) != 2 {
+				t.Errorf("%s %s: left %v", what, name, left)
+			}
+			if info, err := os.Stat(keyFile); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s %s: key %v, %v", what, name, info.Mode(), err)
+			}
+		}
+	}
+}
+
+// selfSignedFiles are those of another pair.
+func selfSignedFiles(t *testing.T) [2]string {
+	certFile, keyFile, _ := selfSigned(t, t.TempDir(), "other.example")
+	return [2]string{certFile, keyFile}
+}
+
+// What a new pair would not mend, or what the administrator put there, stays as it is,
+// and so does what lies behind a link.
+func TestSelfSignedReplacesNothingOfOthers(t *testing.T) {
+	ca := certify(t, "authority", nil)
+	leaf := certify(t, "mail.me.com", &ca)
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8(t, leaf.key)})
+	for what, row := range map[string]struct {
+		cert, key []byte
+		mode      os.FileMode
+		want      string // of the error
+	}{
+		"signed by an authority, key empty":     {leaf.pem(), nil, 0o600, "is empty"},
+		"signed by an authority, key missing":   {leaf.pem(), nil, 0, "no such file"},
+		"key of another":                        {leaf.pem(), read(t, selfSignedFiles(t)[1]), 0o600, "does not belong"},
+		"key that everybody can read":           {leaf.pem(), key, 0o644, "chmod o-rwx"},
+		"self-signed, which everybody can read": {ca.pem(), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8(t, ca.key)}), 0o644, "chmod o-rwx"},
+	} {
+		dir := t.TempDir()
+		certFile, keyFile := filepath.Join(dir, listen.SelfSignedNames[0]), filepath.Join(dir, listen.SelfSignedNames[1])
+		if err := os.WriteFile(certFile, row.cert, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if row.mode != 0 {
+			if err := os.WriteFile(keyFile, row.key, row.mode); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _, made, err := listen.SelfSigned(dir, "mail.me.com")
+		if made || err == nil || !strings.Contains(err.Error(), row.want) {
+			t.Errorf("%s: made %t, %v", what, made, err)
+		}
+		if err := listen.BadSelfSigned(dir); err != nil {
+			t.Errorf("%s: is to be made new: %v", what, err)
+		}
+		if !bytes.Equal(read(t, certFile), row.cert) || row.mode != 0 && !bytes.Equal(read(t, keyFile), row.key) {
+			t.Errorf("%s: was replaced", what)
+		}
+	}
+
+	dir, behind := t.TempDir(), filepath.Join(t.TempDir(), "cert.pem")
+	if err := os.WriteFile(behind, []byte("not yet"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(behind, filepath.Join(dir, listen.SelfSignedNames[0])); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, made := selfSigned(t, dir, "mail.me.com"); !made || string(read(t, behind)) != "not yet" {
+		t.Errorf("behind a link stands %q", read(t, behind))
 	}
 }
 

@@ -80,8 +80,10 @@ const (
 )
 
 // New returns a logger that writes lines in format "text" or "json" at or above
-// level. The level may be changed while the logger is in use.
+// level. The level may be changed while the logger is in use. Whatever stands in a
+// line, a terminal that shows it obeys none of it: see Escape.
 func New(w io.Writer, format string, level *slog.LevelVar) (*slog.Logger, error) {
+	w = Escaping(w)
 	options := &slog.HandlerOptions{Level: level}
 	switch format {
 	case "text":

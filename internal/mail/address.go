@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -161,15 +162,35 @@ func (a Address) IsZero() bool { return a == Address{} }
 // Fold returns a in the form in which mailboxes are compared: the local part
 // in Unicode normal form C with its case folded, the domain as it is. RFC 5321
 // leaves local parts to the host that owns them; no sender means two people by
-// Look@me.com and look@me.com.
+// Look@me.com and look@me.com. It is the one rule for all that compares addresses, and
+// stable: what is folded folds to itself.
 func (a Address) Fold() Address {
 	for i := range len(a.Local) {
 		if c := a.Local[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
-			a.Local = norm.NFC.String(cases.Fold().String(norm.NFC.String(a.Local)))
+			a.Local = fold(a.Local)
 			break
 		}
 	}
 	return a
+}
+
+// fold is the full case folding of Unicode between two normalisations: that before it
+// brings marks into one order, that behind it composes what folding has taken apart.
+//
+// PRECIS (RFC 8265) is not used: its classes of characters refuse addresses that are in
+// use, and it keeps ß and ς apart from ss and σ, which senders do not.
+//
+// Cherokee goes to its small letters, as RFC 8265 has it. Its capitals are older than
+// those, so that case folding goes to the capitals; x/text takes each for the other, and
+// what was folded once folded back.
+func fold(s string) string {
+	s = cases.Fold().String(norm.NFC.String(s))
+	return norm.NFC.String(strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cherokee, r) {
+			return unicode.ToLower(r)
+		}
+		return r
+	}, s))
 }
 
 // WithoutTag returns a with "+tag" cut from the local part, and whether there

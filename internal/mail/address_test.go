@@ -4,6 +4,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 
 	"mailsrv/internal/mail"
 )
@@ -112,6 +116,8 @@ func TestFold(t *testing.T) {
 		{"σίσυφος@me.com", "ΣΊΣΥΦΟΣ@me.com"},
 		{`"lo ok"@me.com`, `"LO OK"@me.com`},
 		{"look@bücher.example", "LOOK@XN--BCHER-KVA.EXAMPLE"},
+		{"\uab70\uab8a\u13f8@me.com", "\u13a0\u13ba\u13f0@me.com", "\u13a0\uab8a\u13f8@me.com"}, // Cherokee
+		{"i\u0307@me.com", "\u0130@me.com", "I\u0307@me.com"},
 	} {
 		want := parse(t, same[0]).Fold()
 		for _, text := range same {
@@ -126,9 +132,70 @@ func TestFold(t *testing.T) {
 		{"jörg@me.com", "jorg@me.com"},
 		{"joerg@me.com", "jörg@me.com"},
 		{"look@me.com", "look@me.org"},
+		{"i@me.com", "\u0130@me.com"},
+		{"i@me.com", "\u0131@me.com"},
+		{"\u13a0@me.com", "\u13a1@me.com"},
 	} {
 		if parse(t, differ[0]).Fold() == parse(t, differ[1]).Fold() {
 			t.Errorf("%s and %s fold alike", differ[0], differ[1])
+		}
+	}
+}
+
+// What is folded folds to itself, and so does what differs from it in case alone: else
+// a mailbox is kept under a name by which nobody finds it, or another. Each letter by
+// itself, and each that folding changes with marks behind it: those of Latin and Greek,
+// and one of each other class.
+func TestFoldIsStable(t *testing.T) {
+	folded := func(local string) string { return mail.Address{Local: local, Domain: "me.com"}.Fold().Local }
+	stable := func(local string) {
+		once := folded(local)
+		if twice := folded(once); twice != once {
+			t.Errorf("%+q folds to %+q, and that to %+q", local, once, twice)
+		}
+	}
+	var marks, changed []string
+	classes := map[uint8]bool{}
+	for r := rune(utf8.RuneSelf); r <= unicode.MaxRune; r++ {
+		if !utf8.ValidRune(r) {
+			continue
+		}
+		letter := string(r)
+		if class := norm.NFC.PropertiesString(letter).CCC(); class > 0 && (r < 0x370 || !classes[class]) {
+			marks, classes[class] = append(marks, letter), true
+		}
+		stable(letter)
+		once := folded(letter)
+		if once != letter {
+			changed = append(changed, letter)
+		}
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			if got := folded(string(other)); got != once {
+				t.Errorf("%+q folds to %+q, and %+q to %+q", letter, once, string(other), got)
+			}
+		}
+	}
+	if len(marks) < 100 || len(changed) < 1000 {
+		t.Fatalf("%d marks, %d letters that fold", len(marks), len(changed))
+	}
+	for _, letter := range changed {
+		var all strings.Builder
+		for _, mark := range marks {
+			all.WriteString(letter + mark + " ")
+		}
+		stable(all.String())
+	}
+}
+
+// What addresses that are in use fold to never changes: rows hold it.
+func TestFoldIsKept(t *testing.T) {
+	for text, want := range map[string]string{
+		"Look": "look", "JÖRG": "jörg", "o\u0308": "ö", "STRAẞE": "strasse", "ΣΊΣΥΦΟΣ": "σίσυφοσ", "ΐ": "ΐ", "\u0149": "\u02bcn",
+		"Иван": "иван", "Ångström": "ångström", "\u212b": "å", "\u212a": "k", "\ufb01": "fi", "ǅ": "ǆ", "用户": "用户", "ＡＢ": "ａｂ", "İ": "i\u0307", "ı": "ı",
+		"\u1e9e": "ss", "\u1fb4": "\u03ac\u03b9", "\u13a0": "\uab70", "\uab70": "\uab70", "\u13f0": "\u13f8", "Ⅷ": "ⅷ", "a\u202eB": "a\u202eb",
+	} {
+		if got := (mail.Address{Local: text, Domain: "me.com"}).Fold().Local; got != want {
+			t.Errorf("%+q folds to %+q, want %+q", text, got, want)
 		}
 	}
 }
@@ -199,6 +266,7 @@ func FuzzAddress(f *testing.F) {
 	for _, text := range []string{
 		"look@me.com", `"lo ok"@me.com`, `"a\"b\\"@me.com`, "x@evil.com@me.com", "jörg@bücher.example", "a\r\nb@me.com",
 		"look@[IPv6:::ffff:192.0.2.1]", "look@[IPv6:192.0.2.1]", "STRAẞE@İ.com", "ŉ@me.com", "\u0345α\u0301@me.com", "Ⅷ@me。com",
+		"\u13a0\u13f0@me.com", "\uab70\u13f8\u0301@me.com", "I\u0323\u0307@me.com", "\u01c5\u1e9e\u0345@me.com",
 	} {
 		f.Add(text)
 	}

@@ -81,8 +81,14 @@ func (s *Store) Postmaster(ctx context.Context, name string) (found directory.Ma
 }
 
 // Expiries implements directory.Reader. It includes what each domain sets, whether or
-// not a mailbox inherits it.
+// not a mailbox inherits it. A Fault hears of it where it is not answered from memory.
 func (s *Store) Expiries(ctx context.Context) (all []time.Duration, err error) {
+	s.mu.Lock()
+	all = slices.Clone(s.expiries)
+	s.mu.Unlock()
+	if all != nil {
+		return all, ctx.Err()
+	}
 	err = s.use(ctx, Call{Method: "Expiries"}, func() error {
 		values := map[time.Duration]bool{}
 		for _, d := range s.domains {
@@ -93,7 +99,9 @@ func (s *Store) Expiries(ctx context.Context) (all []time.Duration, err error) {
 				values[max(m.Retention.Retrieved, 0)] = true
 			}
 		}
-		all = slices.Sorted(maps.Keys(values))
+		s.expiries = slices.AppendSeq([]time.Duration{}, maps.Keys(values))
+		slices.Sort(s.expiries)
+		all = slices.Clone(s.expiries)
 		return nil
 	})
 	return all, err
@@ -113,6 +121,14 @@ func (s *Store) FirstDomain(ctx context.Context) (name string, err error) {
 		return nil
 	})
 	return name, err
+}
+
+// change is use for what may change Expiries.
+func (s *Store) change(ctx context.Context, c Call, f func() error) error {
+	return s.use(ctx, c, func() error {
+		s.expiries = nil
+		return f()
+	})
 }
 
 // Domain implements directory.Reader.

@@ -48,7 +48,7 @@ func (s *Store) set(d *domain, to directory.Domain) error {
 
 // AddDomain implements directory.Directory.
 func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
-	return s.use(ctx, Call{Method: "AddDomain"}, func() error {
+	return s.change(ctx, Call{Method: "AddDomain"}, func() error {
 		if s.domains[d.Name] != nil {
 			return fmt.Errorf("domain %s %w", d.Name, directory.ErrExists)
 		}
@@ -63,7 +63,7 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 
 // ChangeDomain implements directory.Directory.
 func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*directory.Domain)) error {
-	return s.use(ctx, Call{Method: "ChangeDomain"}, func() error {
+	return s.change(ctx, Call{Method: "ChangeDomain"}, func() error {
 		d := s.domains[name]
 		if d == nil {
 			return fmt.Errorf("domain %s %w", name, directory.ErrNotFound)
@@ -88,7 +88,7 @@ func (s *Store) targetsIn(asked func(mail.Address) bool) (n int) {
 
 // RemoveDomain implements directory.Directory.
 func (s *Store) RemoveDomain(ctx context.Context, name string) error {
-	return s.use(ctx, Call{Method: "RemoveDomain"}, func() error {
+	return s.change(ctx, Call{Method: "RemoveDomain"}, func() error {
 		if s.domains[name] == nil {
 			return fmt.Errorf("domain %s %w", name, directory.ErrNotFound)
 		}
@@ -105,7 +105,7 @@ func (s *Store) RemoveDomain(ctx context.Context, name string) error {
 
 // AddMailbox implements directory.Directory.
 func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (id mail.MailboxID, err error) {
-	err = s.use(ctx, Call{Method: "AddMailbox"}, func() error {
+	err = s.change(ctx, Call{Method: "AddMailbox"}, func() error {
 		if err := s.free(m.Address); err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (id mail.Ma
 
 // ChangeMailbox implements directory.Directory.
 func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
-	return s.use(ctx, Call{Method: "ChangeMailbox"}, func() error {
+	return s.change(ctx, Call{Method: "ChangeMailbox"}, func() error {
 		m := s.mailboxes[a]
 		if m == nil {
 			return fmt.Errorf("mailbox %s %w", a, directory.ErrNotFound)
@@ -147,7 +147,7 @@ func (s *Store) SetHash(ctx context.Context, id mail.MailboxID, old, hash string
 
 // RemoveMailbox implements directory.Directory.
 func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (removed quota.Usage, err error) {
-	err = s.use(ctx, Call{Method: "RemoveMailbox"}, func() error {
+	err = s.change(ctx, Call{Method: "RemoveMailbox"}, func() error {
 		m := s.mailboxes[a]
 		if m == nil {
 			return fmt.Errorf("mailbox %s %w", a, directory.ErrNotFound)

@@ -36,6 +36,7 @@ type Store struct {
 	mailboxes    map[mail.Address]*mailbox
 	byID         map[mail.MailboxID]*mailbox
 	aliases      map[mail.Address][]mail.Address // targets by domain and local part
+	expiries     []time.Duration                 // as Expiries has it; nil: to be gathered
 	lastMailbox  mail.MailboxID
 	lastFolder   storage.FolderID
 	lastValidity int64

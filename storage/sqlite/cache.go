@@ -30,7 +30,8 @@ const (
 // the commit and before anybody hears of it. Those of other processes show in
 // SQLite's data_version, which it reads with each batch, and when asked.
 type cache struct {
-	ask func() // for a look at data_version; set before use
+	ask     func()        // for a look at data_version; set before use
+	reading chan struct{} // holds one who reads the answer to a question
 
 	mu        sync.Mutex
 	byAddress map[mail.Address]*known
@@ -59,7 +60,7 @@ type known struct {
 }
 
 func newCache() *cache {
-	c := &cache{}
+	c := &cache{reading: make(chan struct{}, 1)}
 	c.Forget()
 	return c
 }
@@ -118,6 +119,14 @@ func (c *cache) answer(q question) (any, bool) {
 	defer c.mu.Unlock()
 	a, ok := c.answers[q]
 	return a, ok && c.valid()
+}
+
+// knows reports whether there is an answer, which may have no lease.
+func (c *cache) knows(q question) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.answers[q]
+	return ok
 }
 
 // putAnswer caches an answer, read since the edits were so many.

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql/driver"
+	"slices"
 	"strings"
 	"time"
 
@@ -221,17 +222,18 @@ func scanDomain(row []driver.Value) directory.Domain {
 // mailbox's, whether or not one inherits it: few domains are read for that, not
 // every mailbox.
 func (s *Store) Expiries(ctx context.Context) ([]time.Duration, error) {
-	return ask(s, whichExpiries, func() ([]time.Duration, error) {
+	all, err := ask(ctx, s, whichExpiries, func() ([]time.Duration, error) {
 		return db.All(ctx, s.readers, func(row []driver.Value) time.Duration {
 			return max(keepOf(row[0]), 0)
-		}, `SELECT coalesce(keep_retrieved, 0) FROM domain
-UNION SELECT keep_retrieved FROM mailbox WHERE keep_retrieved IS NOT NULL`)
+		}, `SELECT coalesce(keep_retrieved, 0) AS keep FROM domain
+UNION SELECT keep_retrieved FROM mailbox WHERE keep_retrieved IS NOT NULL ORDER BY keep`)
 	})
+	return slices.Clone(all), err
 }
 
 // FirstDomain implements directory.Reader.
 func (s *Store) FirstDomain(ctx context.Context) (string, error) {
-	name, err := ask(s, firstDomain, func() (string, error) {
+	name, err := ask(ctx, s, firstDomain, func() (string, error) {
 		const query = "SELECT name FROM domain WHERE EXISTS (SELECT 1 FROM mailbox WHERE domain = domain.id) ORDER BY name LIMIT 1"
 		all, err := db.All(ctx, s.readers, func(row []driver.Value) string { return row[0].(string) }, query)
 		return strings.Join(all, ""), err
@@ -242,13 +244,31 @@ func (s *Store) FirstDomain(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// ask answers a question from the cache, or reads the answer and caches it.
-func ask[T any](s *Store, q question, read func() (T, error)) (T, error) {
+// ask answers a question from the cache, or reads the answer and caches it: one reads at a
+// time, and for all who wait.
+func ask[T any](ctx context.Context, s *Store, q question, read func() (T, error)) (answer T, err error) {
 	if known, ok := s.cache.answer(q); ok {
 		return known.(T), nil
 	}
+	select {
+	case s.cache.reading <- struct{}{}:
+		defer func() { <-s.cache.reading }()
+	case <-ctx.Done():
+		return answer, ctx.Err()
+	}
+	// A lease is shorter than reading may take, and had in less: while the answer is only
+	// in want of one, it is waited for.
+	for range 50 {
+		if known, ok := s.cache.answer(q); ok {
+			return known.(T), nil
+		}
+		if !s.cache.knows(q) {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
 	edits := s.cache.edited()
-	answer, err := read()
+	answer, err = read()
 	if err == nil {
 		s.cache.putAnswer(q, answer, edits)
 	}

@@ -108,6 +108,28 @@ func testExpiries(t *testing.T, f *fixture) {
 	if found.Mailbox.Effective.Retention != (directory.Retention{Retrieved: 3 * day, Deleted: day}) {
 		t.Fatalf("effective %+v", found.Mailbox.Effective.Retention)
 	}
+
+	// An answer from memory is true after each change that can make another of it.
+	policy := directory.Policy{Retention: directory.Retention{Retrieved: 5 * day}}
+	f.must(f.AddDomain(background, directory.Domain{Name: "new.example", Policy: policy}))
+	want(3*day, 5*day)
+	f.must(f.RemoveDomain(background, "new.example"))
+	want(3 * day)
+	policy.Retention.Retrieved = 7 * day
+	_, err = f.AddMailbox(background, directory.Mailbox{Address: address("new@me.com"), Switches: directory.AllOn, Policy: policy})
+	f.must(err)
+	want(3*day, 7*day)
+	got, err := f.Expiries(background)
+	f.must(err)
+	got[0] = 0 // the caller's own
+	want(3*day, 7*day)
+	f.deliver(message{id: "m", to: []mail.MailboxID{found.Mailbox.ID}}) // changes nothing of it
+	want(3*day, 7*day)
+	f.retention("new@me.com", directory.Retention{Retrieved: directory.RetentionOff})
+	want(0, 3*day)
+	_, err = f.RemoveMailbox(background, address("new@me.com"))
+	f.must(err)
+	want(3 * day)
 }
 
 func testUndelete(t *testing.T, f *fixture) {

@@ -51,6 +51,7 @@ func TestBadPeers(t *testing.T) {
 	s.configure()
 	large := []string{trickleLocal, silentLocal, deafLocal}
 	s.populate(noLimit, append(large, "one", badLocal)...)
+	s.populateGuessed()
 	l := newLedger(t, "one")
 	s.start()
 	m := &message{content: nonsense(8 << 20)}
@@ -63,6 +64,9 @@ func TestBadPeers(t *testing.T) {
 	c.close()
 	for range 2 { // until the page caches are full
 		s.stageAll()
+	}
+	if built.Race {
+		s.hashAll()
 	}
 	idle := s.measure()
 
@@ -228,6 +232,8 @@ func (p *badPeers) run() {
 	all.Go(func() { p.handshake("127.0.6.1", p.s.smtp, "EHLO x\r\nSTARTTLS\r\n") })
 	all.Go(func() { p.handshake("127.0.6.2", p.s.pop3, "STLS\r\n") })
 	all.Go(func() { p.vanish(smtpHead + "DATA\r\nSubject: x\r\n\r\ntext\r\n.\r\nQUIT\r\n") })
+	ended.Go(p.guess)
+	all.Go(p.capabilities)
 	all.Go(p.garbage)
 	all.Go(p.pipeline)
 	all.Go(func() { p.flood(p.s.smtp, "NOOP\r\n", "421 ") })
