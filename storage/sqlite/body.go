@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 
 	"mailsrv/internal/buffers"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/commit"
 	"mailsrv/storage/sqlite/db"
@@ -159,11 +160,11 @@ func (s *Store) abandon(bodies ...int64) {
 			if _, _, err := c.Exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
 				return err
 			}
-			if err := tables.Discard(c, id); err != nil {
+			if err := tables.Discard(c, id, 0); err != nil {
 				return err
 			}
 		}
 		return nil
 	}})
-	s.upkeep.addGarbage(int64(len(bodies)))
+	s.upkeep.addGarbage(quota.Usage{Messages: int64(len(bodies))})
 }

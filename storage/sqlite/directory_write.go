@@ -235,7 +235,7 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		}
 		return nil
 	})
-	s.upkeep.addGarbage(removed.Messages)
+	s.upkeep.addGarbage(removed)
 	return removed, err
 }
 

@@ -136,7 +136,7 @@ func TestCheckFindsAndMends(t *testing.T) {
 		"stray body":      {"INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (0, 0, 0, '', 0, x'')", "belongs to no message", false},
 		"trace":           {"UPDATE body SET trace = 99", "trace fields begin at 99", false},
 		"stray chunk":     {"INSERT INTO chunk (id, crc, data) VALUES (99 << 16, 0, x'')", "belongs to no body", false},
-		"needed garbage":  {"INSERT INTO garbage (body) VALUES (1)", "is needed", false},
+		"needed garbage":  {"INSERT INTO garbage (body, octets) VALUES (1, 0)", "is needed", false},
 		"share count":     {"INSERT INTO share (body, refs) VALUES (1, 5)", "counts 5 entries", false},
 		"share missing":   {"UPDATE entry SET shared = 1 WHERE uid = 1", "is not counted", false},
 		"content":         {"UPDATE body SET data = CAST('y' || substr(data, 2) AS BLOB) WHERE id = 1", "is damaged (look@me.com m0)", true},

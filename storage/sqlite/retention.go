@@ -118,7 +118,7 @@ FROM mailbox m WHERE keep > 0`)
 			return err
 		}
 	}
-	s.upkeep.addGarbage(0)
+	s.upkeep.addGarbage(quota.Usage{})
 	return nil
 }
 
@@ -148,15 +148,14 @@ func (s *Store) expireSome(ctx context.Context, from tables.Place, before int64)
 
 // forgetSome drops some deleted messages whose time to be brought back is over.
 func (s *Store) forgetSome(ctx context.Context, now int64) (more bool, err error) {
+	var forgotten quota.Usage
 	drop := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
-	drop.Apply = func(c *db.Conn) error {
-		to, err := c.Number("SELECT max(id) FROM (SELECT id FROM removed WHERE until <= ? ORDER BY id LIMIT ?)", now, int64(perSlice))
-		more = to > 0
-		if err != nil || !more {
-			return err
-		}
-		return tables.Forget(c, " FROM removed WHERE id <= ? AND until <= ?", to, now)
+	drop.Apply = func(c *db.Conn) (err error) {
+		forgotten, err = tables.ForgetDue(c, now, perSlice)
+		return err
 	}
-	err = s.engine.Do(ctx, drop)
-	return more, err
+	if err = s.engine.Do(ctx, drop); err == nil {
+		s.upkeep.addGarbage(forgotten)
+	}
+	return forgotten.Messages == perSlice, err
 }

@@ -33,11 +33,12 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 	}
 	var removed quota.Usage
 	var counted []tables.Counters
-	garbage, compacted := int64(0), int64(0)
+	var garbage quota.Usage
+	compacted := int64(0)
 	remove := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
 	remove.Apply = func(c *db.Conn) (err error) {
 		now := time.Now()
-		removed, garbage, counted = quota.Usage{}, 0, nil
+		removed, garbage, counted = quota.Usage{}, quota.Usage{}, nil
 		if compacted, err = tables.CompactFolder(c, m.Folder); err != nil {
 			return err
 		}
@@ -57,7 +58,7 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 		}
 		removed, counted, err = tables.Expunge(c, m.Place, gone, tables.Aside{At: now, Keep: keep})
 		if keep == 0 {
-			garbage = removed.Messages
+			garbage = removed
 		}
 		return err
 	}

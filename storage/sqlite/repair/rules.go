@@ -170,7 +170,7 @@ DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 	},
 	{
 		query: `SELECT 'body ' || id || ' belongs to no message' FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM garbage) AND id NOT IN (SELECT body FROM transfer)`,
-		mend:  `INSERT INTO garbage (body) SELECT id FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM garbage) AND id NOT IN (SELECT body FROM transfer)`,
+		mend:  `INSERT INTO garbage (body, octets) SELECT id, octets FROM body WHERE id NOT IN ` + needed + ` AND id NOT IN (SELECT body FROM garbage) AND id NOT IN (SELECT body FROM transfer)`,
 	},
 	{
 		query: `SELECT 'body ' || id || ' says that its trace fields begin at ' || trace || ' of ' || length(CAST(prefix AS BLOB)) FROM body WHERE trace NOT BETWEEN 0 AND length(CAST(prefix AS BLOB))`,

@@ -128,7 +128,7 @@ CREATE TABLE removed (
     at      INTEGER NOT NULL,
     until   INTEGER NOT NULL                      -- then it goes for good
 ) STRICT;
-CREATE INDEX removed_mailbox ON removed (mailbox, at);
+CREATE INDEX removed_mailbox ON removed (mailbox);
 CREATE INDEX removed_until ON removed (until);
 
 -- chunks = 0: the content is in data. Otherwise in that number of rows of chunk,
@@ -159,7 +159,10 @@ CREATE TABLE share (
 CREATE TABLE transfer (body INTEGER PRIMARY KEY) STRICT;
 
 -- Bodies that no row needs; collected in slices.
-CREATE TABLE garbage (body INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE garbage (
+    body   INTEGER PRIMARY KEY,
+    octets INTEGER NOT NULL                       -- that wait, or nearly so
+) STRICT;
 
 -- Folders of removed mailboxes; emptied in slices.
 CREATE TABLE orphan (
