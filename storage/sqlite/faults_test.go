@@ -314,8 +314,8 @@ func TestCollecting(t *testing.T) {
 	h.must(err)
 	_, err = b.Write(make([]byte, 600<<10))
 	h.must(err)
-	if n := h.count("SELECT count(*) FROM transfer"); n != 1 || h.staged.Load() != 512<<10 {
-		t.Errorf("%d transfers, %d octets staged", n, h.staged.Load())
+	if n := h.count("SELECT count(*) FROM transfer"); n != 1 || h.staging.octets() != 512<<10 {
+		t.Errorf("%d transfers, %d octets staged", n, h.staging.octets())
 	}
 	h.must(h.Close()) // as a crash would: nobody discards the body
 	h.open(Options{Server: true})
@@ -346,7 +346,7 @@ func TestStagedTotal(t *testing.T) {
 	}
 	b.Discard()
 	h.must(h.deliver("fits", strings.Repeat("x", 1<<20)))
-	if n := h.staged.Load(); n != 0 {
+	if n := h.staging.octets(); n != 0 {
 		t.Errorf("%d octets staged by nobody", n)
 	}
 }

@@ -2,14 +2,12 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,8 +36,8 @@ type Options struct {
 	// MinFree is how much of the disk stays free, in octets; below it no mail
 	// is accepted. 0 checks nothing.
 	MinFree int64
-	// MaxStaged bounds the content of unfinished transfers, in octets; 0 is no
-	// limit.
+	// MaxStaged bounds the content of transfers that are unfinished, or broken off and
+	// not free yet, in octets; 0 is no limit.
 	MaxStaged int64
 	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
 	AsItIs bool
@@ -78,7 +76,7 @@ type Store struct {
 	cache    *cache
 	upkeep   *upkeep
 	engine   *commit.Engine
-	staged   atomic.Int64 // octets of unfinished transfers
+	staging  staging
 	claims   storage.LocalClaims
 }
 
@@ -139,14 +137,15 @@ func (s *Store) open() error {
 	s.readers = db.NewReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = commit.NewSpace(s.path, s.options.MinFree, s.options.Server, s.readers, s.logger)
 	s.health = commit.NewHealth(s.space, s.logger)
-	c, unfinished, err := s.openDatabase()
+	c, err := s.openDatabase()
 	for db.IsFull(err) && s.space.UseReserve() {
-		c, unfinished, err = s.openDatabase()
+		c, err = s.openDatabase()
 	}
 	if err != nil {
 		return err
 	}
-	s.cache, s.upkeep = newCache(), newUpkeep(s.space, s.health)
+	s.staging.most = s.options.MaxStaged
+	s.cache, s.upkeep = newCache(), newUpkeep(s.space, s.health, &s.staging)
 	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, LookEvery: s.options.lookEvery, Logger: s.logger}
 	if s.options.Server {
 		s.space.Check()
@@ -155,29 +154,30 @@ func (s *Store) open() error {
 	s.engine = commit.New(o)
 	s.cache.ask, s.upkeep.engine = s.engine.AskLease, s.engine
 	s.engine.Start()
-	if s.options.Server && len(unfinished) > 0 {
-		s.abandon(unfinished...)
+	if s.options.Server {
+		s.upkeep.addBroken(s.staging.octets())
 	}
 	return nil
 }
 
-// openDatabase opens the writing connection, brings the schema up to date, and
-// finds the transfers that an earlier run left unfinished.
-func (s *Store) openDatabase() (c *db.Conn, unfinished []int64, err error) {
+// openDatabase opens the writing connection, brings the schema up to date, and breaks
+// off the transfers that an earlier server left unfinished.
+func (s *Store) openDatabase() (c *db.Conn, err error) {
 	if c, err = db.OpenWriter(s.path, s.space.AutoCheckpoint()); err != nil {
-		return nil, nil, db.Named(err)
+		return nil, db.Named(err)
 	}
-	if s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade); err == nil {
-		err = c.Each("SELECT body FROM transfer", func(row []driver.Value) error {
-			unfinished = append(unfinished, row[0].(int64))
-			return nil
-		})
+	if s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade); err == nil && s.options.Server {
+		var chunks int64
+		if chunks, err = tables.BreakOffAll(c); err == nil {
+			s.staging = staging{}
+			s.staging.found(chunks * buffers.Max)
+		}
 	}
 	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()
-		return nil, nil, fmt.Errorf("%s: %w", s.path, db.Named(err))
+		return nil, fmt.Errorf("%s: %w", s.path, db.Named(err))
 	}
-	return c, unfinished, nil
+	return c, nil
 }
 
 // Close commits what waits and closes everything. Nothing may be in use. When it

@@ -44,8 +44,9 @@ const (
 // upkeep is compaction of arrivals and collection of garbage. Compaction comes first.
 // It belongs to the engine's goroutine, but for addGarbage.
 type upkeep struct {
-	space  *commit.Space
-	engine *commit.Engine
+	space   *commit.Space
+	staging *staging
+	engine  *commit.Engine
 
 	arrived   int64 // arrivals that wait to be compacted
 	compacted int64 // the id up to which this round has compacted them
@@ -55,13 +56,15 @@ type upkeep struct {
 	waste   atomic.Int64 // octets of them
 	garbage atomic.Bool  // there may be some
 	since   atomic.Int64 // when that began, in Unix nanoseconds; 0: there is none
+	broken  atomic.Int64 // octets of transfers broken off: they hold back who sends long messages
 	collect *commit.Work
 	free    func(*db.Conn, tables.Bounds) (tables.Progress, error) // a slice of it
 }
 
-func newUpkeep(space *commit.Space, health *commit.Health) *upkeep {
+func newUpkeep(space *commit.Space, health *commit.Health, staging *staging) *upkeep {
 	return &upkeep{
 		space:   space,
+		staging: staging,
 		compact: health.NewWork("new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes"),
 		collect: health.NewWork("deleted mail is no longer removed from the disk"),
 		free:    tables.CollectSlice,
@@ -77,6 +80,12 @@ func (u *upkeep) addGarbage(of quota.Usage) {
 	u.engine.Tend()
 }
 
+// addBroken says that a transfer was broken off that has staged this number of octets.
+func (u *upkeep) addBroken(octets int64) {
+	u.broken.Add(octets)
+	u.addGarbage(quota.Usage{})
+}
+
 // mayCollect says that there may be garbage.
 func (u *upkeep) mayCollect() {
 	u.garbage.Store(true)
@@ -88,7 +97,7 @@ func (u *upkeep) muchGarbage() bool {
 	if u.collect.Stopped() || !u.garbage.Load() {
 		return false
 	}
-	return u.backlog.Load() > maxBacklog || u.waste.Load() > maxWaste ||
+	return u.broken.Load() > 0 || u.backlog.Load() > maxBacklog || u.waste.Load() > maxWaste ||
 		time.Since(time.Unix(0, u.since.Load())) > maxPatience || u.space.Check() != nil
 }
 
@@ -152,6 +161,10 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func
 		p.Freed = waiting // or were shared, and needed after all
 	}
 	return func() {
+		if octets := p.Chunks * buffers.Max; octets > 0 {
+			lower(&u.broken, octets)
+			u.staging.free(octets)
+		}
 		u.arrived = max(0, u.arrived-p.Moved)
 		lower(&u.backlog, p.Freed.Messages-p.Garbage.Messages)
 		lower(&u.waste, p.Freed.Octets-p.Garbage.Octets)

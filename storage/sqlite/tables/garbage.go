@@ -25,6 +25,7 @@ func (b Bounds) over() bool { return !b.Until.IsZero() && !time.Now().Before(b.U
 type Progress struct {
 	Freed   quota.Usage // bodies and octets that wait no more
 	Garbage quota.Usage // that wait since
+	Chunks  int64       // of transfers broken off, that are free
 	Moved   int64       // arrivals compacted
 	More    bool        // there may be more to do
 }
@@ -35,9 +36,64 @@ const sliceEntries = 256
 // sliceChunks is how many chunks are freed between two looks at the time.
 const sliceChunks = 4
 
-// CollectSlice frees garbage inside an open transaction. The entries of orphaned
-// folders, whose bodies become garbage, go first, unless the bounds say otherwise.
-func CollectSlice(c *db.Conn, b Bounds) (p Progress, err error) {
+// CollectSlice frees garbage inside an open transaction. Transfers broken off go first,
+// since who sends a long message may wait for that. Then go the entries of orphaned
+// folders, whose bodies become garbage, unless the bounds say otherwise.
+func CollectSlice(c *db.Conn, b Bounds) (Progress, error) {
+	chunks, whole, err := freeTransfers(c, b)
+	if err != nil || !whole {
+		return Progress{Chunks: chunks, More: true}, err
+	}
+	b.Chunks -= chunks
+	p, err := collectRest(c, b)
+	p.Chunks = chunks
+	return p, err
+}
+
+// BreakOffAll breaks off all transfers, and returns how many chunks those have that are
+// broken off, as far as those can be counted. It begins no transaction: each statement is
+// one.
+func BreakOffAll(c *db.Conn) (chunks int64, err error) {
+	if some, err := c.Number("SELECT EXISTS (SELECT 1 FROM transfer WHERE over = 0)"); err != nil || some > 0 {
+		if err == nil {
+			_, _, err = c.Exec("UPDATE transfer SET over = 1 WHERE over = 0")
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	chunks, err = c.Number("SELECT coalesce(sum((SELECT count(*) FROM chunk WHERE id BETWEEN body << 16 AND (body << 16 | 65535))), 0) FROM transfer WHERE over = 1")
+	if db.IsDamage(err) { // which is told of when they are to be freed
+		return 0, nil
+	}
+	return chunks, err
+}
+
+// freeTransfers removes transfers broken off; whole: none is left, and there is room for
+// more in the slice.
+func freeTransfers(c *db.Conn, b Bounds) (chunks int64, whole bool, err error) {
+	for chunks < b.Chunks {
+		id, err := c.Number("SELECT body FROM transfer WHERE over = 1 LIMIT 1")
+		if err != nil || id == 0 {
+			return chunks, err == nil, err
+		}
+		gone, whole, err := freeChunks(c, id, b.Chunks-chunks, b)
+		chunks += gone
+		if err != nil || !whole {
+			return chunks, false, err
+		}
+		if _, _, err := c.Exec("DELETE FROM body WHERE id = ?", id); err != nil {
+			return chunks, false, err
+		}
+		if _, _, err := c.Exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
+			return chunks, false, err
+		}
+	}
+	return chunks, false, nil
+}
+
+// collectRest is CollectSlice without transfers.
+func collectRest(c *db.Conn, b Bounds) (p Progress, err error) {
 	if b.BodiesFirst {
 		if p, err = freeBodies(c, b); err != nil || p.More {
 			return p, err

@@ -155,8 +155,12 @@ CREATE TABLE share (
     refs INTEGER NOT NULL
 ) STRICT;
 
--- Bodies being received in chunks; swept at start.
-CREATE TABLE transfer (body INTEGER PRIMARY KEY) STRICT;
+-- Bodies being received in chunks. Those of an earlier run are broken off at start.
+CREATE TABLE transfer (
+    body INTEGER PRIMARY KEY,
+    over INTEGER NOT NULL                         -- 1: broken off; freed in slices
+) STRICT;
+CREATE INDEX transfer_over ON transfer (body) WHERE over = 1;
 
 -- Bodies that no row needs; collected in slices.
 CREATE TABLE garbage (
