@@ -143,8 +143,16 @@ type Expired struct {
 	Entry
 }
 
-// Undeleter brings deleted mail back. All methods are safe for concurrent use.
+// Undeleter brings deleted mail back, which is kept aside outside the usage for as long as
+// the mailbox's Retention says. What a mailbox has aside is no more than its limit allows
+// it to hold, nor more than the store's total, which bounds what all have together: the
+// oldest goes first, and is logged. With the retention off nothing is aside. All methods
+// are safe for concurrent use.
 type Undeleter interface {
+	// Aside returns the usage that a mailbox has aside, or with 0 that of each mailbox. One
+	// that has nothing is not among them.
+	Aside(ctx context.Context, of mail.MailboxID) (map[mail.MailboxID]quota.Usage, error)
+
 	// Undelete brings back what was deleted from a mailbox at since or later, in the
 	// order of deletion, up to the first message for which the quota has no room. Each
 	// message goes into its former folder, or INBOX if that is gone. It gets a new uid

@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/internal/control"
 	"mailsrv/internal/logs"
@@ -119,6 +120,9 @@ func (s *server) readAgain() (*config.Config, certificate, error) {
 func (s *server) apply(next *config.Config, read certificate) {
 	s.use(read)
 	s.level.Set(next.Log.Level)
+	if k, ok := s.store.(backend.Keeper); ok {
+		k.KeepAside(next.Limit(), next.Storage.MaxAside)
+	}
 	for _, one := range s.services {
 		one.apply(next)
 	}

@@ -70,7 +70,13 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		}
 		changed := d.view()
 		change(&changed)
-		return s.set(d, changed)
+		err := s.set(d, changed)
+		for _, m := range s.byID {
+			if err == nil && m.Address.Domain == name {
+				s.boundAside(m)
+			}
+		}
+		return err
 	})
 }
 
@@ -131,6 +137,7 @@ func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*
 		changed := s.view(m)
 		change(&changed)
 		m.Switches, m.Hash, m.Policy = changed.Switches, changed.Hash, changed.Policy
+		s.boundAside(m)
 		return nil
 	})
 }

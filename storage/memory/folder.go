@@ -49,6 +49,7 @@ type aside struct {
 	entry     *entry
 	folder    storage.FolderID // where it was
 	at, until int64            // deleted at, kept until: Unix seconds
+	number    int64            // in the order of deletion, of all mailboxes
 }
 
 // octets returns the size of the message's parts.
@@ -107,7 +108,8 @@ func (s *Store) expunge(m *mailbox, f *folder, now time.Time, keep time.Duration
 		}
 		removed = removed.Add(quota.Usage{Octets: e.Octets, Messages: 1})
 		if keep > 0 {
-			m.aside = append(m.aside, aside{e, f.id, now.Unix(), now.Add(keep).Unix()})
+			s.lastAside++
+			m.aside = append(m.aside, aside{e, f.id, now.Unix(), now.Add(keep).Unix(), s.lastAside})
 		}
 		return true
 	})
@@ -116,6 +118,9 @@ func (s *Store) expunge(m *mailbox, f *folder, now time.Time, keep time.Duration
 		f.expunged = f.modseq
 		less := quota.Usage{Octets: -removed.Octets, Messages: -removed.Messages}
 		f.held, m.Usage = f.held.Add(less), m.Usage.Add(less)
+	}
+	if keep > 0 {
+		s.boundAside(m)
 	}
 	return removed
 }

@@ -8,6 +8,7 @@ import (
 
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -18,6 +19,10 @@ type Options struct {
 	// MaxStaged bounds the octets that all unfinished transfers hold beyond their
 	// buffers; 0: no limit.
 	MaxStaged int64
+	// Limit is the server's, for mailboxes that inherit. It bounds what is kept aside.
+	Limit quota.Limit
+	// MaxAside bounds the octets that all mailboxes keep aside; 0: no limit.
+	MaxAside int64
 	// Piece is the most octets that Message.Next returns at a time; 0: no limit.
 	Piece int
 	// Fault makes calls fail; nil: none fails.
@@ -41,6 +46,7 @@ type Store struct {
 	lastFolder   storage.FolderID
 	lastValidity int64
 	clock        storage.ClockState
+	lastAside    int64
 	staged       int64 // octets of unfinished transfers
 	bodies       int   // not discarded
 	messages     int   // not closed

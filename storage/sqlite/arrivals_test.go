@@ -11,6 +11,7 @@ import (
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/commit"
 	"mailsrv/storage/sqlite/db"
@@ -74,7 +75,7 @@ func TestArrivals(t *testing.T) {
 	h.must(h.Close())
 	h.open(Options{Server: true})
 	drop, entries = h.entries()
-	h.upkeep.addGarbage(0)
+	h.upkeep.addGarbage(quota.Usage{})
 	h.wait("all is compacted at a rest", func() bool { return h.arrivals() == 0 })
 	for _, e := range entries {
 		m, err := drop.Message(background, e, 0)

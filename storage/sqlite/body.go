@@ -66,9 +66,8 @@ func (b *body) stage() error {
 	if err := s.space.Take(buffers.Max); err != nil {
 		return err
 	}
-	if total := s.staged.Add(buffers.Max); s.options.MaxStaged > 0 && total > s.options.MaxStaged {
-		s.staged.Add(-buffers.Max)
-		return storage.ErrStagedFull
+	if err := s.staging.take(b.ctx, buffers.Max); err != nil {
+		return err
 	}
 	id := b.id
 	stage := &commit.Change{Effect: commit.Effect{Kind: commit.Stage, Octets: buffers.Max}}
@@ -78,14 +77,14 @@ func (b *body) stage() error {
 			if _, id, err = c.Exec("INSERT INTO body (octets, chunks, crc, prefix, trace) VALUES (0, 0, 0, '', 0)"); err != nil {
 				return err
 			}
-			if _, _, err = c.Exec("INSERT INTO transfer (body) VALUES (?)", id); err != nil {
+			if _, _, err = c.Exec("INSERT INTO transfer (body, over) VALUES (?, 0)", id); err != nil {
 				return err
 			}
 		}
 		return insertChunk(c, id, b.chunks, b.buffer)
 	}
 	if err := s.engine.Do(b.ctx, stage); err != nil {
-		s.staged.Add(-buffers.Max)
+		s.staging.end(buffers.Max)
 		return fmt.Errorf("stage a chunk: %w", err)
 	}
 	b.id = id
@@ -118,7 +117,7 @@ func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 		}
 		chunks++
 	}
-	switch owned, _, err := c.Exec("DELETE FROM transfer WHERE body = ?", b.id); {
+	switch owned, _, err := c.Exec("DELETE FROM transfer WHERE body = ? AND over = 0", b.id); {
 	case err != nil:
 		return 0, err
 	case owned == 0: // never deliver what may be freed, or another's by now
@@ -131,7 +130,7 @@ func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 
 // delivered gives the transfer's place free: what was staged is now mail.
 func (b *body) delivered() {
-	b.store.staged.Add(-b.chunks * buffers.Max)
+	b.store.staging.end(b.chunks * buffers.Max)
 	b.id, b.chunks = 0, 0
 }
 
@@ -146,24 +145,26 @@ func (b *body) Discard() {
 	if b.id == 0 {
 		return
 	}
-	id := b.id
-	b.delivered()
-	b.store.abandon(id)
+	b.store.breakOff(b.id, b.chunks*buffers.Max)
+	b.id, b.chunks = 0, 0
 }
 
-// abandon makes garbage of the bodies of transfers that will not be finished. Should the
-// process end before that is done, the next start does it.
-func (s *Store) abandon(bodies ...int64) {
-	s.engine.Submit(&commit.Change{Effect: commit.Effect{Kind: commit.Abandon}, Apply: func(c *db.Conn) error {
-		for _, id := range bodies {
-			if _, _, err := c.Exec("DELETE FROM transfer WHERE body = ?", id); err != nil {
-				return err
-			}
-			if err := tables.Discard(c, id); err != nil {
-				return err
-			}
+// breakOff says that a transfer, which has staged so many octets, will not be finished.
+// Its octets count until they are free. Should the process end before it is noted, the
+// next start does it.
+func (s *Store) breakOff(id, octets int64) {
+	s.staging.breakOff(octets)
+	over := &commit.Change{Effect: commit.Effect{Kind: commit.Abandon}}
+	over.Apply = func(c *db.Conn) error {
+		_, _, err := c.Exec("UPDATE transfer SET over = 1 WHERE body = ?", id)
+		return err
+	}
+	over.Committed = func() {
+		if s.options.Server {
+			s.upkeep.addBroken(octets)
+		} else {
+			s.staging.free(octets) // a server frees them
 		}
-		return nil
-	}})
-	s.upkeep.addGarbage(int64(len(bodies)))
+	}
+	s.engine.Submit(over)
 }

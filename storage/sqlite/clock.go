@@ -23,6 +23,19 @@ func readClock(c *db.Conn) (state storage.ClockState, err error) {
 	return state, err
 }
 
+// recallClock reads the time up to which the clock was seen to be right. Where that is
+// damaged check tells of it, and mail is served without.
+func (s *Store) recallClock(c *db.Conn) error {
+	clock, err := readClock(c)
+	if db.IsDamage(err) {
+		return nil
+	}
+	if err == nil && !clock.Seen.IsZero() {
+		s.seen.Store(clock.Seen.Unix())
+	}
+	return err
+}
+
 // LookAtClock implements storage.Clock.
 func (s *Store) LookAtClock(ctx context.Context, now time.Time, ran time.Duration) (leap, pause time.Duration, err error) {
 	err = s.keepClock(ctx, func(state storage.ClockState) (next storage.ClockState) {

@@ -14,6 +14,7 @@ import (
 
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/db"
 )
@@ -91,7 +92,7 @@ func TestDamagedPage(t *testing.T) {
 			_, err := drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[4:7])})
 			h.must(err)
 			for i := range 6 {
-				h.upkeep.addGarbage(maxBacklog + 1) // with the delivery
+				h.upkeep.addGarbage(quota.Usage{Messages: maxBacklog + 1}) // with the delivery
 				h.must(h.deliver(fmt.Sprint("after", i), "text"))
 			}
 			h.must(h.Accepting())
@@ -110,7 +111,7 @@ func TestDamagedPage(t *testing.T) {
 					}
 				}
 				h.must(h.deliver("later", "text"))
-				h.upkeep.addGarbage(0)
+				h.upkeep.addGarbage(quota.Usage{})
 				h.wait("the arrivals to be compacted all the same", func() bool { return h.arrivals() == 0 })
 			}
 
@@ -215,7 +216,7 @@ func (h *house) eachZeroedSector(f func(at int)) {
 	for i, lines := range []int{1, 500, 3000, 30_000} { // the last one in chunks
 		h.must(h.deliver(fmt.Sprint("m", i), strings.Repeat("some text\r\n", lines)))
 	}
-	h.upkeep.addGarbage(0)
+	h.upkeep.addGarbage(quota.Usage{})
 	h.wait("all is compacted", func() bool { return h.arrivals() == 0 })
 	h.must(h.deliver("arrived", "text"))
 	h.must(h.Close())

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +17,7 @@ import (
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/commit"
 	"mailsrv/storage/sqlite/db"
@@ -39,9 +39,13 @@ type Options struct {
 	// MinFree is how much of the disk stays free, in octets; below it no mail
 	// is accepted. 0 checks nothing.
 	MinFree int64
-	// MaxStaged bounds the content of unfinished transfers, in octets; 0 is no
-	// limit.
+	// MaxStaged bounds the content of transfers that are unfinished, or broken off and
+	// not free yet, in octets; 0 is no limit.
 	MaxStaged int64
+	// Limit is the server's, for mailboxes that inherit, and MaxAside bounds what is kept
+	// aside of deleted mail, in octets: as KeepAside takes them.
+	Limit    quota.Limit
+	MaxAside int64
 	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
 	AsItIs bool
 	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
@@ -79,8 +83,9 @@ type Store struct {
 	cache    *cache
 	upkeep   *upkeep
 	engine   *commit.Engine
-	staged   atomic.Int64 // octets of unfinished transfers
+	staging  staging
 	seen     atomic.Int64 // storage.ClockState.Seen, in Unix seconds
+	aside    atomic.Pointer[asideBounds]
 	claims   storage.LocalClaims
 }
 
@@ -182,17 +187,19 @@ func (s *Store) open() error {
 	if err := db.SyncPath(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
+	s.KeepAside(s.options.Limit, s.options.MaxAside)
 	s.readers = db.NewReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = commit.NewSpace(s.path, s.options.MinFree, s.options.Server, s.readers, s.logger)
 	s.health = commit.NewHealth(s.space, s.logger)
-	c, unfinished, err := s.openDatabase()
+	c, err := s.openDatabase()
 	for db.IsFull(err) && s.space.UseReserve() {
-		c, unfinished, err = s.openDatabase()
+		c, err = s.openDatabase()
 	}
 	if err != nil {
 		return err
 	}
-	s.cache, s.upkeep = newCache(), newUpkeep(s.space, s.health)
+	s.staging.most = s.options.MaxStaged
+	s.cache, s.upkeep = newCache(), newUpkeep(s)
 	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, LookEvery: s.options.lookEvery, Logger: s.logger}
 	if s.options.Server {
 		s.space.Check()
@@ -201,47 +208,33 @@ func (s *Store) open() error {
 	s.engine = commit.New(o)
 	s.cache.ask, s.upkeep.engine = s.engine.AskLease, s.engine
 	s.engine.Start()
-	if s.options.Server && len(unfinished) > 0 {
-		s.abandon(unfinished...)
+	if s.options.Server {
+		s.upkeep.addBroken(s.staging.octets())
 	}
 	return nil
 }
 
-// openDatabase opens the writing connection, brings the schema up to date, and
-// finds the transfers that an earlier run left unfinished.
-func (s *Store) openDatabase() (c *db.Conn, unfinished []int64, err error) {
+// openDatabase opens the writing connection, brings the schema up to date, and breaks
+// off the transfers that an earlier server left unfinished.
+func (s *Store) openDatabase() (c *db.Conn, err error) {
 	if c, err = db.OpenWriter(s.path, s.space.AutoCheckpoint()); err != nil {
-		return nil, nil, db.Named(err)
+		return nil, db.Named(err)
 	}
-	s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade)
+	if s.schema, err = tables.Current.Migrate(c, s.beforeUpgrade); err == nil && s.options.Server {
+		var chunks int64
+		if chunks, err = tables.BreakOffAll(c); err == nil {
+			s.staging = staging{}
+			s.staging.found(chunks * buffers.Max)
+		}
+	}
 	if err == nil {
-		unfinished, err = s.readState(c)
+		err = s.recallClock(c)
 	}
 	if err != nil && !errors.Is(err, errOlder) {
 		c.Close()
-		return nil, nil, fmt.Errorf("%s: %w", s.path, db.Named(err))
+		return nil, fmt.Errorf("%s: %w", s.path, db.Named(err))
 	}
-	return c, unfinished, nil
-}
-
-// readState reads what a store that is opened must know: the unfinished transfers of an
-// earlier run, and the clock.
-func (s *Store) readState(c *db.Conn) (unfinished []int64, err error) {
-	err = c.Each("SELECT body FROM transfer", func(row []driver.Value) error {
-		unfinished = append(unfinished, row[0].(int64))
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	clock, err := readClock(c)
-	if db.IsDamage(err) { // check tells of it; mail is served without
-		return unfinished, nil
-	}
-	if err == nil && !clock.Seen.IsZero() {
-		s.seen.Store(clock.Seen.Unix())
-	}
-	return unfinished, err
+	return c, nil
 }
 
 // Close commits what waits and closes everything. Nothing may be in use. When it

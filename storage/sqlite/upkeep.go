@@ -1,8 +1,12 @@
 package sqlite
 
 import (
+	"database/sql/driver"
 	"sync/atomic"
+	"time"
 
+	"mailsrv/internal/buffers"
+	"mailsrv/quota"
 	"mailsrv/storage/sqlite/commit"
 	"mailsrv/storage/sqlite/db"
 	"mailsrv/storage/sqlite/tables"
@@ -16,45 +20,88 @@ const (
 	sliceCompact = maxArrivals / 4 // in one batch, beside as many as it brings
 )
 
-// Bounds of garbage. With more than maxBacklog waiting a slice grows with what waits: at
-// maxSliceBodies it frees more than any batch can bring.
+// Bounds of garbage. Beside deliveries it is collected when it is much, or when it has
+// waited for a rest in vain. A slice then grows with what waits: at maxSliceBodies and
+// maxSliceChunks it frees more than any batch can bring.
 const (
-	maxBacklog     = 4096 // bodies; collected beside deliveries when more wait
+	maxBacklog     = 4096     // bodies
+	maxWaste       = 16 << 20 // octets
+	maxPatience    = time.Second
 	sliceBodies    = 64
+	perChunk       = 8 // bodies for each chunk that a slice may free
 	maxSliceBodies = 2 * commit.MaxBatch
+	maxSliceChunks = 2 * 16 << 20 / buffers.Max // a batch brings 16 MiB
+)
+
+// sliceTime is how long a slice may take beside deliveries that wait for it. A batch that
+// took long itself leaves it as long again, up to maxSliceTime: it may have brought as
+// much as that frees.
+const (
+	sliceTime    = 4 * time.Millisecond
+	maxSliceTime = 20 * time.Millisecond
 )
 
 // upkeep is compaction of arrivals and collection of garbage. Compaction comes first.
 // It belongs to the engine's goroutine, but for addGarbage.
 type upkeep struct {
-	space  *commit.Space
-	engine *commit.Engine
+	space   *commit.Space
+	staging *staging
+	engine  *commit.Engine
 
 	arrived   int64 // arrivals that wait to be compacted
 	compacted int64 // the id up to which this round has compacted them
 	compact   *commit.Work
 
 	backlog atomic.Int64 // bodies that may be garbage
+	waste   atomic.Int64 // octets of them
 	garbage atomic.Bool  // there may be some
+	since   atomic.Int64 // when that began, in Unix nanoseconds; 0: there is none
+	broken  atomic.Int64 // octets of transfers broken off: they hold back who sends long messages
+	aside   atomic.Bool  // something may be kept aside, which goes first when space is short
+	dropped func([]tables.Dropped)
 	collect *commit.Work
-	free    func(c *db.Conn, bodies int64) (tables.Progress, error) // a slice of it
+	free    func(*db.Conn, tables.Bounds) (tables.Progress, error) // a slice of it
 }
 
-func newUpkeep(space *commit.Space, health *commit.Health) *upkeep {
+func newUpkeep(s *Store) *upkeep {
 	return &upkeep{
-		space:   space,
-		compact: health.NewWork("new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes"),
-		collect: health.NewWork("deleted mail is no longer removed from the disk"),
+		space:   s.space,
+		staging: &s.staging,
+		dropped: s.tellDropped,
+		compact: s.health.NewWork("new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes"),
+		collect: s.health.NewWork("deleted mail is no longer removed from the disk"),
 		free:    tables.CollectSlice,
 	}
 }
 
-// addGarbage says that this number of bodies has become garbage, and that there may
+// addGarbage says that the bodies of messages have become garbage, and that there may
 // be something to compact or collect. It is safe for concurrent use.
-func (u *upkeep) addGarbage(bodies int64) {
-	u.backlog.Add(bodies)
-	u.garbage.Store(true)
+func (u *upkeep) addGarbage(of quota.Usage) {
+	u.backlog.Add(of.Messages)
+	u.waste.Add(of.Octets)
+	u.mayCollect()
 	u.engine.Tend()
+}
+
+// addBroken says that a transfer was broken off that has staged this number of octets.
+func (u *upkeep) addBroken(octets int64) {
+	u.broken.Add(octets)
+	u.addGarbage(quota.Usage{})
+}
+
+// mayCollect says that there may be garbage.
+func (u *upkeep) mayCollect() {
+	u.garbage.Store(true)
+	u.since.CompareAndSwap(0, time.Now().UnixNano())
+}
+
+// muchGarbage reports whether garbage is to be collected beside deliveries.
+func (u *upkeep) muchGarbage() bool {
+	if u.collect.Stopped() || !u.garbage.Load() && !u.mustDrop() {
+		return false
+	}
+	return u.mustDrop() || u.broken.Load() > 0 || u.backlog.Load() > maxBacklog || u.waste.Load() > maxWaste ||
+		time.Since(time.Unix(0, u.since.Load())) > maxPatience || u.space.Check() != nil
 }
 
 // addArrivals counts arrivals that were committed; less than 0: that were compacted.
@@ -70,16 +117,21 @@ func (u *upkeep) shouldCompact(may int64) bool { return u.arrived > may && !u.co
 
 // Pressed implements commit.Upkeep.
 func (u *upkeep) Pressed() bool {
-	return u.shouldCompact(maxArrivals) ||
-		!u.collect.Stopped() && u.garbage.Load() && (u.backlog.Load() > maxBacklog || u.space.Check() != nil)
+	return u.shouldCompact(maxArrivals) || u.muchGarbage()
 }
 
 // Look implements commit.Upkeep. It counts as far as a few slices go.
 func (u *upkeep) Look(c *db.Conn) {
-	u.garbage.Store(true)
-	garbage, err := c.Number("SELECT count(*) FROM (SELECT 1 FROM garbage LIMIT ?)", int64(8*maxBacklog))
-	if missing := garbage - u.backlog.Load(); err == nil && missing > 0 {
-		u.backlog.Add(missing)
+	u.mayCollect()
+	aside, err := c.Number("SELECT messages FROM kept WHERE mailbox = 0")
+	u.aside.Store(err == nil && aside > 0)
+	err = c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
+		raise(&u.backlog, row[0].(int64))
+		raise(&u.waste, row[1].(int64))
+		return nil
+	}, int64(8*maxBacklog))
+	if err != nil {
+		return
 	}
 	if arrived, err := c.Number("SELECT count(*) FROM (SELECT 1 FROM arrival LIMIT ?)", int64(8*maxArrivals)); err == nil {
 		u.arrived = arrived
@@ -89,9 +141,9 @@ func (u *upkeep) Look(c *db.Conn) {
 // Slice implements commit.Upkeep: where too many arrivals wait, or any at a rest, it
 // compacts those; otherwise it frees. A damaged page stops the one that met it, and not
 // the other.
-func (u *upkeep) Slice(c *db.Conn, resting bool, rows int64) (done func(), more bool, err error) {
+func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func(), more bool, err error) {
 	if u.shouldCompact(maxArrivals) || resting && !u.compact.Stopped() {
-		done, moved, err := u.compactSlice(c, rows)
+		done, moved, err := u.compactSlice(c, beside.Rows)
 		if err != nil || moved > 0 {
 			return done, true, u.compact.Met(err)
 		}
@@ -99,27 +151,83 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, rows int64) (done func(), more 
 	if u.collect.Stopped() {
 		return nil, false, nil
 	}
-	waiting, bodies := u.backlog.Load(), int64(sliceBodies)
-	if !resting {
-		bodies = max(bodies, u.space.Pages(min(waiting/32, maxSliceBodies)))
-	}
+	waiting := quota.Usage{Messages: u.backlog.Load(), Octets: u.waste.Load()}
 	var p tables.Progress
 	u.garbage.Store(false) // before, so that what becomes garbage meanwhile counts
-	err = db.Guarded(func() (err error) { p, err = u.free(c, bodies); return err })
+	since := u.since.Swap(0)
+	err = db.Guarded(func() (err error) { p, err = u.free(c, u.bounds(waiting, resting, beside)); return err })
 	if err != nil {
 		return nil, false, u.collect.Met(err)
 	}
+	drop := func() {}
 	if p.More {
 		u.garbage.Store(true)
+		u.since.Store(since)
 	} else {
+		freed := p.Freed.Messages > 0 || p.Chunks > 0
 		p.Freed = waiting // or were shared, and needed after all
+		if p.More = u.mustDrop(); p.More && freed {
+			u.space.Recheck() // that may have been enough
+		} else if p.More {
+			if drop, err = u.dropAside(c); err != nil {
+				return nil, false, u.collect.Met(err)
+			}
+		}
 	}
 	return func() {
-		u.arrived = max(0, u.arrived-p.Moved)
-		if left := u.backlog.Add(-p.Freed); left < 0 {
-			u.backlog.Add(-left)
+		drop()
+		if octets := p.Chunks * buffers.Max; octets > 0 {
+			lower(&u.broken, octets)
+			u.staging.free(octets)
 		}
+		u.arrived = max(0, u.arrived-p.Moved)
+		lower(&u.backlog, p.Freed.Messages-p.Garbage.Messages)
+		lower(&u.waste, p.Freed.Octets-p.Garbage.Octets)
 	}, p.More, nil
+}
+
+// bounds are those of the next slice of collection.
+func (u *upkeep) bounds(waiting quota.Usage, resting bool, beside commit.Batch) tables.Bounds {
+	b := tables.Bounds{Bodies: sliceBodies, Chunks: sliceBodies / perChunk, Until: time.Now().Add(max(sliceTime, min(beside.Took, maxSliceTime)))}
+	b.BodiesFirst = waiting.Messages > maxBacklog || waiting.Octets > maxWaste
+	if !resting {
+		b.Bodies = max(b.Bodies, u.space.Pages(min(waiting.Messages/32, maxSliceBodies)))
+		b.Chunks = max(b.Bodies/perChunk, u.space.Pages(min(waiting.Octets/32/buffers.Max, maxSliceChunks)))
+	}
+	return b
+}
+
+// mustDrop reports whether what is aside is to make room on the disk.
+func (u *upkeep) mustDrop() bool { return u.aside.Load() && u.space.Short() }
+
+// dropOctets is how much of what is aside goes at a time when space is short: the next
+// look says whether that was enough.
+const dropOctets = 16 << 20
+
+// dropAside takes the oldest away of what is aside.
+func (u *upkeep) dropAside(c *db.Conn) (done func(), err error) {
+	dropped, err := tables.DropOldest(c, func(sum quota.Usage) bool {
+		return sum.Octets >= dropOctets || sum.Messages >= sliceBodies
+	})
+	return func() {
+		u.aside.Store(len(dropped) > 0)
+		u.dropped(dropped)
+		u.mayCollect()
+	}, err
+}
+
+// raise makes a counter at least so much.
+func raise(counter *atomic.Int64, least int64) {
+	if missing := least - counter.Load(); missing > 0 {
+		counter.Add(missing)
+	}
+}
+
+// lower takes from a counter, which does not fall below 0.
+func lower(counter *atomic.Int64, by int64) {
+	if left := counter.Add(-by); left < 0 {
+		counter.Add(-left)
+	}
 }
 
 // compactSlice compacts as many arrivals as the batch adds and some more, going round

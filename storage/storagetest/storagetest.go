@@ -7,6 +7,7 @@ import (
 
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
+	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -28,6 +29,8 @@ type Limits struct {
 	MinFree   int64         // octets; 0: none
 	MaxStaged int64         // octets; 0: no limit
 	Buffers   *buffers.Pool // nil: the backend's own
+	Limit     quota.Limit   // of what mailboxes keep aside that inherit theirs
+	MaxAside  int64         // octets kept aside, of all mailboxes; 0: as much as the tests need
 }
 
 // Hooks are what the suite needs and cannot do through the contract.
@@ -67,6 +70,9 @@ func Run(t *testing.T, hooks Hooks) {
 		"Undelete":         testUndelete,
 		"UndeletedIsNew":   testUndeletedIsNew,
 		"RemoveDeleted":    testRemoveWithDeleted,
+		"AsideBound":       testAsideBound,
+		"AsideTotal":       testAsideTotal,
+		"AsideOff":         testAsideOff,
 		"Domains":          testDomains,
 		"Mailboxes":        testMailboxes,
 		"Aliases":          testAliases,

@@ -76,9 +76,15 @@ type Upkeep interface {
 	// Pressed reports whether so much waits that a slice must go with each batch.
 	Pressed() bool
 	// Slice does a part of the work in the open transaction: resting, in one of its own;
-	// otherwise with a batch that adds this number of rows. done is called once it is
+	// otherwise with a batch, which says what it has done. done is called once it is
 	// committed, unless it is nil. more: there may be more to do.
-	Slice(c *db.Conn, resting bool, rows int64) (done func(), more bool, err error)
+	Slice(c *db.Conn, resting bool, beside Batch) (done func(), more bool, err error)
+}
+
+// Batch is what the changes of a batch have done by the time that its slice begins.
+type Batch struct {
+	Rows int64         // that they add
+	Took time.Duration // of the engine
 }
 
 // Options of an engine.
@@ -287,7 +293,7 @@ func (e *Engine) runSlice() {
 	more := false
 	change := &Change{Effect: Effect{Kind: Remove}, done: make(chan error, 1)}
 	change.Apply = func(c *db.Conn) (err error) {
-		change.Committed, more, err = e.upkeep.Slice(c, true, 0)
+		change.Committed, more, err = e.upkeep.Slice(c, true, Batch{})
 		return err
 	}
 	e.idleWork.Store(false) // before, so that what comes to wait meanwhile counts
@@ -400,7 +406,8 @@ func (e *Engine) once(change *Change) error {
 // applyAndCommit works inside the open transaction and always ends it. tend adds a
 // slice of upkeep, whose failure is the batch's.
 func (e *Engine) applyAndCommit(batch []*Change, tend bool) error {
-	rows := int64(0)
+	var did Batch
+	begun := time.Now()
 	for _, change := range batch {
 		change.Refusal = nil
 		if err := db.Guarded(func() error { return change.Apply(e.conn) }); err != nil {
@@ -408,12 +415,13 @@ func (e *Engine) applyAndCommit(batch []*Change, tend bool) error {
 			return err
 		}
 		if change.Refusal == nil {
-			rows += change.Effect.Rows
+			did.Rows += change.Effect.Rows
 		}
 	}
 	var tended func()
 	if tend {
-		done, more, err := e.upkeep.Slice(e.conn, false, rows)
+		did.Took = time.Since(begun)
+		done, more, err := e.upkeep.Slice(e.conn, false, did)
 		if err != nil {
 			e.idleWork.Store(false) // until lookAfter
 			e.rollback(err)

@@ -41,15 +41,15 @@ func (forgetful) Expire()                {}
 // chores are what waits for a rest: slice does a part of it.
 type chores struct {
 	pressed atomic.Bool
-	slice   func(c *db.Conn, resting bool, rows int64) (more bool, err error)
+	slice   func(c *db.Conn, resting bool, beside Batch) (more bool, err error)
 	done    atomic.Int64 // slices that were committed
 }
 
 func (u *chores) Look(*db.Conn) {}
 func (u *chores) Pressed() bool { return u.pressed.Load() }
-func (u *chores) Slice(c *db.Conn, resting bool, rows int64) (done func(), more bool, err error) {
+func (u *chores) Slice(c *db.Conn, resting bool, did Batch) (done func(), more bool, err error) {
 	if u.slice != nil {
-		more, err = u.slice(c, resting, rows)
+		more, err = u.slice(c, resting, did)
 	}
 	return func() { u.done.Add(1) }, more, err
 }
@@ -290,9 +290,9 @@ func TestAbandonedIsTriedAgain(t *testing.T) {
 func TestUpkeepWaitsForARest(t *testing.T) {
 	u := &chores{}
 	var beside atomic.Int64
-	u.slice = func(_ *db.Conn, resting bool, rows int64) (more bool, err error) {
+	u.slice = func(_ *db.Conn, resting bool, did Batch) (more bool, err error) {
 		if !resting {
-			beside.Add(rows)
+			beside.Add(did.Rows)
 		}
 		return false, nil
 	}
@@ -313,7 +313,7 @@ func TestUpkeepWaitsForARest(t *testing.T) {
 func TestUpkeepHarmsNoChange(t *testing.T) {
 	u := &chores{}
 	var tried atomic.Int64
-	u.slice = func(*db.Conn, bool, int64) (bool, error) {
+	u.slice = func(*db.Conn, bool, Batch) (bool, error) {
 		tried.Add(1)
 		return false, errors.New("a row that cannot be freed")
 	}
@@ -336,7 +336,7 @@ func TestPressureWithinAChangeHarmsNone(t *testing.T) {
 	r := newRig(t, 0, u)
 	r.wait("the first look to end", func() bool { return r.Stats().Idle })
 	r.must(r.Do(background, &Change{Effect: Effect{Kind: Edit}, Apply: func(*db.Conn) error {
-		u.slice = func(*db.Conn, bool, int64) (bool, error) {
+		u.slice = func(*db.Conn, bool, Batch) (bool, error) {
 			tried.Store(true)
 			return false, errors.New("a row that cannot be freed")
 		}

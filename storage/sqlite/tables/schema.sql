@@ -119,20 +119,31 @@ SELECT id, octets, body, shared, uidl, own, arrived, flags, modseq, id >> 32, id
 
 -- Entries that were deleted and can be brought back, outside the counters.
 CREATE TABLE removed (
-    id      INTEGER PRIMARY KEY,                  -- in the order of deletion
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,    -- in the order of deletion, never given twice
     mailbox INTEGER NOT NULL,
     folder  INTEGER NOT NULL,                     -- to which it comes back
     octets  INTEGER NOT NULL,
     body    INTEGER NOT NULL,
     shared  INTEGER NOT NULL,
+    uidl    TEXT    NOT NULL,                     -- that it had
     own     TEXT    NOT NULL,
     arrived INTEGER NOT NULL,
     flags   INTEGER NOT NULL,
     at      INTEGER NOT NULL,
     until   INTEGER NOT NULL                      -- then it goes for good
 ) STRICT;
-CREATE INDEX removed_mailbox ON removed (mailbox, at);
+CREATE INDEX removed_mailbox ON removed (mailbox);
 CREATE INDEX removed_until ON removed (until);
+
+-- How much is kept aside: a row for each mailbox that has some, and 0 for all.
+CREATE TABLE kept (
+    mailbox  INTEGER PRIMARY KEY,
+    octets   INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    gone     INTEGER NOT NULL                     -- rows of removed up to this id are gone, and wait to be freed
+) STRICT;
+CREATE INDEX kept_gone ON kept (mailbox) WHERE gone > 0 AND mailbox > 0;
+INSERT INTO kept VALUES (0, 0, 0, 0);
 
 -- chunks = 0: the content is in data. Otherwise in that number of rows of chunk,
 -- whose id is body * 65536 + number.
@@ -158,11 +169,18 @@ CREATE TABLE share (
     refs INTEGER NOT NULL
 ) STRICT;
 
--- Bodies being received in chunks; swept at start.
-CREATE TABLE transfer (body INTEGER PRIMARY KEY) STRICT;
+-- Bodies being received in chunks. Those of an earlier run are broken off at start.
+CREATE TABLE transfer (
+    body INTEGER PRIMARY KEY,
+    over INTEGER NOT NULL                         -- 1: broken off; freed in slices
+) STRICT;
+CREATE INDEX transfer_over ON transfer (body) WHERE over = 1;
 
 -- Bodies that no row needs; collected in slices.
-CREATE TABLE garbage (body INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE garbage (
+    body   INTEGER PRIMARY KEY,
+    octets INTEGER NOT NULL                       -- that wait, or nearly so
+) STRICT;
 
 -- Folders of removed mailboxes; emptied in slices.
 CREATE TABLE orphan (
