@@ -119,7 +119,7 @@ func (s *session) dispossessed(why error) {
 // obey hands one command to the state that the session is in.
 func (s *session) obey(line []byte) {
 	verb, argument, _ := strings.Cut(string(line), " ")
-	verb = strings.ToUpper(verb)
+	verb = wire.Keyword(verb)
 	obeyed := true
 	switch {
 	case s.maildrop == nil:

@@ -257,7 +257,7 @@ func (d *discard) Write(p []byte) (int, error) {
 // after the reply.
 func (c *Conn) beginChunk(argument string) bool {
 	words := strings.Fields(argument)
-	c.last = len(words) == 2 && strings.EqualFold(words[1], "LAST")
+	c.last = len(words) == 2 && wire.Keyword(words[1]) == "LAST"
 	if len(words) == 1 || c.last {
 		if size, err := strconv.ParseUint(words[0], 10, 32); err == nil {
 			c.chunk = int64(size)

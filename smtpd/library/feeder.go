@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/refusal"
+	"mailsrv/internal/wire"
 )
 
 // maxName bounds what a client calls itself, in octets, where an administrator sees it.
@@ -85,11 +86,20 @@ func (f *feeder) inspect(line []byte) []byte {
 			f.base.Know(logs.Text(f.helo, maxName), "")
 		}
 	case "MAIL":
-		f.command.Path, _ = m.path()
+		path, parameters := m.path()
+		f.command.Path = path
+		if hasForeignKeyword(parameters) {
+			f.refuse(refusal.UnknownParameter)
+			return nil
+		}
 		m.text = clampSize(m.text)
 	case "RCPT":
 		path, parameters := m.path()
 		f.command.Path = path
+		if hasForeignKeyword(parameters) {
+			f.refuse(refusal.UnknownParameter)
+			return nil
+		}
 		if isPostmaster(path) { // go-smtp's grammar wants a domain; the bridge takes it away
 			m.text = "RCPT TO:<postmaster@" + f.server.config.Hostname + ">" + parameters
 		}
@@ -124,7 +134,7 @@ func (f *feeder) inspect(line []byte) []byte {
 func clampSize(mail string) string {
 	words := strings.Fields(mail)
 	for i, word := range words {
-		if len(word) < 5+10 || !strings.EqualFold(word[:5], "SIZE=") || strings.Trim(word[5:], "0123456789") != "" {
+		if len(word) < 5+10 || wire.Keyword(word[:5]) != "SIZE=" || strings.Trim(word[5:], "0123456789") != "" {
 			continue
 		}
 		if _, err := strconv.ParseUint(word[5:], 10, 32); err != nil {
