@@ -30,6 +30,9 @@ const (
 	maxFailures = 3        // logins refused
 )
 
+// overDraining is why a session ends that a drain reaches.
+const overDraining = "server is shutting down"
+
 // session is one connection. It is in AUTHORIZATION until maildrop is set, then
 // in TRANSACTION.
 type session struct {
@@ -176,7 +179,7 @@ func (s *session) unreadable(err error) {
 		s.over = "ended by the administrator"
 	case s.wire.Draining():
 		s.reply(replyDraining)
-		s.over = "server is shutting down"
+		s.over = overDraining
 	case timeout:
 		// RFC 1939 section 3: no reply, and nothing is deleted.
 		s.over = "idle timeout"

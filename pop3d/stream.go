@@ -17,6 +17,7 @@ type stream struct {
 	idle     time.Duration // without an octet taken, a write fails
 	deadline time.Time     // of reads
 	sent     int           // octets since the client was known to have all
+	transfer bool          // what is written is mail, or a list of it, which a drain lets finish
 
 	// Of the maildrop, once there is one.
 	ctx      context.Context // of what is asked of the store
@@ -32,6 +33,7 @@ const fastOctets = 16 << 10
 // Read waits for octets from the client. A client that still receives what the
 // kernel holds is not silent: the wait begins anew while that grows less.
 func (w *stream) Read(p []byte) (int, error) {
+	w.transfer = false // all of it has been written
 	pending := int32(0)
 	if w.sent > fastOctets {
 		if pending = w.Pending(); pending == 0 {
@@ -74,10 +76,7 @@ func (w *stream) await(p []byte) (int, error) {
 func (w *stream) Write(p []byte) (int, error) {
 	sent := 0
 	for {
-		if err := w.Conn.SetWriteDeadline(time.Now().Add(w.idle)); err != nil {
-			return sent, err
-		}
-		n, err := w.Conn.Write(p[sent:])
+		n, err := w.writeSome(p[sent:])
 		sent += n
 		w.sent += n
 		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
@@ -85,6 +84,17 @@ func (w *stream) Write(p []byte) (int, error) {
 		}
 		return sent, err
 	}
+}
+
+// writeSome sends what the client takes of p within the idle timeout.
+func (w *stream) writeSome(p []byte) (int, error) {
+	if w.transfer {
+		w.Conn.SetWriteDeadline(time.Now().Add(w.idle))
+		return w.Conn.Write(p)
+	}
+	w.Conn.Saying(w.idle)
+	defer w.Conn.Said()
+	return w.Conn.Write(p)
 }
 
 // sending says whether the client has not got all yet of what was written. It

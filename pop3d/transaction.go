@@ -136,6 +136,7 @@ func (s *session) list(argument string, what func([]byte, *storage.Entry) []byte
 	if !s.load() {
 		return
 	}
+	s.wire.transfer = true
 	s.replyUsage("")
 	for i := range s.entries {
 		if !s.marks.has(i) {
@@ -186,6 +187,7 @@ func (s *session) send(e storage.Entry, head *head) bool {
 		s.cannotSend(e, err)
 		return false
 	}
+	s.wire.transfer = true
 	s.reply("+OK " + strconv.FormatInt(e.Octets, 10) + " octets")
 	text := stuffer{w: s.out.Buffer()}
 	for done := false; err == nil && !done; {

@@ -37,6 +37,7 @@ type world struct {
 	store  storagetest.Backend
 	agent  *delivery.Agent
 	server *smtpd.Server
+	group  *listen.Group
 	log    logs.Recorder
 	addr   string
 }
@@ -82,9 +83,10 @@ func newWorldOn(t testing.TB, store storagetest.Backend, change ...func(*smtpd.S
 	must(t, certificate.Load(certFile, keyFile))
 	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
 	must(t, err)
+	w.group = listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logs.Discard())
 	w.server = smtpd.New(smtpd.Config{
 		Hostname: "mail.me.com", Delivery: smtpd.Through(w.agent), TLS: certificate.Config(), Logger: logger, Settings: settings,
-		Group: listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logs.Discard()),
+		Group: w.group,
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -75,9 +74,8 @@ func (p *program) serve(ctx context.Context) error {
 	p.warn(cfg.Warnings...)
 	defer syscall.Umask(syscall.Umask(0o077))
 
-	orders := make(chan os.Signal, 4)
-	signal.Notify(orders, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(orders)
+	orders := newOrders()
+	defer orders.close()
 
 	// Ports first: they may need root, whose identity open gives up.
 	sockets, err := openSockets(cfg)

@@ -22,7 +22,8 @@ type Conn struct {
 	since time.Time
 
 	mu      sync.Mutex
-	waiting bool
+	waiting bool // for the peer's next command
+	saying  bool // a reply, until the peer has taken it
 	awoken  bool
 	ended   bool       // by the administrator
 	known   netip.Addr // client, once that is known
@@ -73,6 +74,26 @@ func (c *Conn) Working() {
 	c.mu.Unlock()
 }
 
+// Saying declares that the session waits until its peer has taken a reply, and sets the
+// write deadline. A reply is no transfer: once a drain has begun the write fails with a
+// timeout after a second. Said ends the wait.
+func (c *Conn) Saying(timeout time.Duration) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.saying = true
+	if c.awoken {
+		timeout = min(timeout, sayingWithin)
+	}
+	return c.Conn.SetWriteDeadline(time.Now().Add(timeout))
+}
+
+// Said declares that the reply was taken, or is given up.
+func (c *Conn) Said() {
+	c.mu.Lock()
+	c.saying = false
+	c.mu.Unlock()
+}
+
 // Draining reports whether a drain has reached this connection, or Group.End.
 func (c *Conn) Draining() bool {
 	c.mu.Lock()
@@ -100,6 +121,9 @@ func (c *Conn) Know(who, tls string) {
 	}
 }
 
+// sayingWithin is how long a reply may take in a drain.
+const sayingWithin = time.Second
+
 // wake makes the wait for a command fail with a timeout now, or the next
 // AwaitCommand if the session is at work.
 func (c *Conn) wake() {
@@ -108,6 +132,9 @@ func (c *Conn) wake() {
 	c.awoken = true
 	if c.waiting {
 		c.Conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	if c.saying {
+		c.Conn.SetWriteDeadline(time.Now().Add(sayingWithin))
 	}
 }
 

@@ -45,6 +45,8 @@ type Conn struct {
 
 	started time.Time // of the content
 	octets  int64     // of the content, as read
+	counted int64     // octets when the clock of its silence last began
+	heard   time.Time // when that was
 
 	why    string // we end the connection with; empty: we do not
 	broken bool   // the connection failed: content that ends now is not whole
@@ -90,7 +92,8 @@ func (c *Conn) speakOver(stream net.Conn, writers *wire.Writers) {
 type patient struct{ c *Conn }
 
 func (p patient) Write(b []byte) (int, error) {
-	p.c.base.SetWriteDeadline(time.Now().Add(p.c.settings.CommandTimeout))
+	p.c.base.Saying(p.c.settings.CommandTimeout)
+	defer p.c.base.Said()
 	return p.c.stream.Write(b)
 }
 
@@ -110,7 +113,7 @@ func (c *Conn) readCommand() ([]byte, error) {
 			}
 		case c.base.Ended():
 			return nil, c.end(replyEnded)
-		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
+		case c.drained(err):
 			return nil, c.end(replyDraining)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, c.end(replyIdle)
@@ -132,6 +135,11 @@ func (c *Conn) readLine() ([]byte, error) {
 	}
 	defer c.base.Working()
 	return wire.ReadLine(c.in, func([]byte) int { return maxCommand }, maxLongCommand)
+}
+
+// drained reports whether a wait failed because the server shuts down.
+func (c *Conn) drained(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining() || errors.Is(err, listen.ErrDraining)
 }
 
 // lineBuffered reports whether a whole command is here already.

@@ -61,6 +61,7 @@ func FuzzDots(f *testing.F) {
 		c := &Conn{base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
 		c.in = bufio.NewReaderSize(nil, 16)
 		c.speakOver(server, wire.NewWriters(maxReplies))
+		c.beginContent()
 		var got bytes.Buffer
 		d := &dotReader{c: c}
 		_, err := d.WriteTo(&got)

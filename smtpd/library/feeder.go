@@ -202,13 +202,15 @@ func (f *feeder) startTLS(argument string) {
 		return
 	}
 	secure := tls.Server(f.base, f.server.config.TLS)
-	f.base.SetDeadline(time.Now().Add(f.settings.HandshakeTimeout))
-	if err := secure.Handshake(); err != nil {
-		f.refused(refusal.New(refusal.TLSFailed, "TLS handshake: %v", err), "") // nobody hears it
+	if err := f.shakeHands(secure); err != nil {
+		if f.base.Draining() {
+			f.why = replyText(replyDraining)
+		} else {
+			f.refused(refusal.New(refusal.TLSFailed, "TLS handshake: %v", err), "") // nobody hears it
+		}
 		f.end("")
 		return
 	}
-	f.base.SetDeadline(time.Time{})
 	f.base.Acknowledge() // nothing is sent that could carry it: no ticket, no greeting
 	f.session.Reset()    // RFC 3207 section 4.2: what was said before is forgotten
 	f.speakOver(secure, f.server.writers)
@@ -217,6 +219,17 @@ func (f *feeder) startTLS(argument string) {
 	f.extended, f.helo = false, ""
 	f.handed = true
 	f.server.hand(&feeder{Conn: f.Conn, mute: "220"}) // no second greeting
+}
+
+// shakeHands makes the TLS handshake, which a drain ends: it is no transfer.
+func (f *feeder) shakeHands(secure *tls.Conn) error {
+	defer f.base.SetDeadline(time.Time{})
+	defer f.base.Working()
+	f.base.SetWriteDeadline(time.Now().Add(f.settings.HandshakeTimeout))
+	if err := f.base.AwaitCommand(f.settings.HandshakeTimeout); err != nil {
+		return err
+	}
+	return secure.Handshake()
 }
 
 // Close implements net.Conn.
