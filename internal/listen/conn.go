@@ -11,12 +11,12 @@ import (
 // command, when a drain may end it, or is at work, when it may not.
 type Conn struct {
 	net.Conn
-	group   *Group
-	client  netip.Addr
-	network netip.Prefix // invalid: not counted for any client yet
-	proxied bool         // a proxy hands it on
-	probe   bool         // by which the proxy only looks whether we are there
-	ahead   []byte       // read with the proxy's header, and not of it
+	group    *Group
+	client   netip.Addr
+	networks []Counted // in which it counts; none: not for any client yet
+	proxied  bool      // a proxy hands it on
+	probe    bool      // by which the proxy only looks whether we are there
+	ahead    []byte    // read with the proxy's header, and not of it
 
 	id    uint64 // in its group
 	since time.Time
