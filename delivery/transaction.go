@@ -70,6 +70,9 @@ func (t *Transaction) Mailboxes() string {
 	return strings.Join(names, ",")
 }
 
+// Maildrops is to how many the message goes.
+func (t *Transaction) Maildrops() int { return len(t.boxes) }
+
 // ServeEach has Deliver serve the recipients that it can, and tell which others it
 // could not, in place of all or none: for LMTP, whose client hears an answer for
 // each recipient, and for submission. It is called before the first AddRecipient.

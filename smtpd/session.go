@@ -64,6 +64,9 @@ func (s *session) Rcpt(r library.Rcpt) *refusal.Refusal {
 	if s.transaction == nil {
 		return refusal.New(refusal.NoTransaction, "")
 	}
+	if !s.awaitTurn() {
+		return refusal.New(refusal.Slowed, "")
+	}
 	path, no := s.forwardPath(r.Path)
 	if no != nil {
 		return no
@@ -95,6 +98,9 @@ func (s *session) Data(content io.Reader) (accepted string, no *refusal.Refusal)
 	switch {
 	case err == nil:
 		s.tally.accept()
+		if !s.conn.Trusted() {
+			s.server.guesses.served(s.conn.Client(), t.Maildrops(), time.Now())
+		}
 		s.server.config.Logger.Info(logs.Accepted, append(s.about(t.ReversePath().String(), t.Mailboxes()),
 			logs.Octets, octets, logs.TLS, s.conn.TLS())...)
 		return "accepted, id " + t.ID(), nil

@@ -144,7 +144,7 @@ func smtpSettings(c *config.Config) smtpd.Settings {
 }
 
 func smtpLimits(c *config.Config) listen.Limits {
-	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient, Proxies: c.SMTP.ProxyProtocol}
+	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient, Proxies: c.SMTP.ProxyProtocol, Trusted: c.SMTP.TrustedNetworks}
 }
 
 func pop3Settings(c *config.Config) pop3d.Settings {

@@ -58,6 +58,7 @@ type SMTP struct {
 	MaxStaged               int64
 	BareNewline             string         // Normalize or Reject
 	ProxyProtocol           []netip.Prefix // of the proxies
+	TrustedNetworks         []netip.Prefix // whose clients no guess is held against
 }
 
 // POP3 is the serving side.

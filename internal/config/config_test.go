@@ -60,6 +60,7 @@ var everything = []struct {
 	{"smtp.min_rate", "0", "0", func(c *config.Config) any { return c.SMTP.MinRate }, int64(0)},
 	{"smtp.max_staged", "5GiB", "5GiB", func(c *config.Config) any { return c.SMTP.MaxStaged }, int64(5 << 30)},
 	{"smtp.proxy_protocol", `["10.0.0.5", "2001:db8::/32"]`, "10.0.0.5,2001:db8::/32", func(c *config.Config) any { return c.SMTP.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("10.0.0.5/32"), netip.MustParsePrefix("2001:db8::/32")}},
+	{"smtp.trusted_networks", `["10.0.0.0/8", "::1"]`, "10.0.0.0/8, ::1", func(c *config.Config) any { return c.SMTP.TrustedNetworks }, []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128")}},
 	{"smtp.bare_newline", "reject", "REJECT", func(c *config.Config) any { return c.SMTP.BareNewline }, config.Reject},
 	{"pop3.listen", "[]", "", func(c *config.Config) any { return c.POP3.Listen }, []string(nil)},
 	{"pop3.listen_tls", `":1995"`, ":1995", func(c *config.Config) any { return c.POP3.ListenTLS }, []string{":1995"}},

@@ -43,6 +43,7 @@ func (c *Config) keys() []key {
 		{"smtp.max_connections", "1000", live, count(&c.SMTP.MaxConnections, 0, math.MaxInt32)},
 		{"smtp.max_connections_per_client", "50", live, count(&c.SMTP.MaxConnectionsPerClient, 0, math.MaxInt32)},
 		{"smtp.proxy_protocol", "", live, networks(&c.SMTP.ProxyProtocol)},
+		{"smtp.trusted_networks", "127.0.0.0/8,::1", live, networks(&c.SMTP.TrustedNetworks)},
 		{"smtp.command_timeout", "5m", live, duration(&c.SMTP.CommandTimeout, time.Second, 24*time.Hour)},
 		{"smtp.data_idle_timeout", "5m", live, duration(&c.SMTP.DataIdleTimeout, time.Second, 24*time.Hour)},
 		{"smtp.min_rate", "1KiB", live, size(&c.SMTP.MinRate, 0, math.MaxInt32)},

@@ -15,6 +15,7 @@ type Conn struct {
 	client   netip.Addr
 	networks []Counted // in which it counts; none: not for any client yet
 	proxied  bool      // a proxy hands it on
+	trusted  bool      // its client is in a trusted network
 	probe    bool      // by which the proxy only looks whether we are there
 	ahead    []byte    // read with the proxy's header, and not of it
 
@@ -40,6 +41,11 @@ func (c *Conn) Client() netip.Addr { return c.client }
 // Loopback reports whether the client is on this machine. A proxy here is no proof of
 // that, nor is its word.
 func (c *Conn) Loopback() bool { return !c.proxied && c.client.IsLoopback() }
+
+// Trusted reports whether the client is in one of the networks that were trusted when it
+// connected: what is held against strangers is not held against it. The client that a
+// proxy names counts, and is never taken for one on this machine.
+func (c *Conn) Trusted() bool { return c.trusted }
 
 // Probe reports whether a proxy has connected for itself, to see that we are there.
 func (c *Conn) Probe() bool { return c.probe }

@@ -23,6 +23,8 @@ type Limits struct {
 	// Proxies are the networks whose connections begin with a header of the PROXY
 	// protocol, which names the client.
 	Proxies []netip.Prefix
+	// Trusted are the networks whose clients are known: see Conn.Trusted.
+	Trusted []netip.Prefix
 }
 
 // Group is the listeners and connections of one daemon. Its owner calls Drain
@@ -162,7 +164,19 @@ func (g *Group) count(c *Conn) (refusal string) {
 func (g *Group) isProxy(a netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.limits.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	return within(g.limits.Proxies, a)
+}
+
+// isTrusted reports whether a client is in a trusted network. The word of a proxy that it
+// is on this machine is none.
+func (g *Group) isTrusted(c *Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return (!c.proxied || !c.client.IsLoopback()) && within(g.limits.Trusted, c.client)
+}
+
+func within(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (g *Group) release(c *Conn) {

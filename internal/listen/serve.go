@@ -81,6 +81,7 @@ func (g *Group) enter(raw net.Conn, handle func(*Conn)) {
 			c.Close()
 			return
 		}
+		c.trusted = g.isTrusted(c)
 		c.mu.Lock()
 		c.known = c.client
 		c.mu.Unlock()

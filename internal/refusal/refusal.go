@@ -65,6 +65,8 @@ const (
 	TLSFailed             // the handshake; nobody hears it
 	TooManyErrors         // the session ends: nothing of this is mail
 	TooManyRefused        // the session ends: somebody is guessing
+	Slowed                // the client's network guesses: too many RCPTs wait
+	TooManyGuesses        // the client's network guesses: no connection
 
 	end // of the reasons
 )
@@ -146,6 +148,8 @@ var table = [end]row{
 	TLSFailed:      {"tls-failed", say(454, 4, 7, 0, "TLS handshake failed")},
 	TooManyErrors:  {"too-many-errors", say(421, 4, 7, 0, "Too many errors, closing connection")},
 	TooManyRefused: {"too-many-refusals", say(421, 4, 7, 0, "Too many refusals, closing connection")},
+	Slowed:         {"slowed", say(450, 4, 7, 1, "Too many unknown recipients from your network, try again later")},
+	TooManyGuesses: {"too-many-guesses", say(421, 4, 7, 0, "Too many unknown recipients from your network, try again later")},
 }
 
 // Name is how the log and programs call the reason.

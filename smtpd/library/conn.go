@@ -64,6 +64,10 @@ func newConn(s *Server, base *listen.Conn, settings Settings) *Conn {
 // Client is the peer's address.
 func (c *Conn) Client() netip.Addr { return c.base.Client() }
 
+// Trusted reports whether the client is in a network that is trusted: no guess is held
+// against it.
+func (c *Conn) Trusted() bool { return c.base.Trusted() }
+
 // Helo is what the client calls itself, any octets; empty before EHLO or HELO.
 func (c *Conn) Helo() string { return c.helo }
 
@@ -182,6 +186,10 @@ func (c *Conn) refused(no *refusal.Refusal, keep string) string {
 
 // say gathers whole lines of a reply.
 func (c *Conn) say(lines string) { c.out.Buffer().WriteString(lines) }
+
+// Flush sends the replies that were gathered, where the one to the command at hand will
+// be some time. What goes wrong the next read tells.
+func (c *Conn) Flush() { c.flush() }
 
 // flush sends what was gathered. An error ends the connection: go-smtp, which
 // ignores it, would go on to obey and never answer again.

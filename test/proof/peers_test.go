@@ -37,7 +37,7 @@ const maxStaged = 12 << 20
 // badConfig has short times, so that what waits for them ends within the test.
 const badConfig = `hostname: mail.` + domain + `
 smtp: {listen: ["127.0.0.1:0"], max_connections: 400, max_connections_per_client: 60, command_timeout: 2s, data_idle_timeout: 2s,
-  max_message_size: 12MiB, max_staged: 12MiB, max_recipients: %d}
+  max_message_size: 12MiB, max_staged: 12MiB, max_recipients: %d, trusted_networks: []}
 pop3: {listen: ["127.0.0.1:0"], listen_tls: [], max_connections: 400, max_connections_per_client: 60, idle_timeout: 2s}
 `
 
