@@ -55,14 +55,17 @@ func (p PlaintextLogin) allows(c *listen.Conn) bool {
 	return p == PlaintextAlways || p == PlaintextLoopback && c.Loopback()
 }
 
-// Settings may change while the server runs. All but LockWait and LoginDelay must be
-// set.
+// Settings may change while the server runs. All but MinRate, LockWait and LoginDelay
+// must be set.
 type Settings struct {
 	PlaintextLogin PlaintextLogin
 	// IdleTimeout ends a session after so long without a whole command, or
 	// without an octet of a reply being taken (RFC 1939 section 3 asks for ten
 	// minutes at least).
 	IdleTimeout time.Duration
+	// MinRate is how many octets a second a client must take of what it asked for,
+	// once the server has waited RateGrace for it; 0: none.
+	MinRate int64
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
 	LockTakeoverAfter time.Duration

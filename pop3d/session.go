@@ -69,7 +69,7 @@ type session struct {
 // serve runs one session from greeting to close.
 func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
 	n := &session{server: s, settings: *s.settings.Load(), begun: time.Now()}
-	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout, ctx: s.ctx}
+	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout, minRate: n.settings.MinRate, ctx: s.ctx}
 	n.out.Writers = s.writers
 	n.in = bufio.NewReaderSize(nil, readBuffer)
 	n.speakOver(n.wire)
@@ -170,6 +170,8 @@ func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 // unreadable ends a session whose client cannot be heard any more.
 func (s *session) unreadable(err error) {
 	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
+	case errors.Is(s.out.Err, errTooSlow):
+		s.over = "client reads too slowly"
 	case s.out.Err != nil && timeout:
 		s.over = "client does not read"
 	case s.out.Err != nil:

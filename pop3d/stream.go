@@ -16,7 +16,9 @@ type stream struct {
 	*listen.Conn
 	idle     time.Duration // without an octet taken, a write fails
 	deadline time.Time     // of reads
+	minRate  int64         // octets a second that the client must take, once it has taken long
 	sent     int           // octets since the client was known to have all
+	waited   time.Duration // for the client to take them
 	transfer bool          // what is written is mail, or a list of it, which a drain lets finish
 
 	// Of the maildrop, once there is one.
@@ -31,22 +33,31 @@ type stream struct {
 const fastOctets = 16 << 10
 
 // Read waits for octets from the client. A client that still receives what the
-// kernel holds is not silent: the wait begins anew while that grows less.
+// kernel holds is not silent: the wait begins anew while that grows less, and not too
+// slowly.
 func (w *stream) Read(p []byte) (int, error) {
 	w.transfer = false // all of it has been written
 	pending := int32(0)
 	if w.sent > fastOctets {
-		if pending = w.Pending(); pending == 0 {
-			w.sent = 0
-		}
+		pending = w.Pending()
+	}
+	if pending == 0 && w.sent > fastOctets {
+		w.sent = 0
+	}
+	if pending == 0 {
+		w.waited = 0
 	}
 	for {
+		begun := time.Now()
 		n, err := w.await(p)
+		if pending > 0 {
+			w.waited += time.Since(begun)
+		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost != nil || w.Draining() {
 			return n, err
 		}
 		still := w.Pending()
-		if still >= pending {
+		if still >= pending || w.tooSlow() {
 			return n, err
 		}
 		pending = still
@@ -71,28 +82,55 @@ func (w *stream) await(p []byte) (int, error) {
 	return n, err
 }
 
-// Write sends p. It fails once no octet has been taken for the idle timeout,
-// however long the whole takes.
+// RateGrace is how long the server may have waited for a client to take what it asked for
+// before the client is held to the least rate.
+const RateGrace = 10 * time.Minute
+
+// rateEvery is how often the rate is looked at from then on.
+const rateEvery = 10 * time.Second
+
+// errTooSlow ends a session whose client takes what it asked for too slowly.
+var errTooSlow = errors.New("slower than the least rate")
+
+// tooSlow reports whether the client takes octets more slowly than it may. The time that
+// counts is that in which the server waited for it alone.
+func (w *stream) tooSlow() bool {
+	taken := w.sent - int(w.Pending())
+	return w.waited >= RateGrace && float64(taken) < w.waited.Seconds()*float64(w.minRate)
+}
+
+// Write sends p. It fails once no octet has been taken for the idle timeout, or octets
+// are taken too slowly, however long the whole takes.
 func (w *stream) Write(p []byte) (int, error) {
-	sent := 0
+	sent, moved := 0, time.Now()
 	for {
-		n, err := w.writeSome(p[sent:])
+		begun := time.Now()
+		n, err := w.writeSome(p[sent:], min(moved.Add(w.idle).Sub(begun), max(RateGrace-w.waited, rateEvery)))
+		now := time.Now()
 		sent += n
 		w.sent += n
-		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-			continue
+		w.waited += now.Sub(begun)
+		if n > 0 {
+			moved = now
 		}
-		return sent, err
+		switch {
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return sent, err
+		case w.tooSlow():
+			return sent, errTooSlow
+		case now.Sub(moved) >= w.idle, w.Draining() && !w.transfer:
+			return sent, err
+		}
 	}
 }
 
-// writeSome sends what the client takes of p within the idle timeout.
-func (w *stream) writeSome(p []byte) (int, error) {
+// writeSome sends what the client takes of p within a time.
+func (w *stream) writeSome(p []byte, within time.Duration) (int, error) {
 	if w.transfer {
-		w.Conn.SetWriteDeadline(time.Now().Add(w.idle))
+		w.Conn.SetWriteDeadline(time.Now().Add(within))
 		return w.Conn.Write(p)
 	}
-	w.Conn.Saying(w.idle)
+	w.Conn.Saying(within)
 	defer w.Conn.Said()
 	return w.Conn.Write(p)
 }

@@ -151,6 +151,7 @@ func pop3Settings(c *config.Config) pop3d.Settings {
 	return pop3d.Settings{
 		PlaintextLogin:    pop3d.PlaintextLogin(c.POP3.PlaintextLogin),
 		IdleTimeout:       c.POP3.IdleTimeout,
+		MinRate:           c.POP3.MinRate,
 		LockTakeoverAfter: c.POP3.LockTakeoverAfter,
 		LockWait:          c.POP3.LockWait,
 		HandshakeTimeout:  handshakeTimeout,

@@ -69,6 +69,7 @@ type POP3 struct {
 	MaxConnections          int    // 0: no limit
 	MaxConnectionsPerClient int    // 0: no limit
 	IdleTimeout             time.Duration
+	MinRate                 int64 // octets a second, once a client has been waited for ten minutes
 	LockTakeoverAfter       time.Duration
 	LockWait                time.Duration  // 0: not at all
 	LoginDelay              time.Duration  // 0: none

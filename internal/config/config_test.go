@@ -68,6 +68,7 @@ var everything = []struct {
 	{"pop3.max_connections", "10", "10", func(c *config.Config) any { return c.POP3.MaxConnections }, 10},
 	{"pop3.max_connections_per_client", "3", "3", func(c *config.Config) any { return c.POP3.MaxConnectionsPerClient }, 3},
 	{"pop3.idle_timeout", "1h", "1h", func(c *config.Config) any { return c.POP3.IdleTimeout }, time.Hour},
+	{"pop3.min_rate", "2KiB", "2KiB", func(c *config.Config) any { return c.POP3.MinRate }, int64(2 << 10)},
 	{"pop3.lock_takeover_after", "2s", "2s", func(c *config.Config) any { return c.POP3.LockTakeoverAfter }, 2 * time.Second},
 	{"pop3.proxy_protocol", `"192.0.2.0/24"`, "192.0.2.0/24", func(c *config.Config) any { return c.POP3.ProxyProtocol }, []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
 	{"pop3.lock_wait", "0s", "0s", func(c *config.Config) any { return c.POP3.LockWait }, time.Duration(0)},

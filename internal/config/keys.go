@@ -57,6 +57,7 @@ func (c *Config) keys() []key {
 		{"pop3.max_connections_per_client", "50", live, count(&c.POP3.MaxConnectionsPerClient, 0, math.MaxInt32)},
 		{"pop3.proxy_protocol", "", live, networks(&c.POP3.ProxyProtocol)},
 		{"pop3.idle_timeout", "10m", live, duration(&c.POP3.IdleTimeout, time.Second, 24*time.Hour)},
+		{"pop3.min_rate", "1KiB", live, size(&c.POP3.MinRate, 0, math.MaxInt32)},
 		{"pop3.lock_takeover_after", "1m", live, duration(&c.POP3.LockTakeoverAfter, time.Second, 24*time.Hour)},
 		{"pop3.lock_wait", "10s", live, duration(&c.POP3.LockWait, 0, 24*time.Hour)},
 		{"pop3.login_delay", "0", live, duration(&c.POP3.LoginDelay, 0, 24*time.Hour)},
