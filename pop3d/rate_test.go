@@ -11,14 +11,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/listen"
+	"mailsrv/internal/mail"
 	"mailsrv/pop3d"
+	"mailsrv/storage/memory"
 )
 
 // startPipes runs a server whose connections are in memory, so that hours pass in no time.
-func startPipes(t *testing.T, config *tls.Config, minRate int64, idle time.Duration) (*setup, *pipes) {
+func startPipes(t *testing.T, store *store, config *tls.Config, minRate int64, idle time.Duration) (*setup, *pipes) {
 	t.Helper()
-	s := &setup{log: &record{}, store: newStore(0)}
+	s := &setup{log: &record{}, store: store}
 	logger := slog.New(slog.NewTextHandler(s.log, nil))
 	s.group = listen.NewGroup("pop3", "", listen.Limits{}, logger)
 	s.Server = pop3d.New(pop3d.Config{
@@ -73,7 +76,7 @@ func TestSlowReaderIsEnded(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, p := startPipes(t, config, rate, 5*time.Minute)
+				s, p := startPipes(t, newStore(0), config, rate, 5*time.Minute)
 				s.store.put(bob, message{uidl: "long", text: text}, message{uidl: "short", text: text[:20_000]})
 				c := p.dial()
 				in := bufio.NewReader(c)
@@ -109,4 +112,83 @@ func TestSlowReaderIsEnded(t *testing.T) {
 			})
 		})
 	}
+}
+
+// One network's readers do not hold the memory that others wait for: of those beyond its
+// share the youngest ends, without the final dot.
+func TestReadersOfOneNetworkYieldMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := newStoreWith(memory.Options{Buffers: buffers.NewPool(4*buffers.Max, time.Minute)})
+		text := strings.Repeat(strings.Repeat("x", 98)+"\r\n", 10_000)
+		greedy := []string{"alice@me.com", "bob@me.com", "faulty@me.com", "passing@me.com"}
+		for _, id := range []mail.MailboxID{alice, bob, faulty, passing, vast} {
+			store.put(id, message{uidl: "long", text: text})
+		}
+		s, p := startPipes(t, store, nil, 0, 10*time.Minute)
+		begin := func(from, name string) *bufio.Reader {
+			c := p.dialFrom(from)
+			in := bufio.NewReaderSize(c, 16)
+			in.ReadString('\n')
+			io.WriteString(c, "USER "+name+"\r\n")
+			in.ReadString('\n')
+			io.WriteString(c, "PASS secret\r\n")
+			if line, _ := in.ReadString('\n'); !strings.HasPrefix(line, "+OK") {
+				t.Fatalf("%s: %q", name, line)
+			}
+			last := "1"
+			if name != "bob@me.com" && name != "vast@me.com" {
+				io.WriteString(c, "STAT\r\n")
+				last = strings.Fields(first(in.ReadString('\n')))[1]
+			}
+			io.WriteString(c, "RETR "+last+"\r\n")
+			in.ReadString('\n')
+			return in
+		}
+		var readers []*bufio.Reader
+		for _, name := range greedy {
+			readers = append(readers, begin("192.0.2.1", name))
+		}
+		begun := time.Now()
+		other, _ := io.ReadAll(io.LimitReader(begin("192.0.2.2", "vast@me.com"), int64(len(text))))
+		if string(other) != text || time.Since(begun) > 6*time.Second {
+			t.Errorf("%d octets after %v", len(other), time.Since(begun))
+		}
+		for i, in := range readers {
+			rest, _ := io.ReadAll(io.LimitReader(in, int64(len(text))+3))
+			if whole := strings.HasSuffix(string(rest), "\r\n.\r\n"); whole != (i < len(readers)-1) {
+				t.Errorf("reader %d got %d octets", i, len(rest))
+			}
+		}
+		if n := strings.Count(s.log.String(), `reason="others need the memory that its transfer holds"`); n != 1 {
+			t.Errorf("%d sessions ended for others", n)
+		}
+		p.hangUp()
+		synctest.Wait()
+	})
+}
+
+func first(line string, _ error) string { return line }
+
+// addressed is a connection in memory that comes from an address.
+type addressed struct {
+	net.Conn
+	from net.Addr
+}
+
+func (a addressed) RemoteAddr() net.Addr { return a.from }
+
+// dialFrom connects from an address of the test's own.
+func (p *pipes) dialFrom(from string) net.Conn {
+	client, server := net.Pipe()
+	p.conns <- addressed{server, &net.TCPAddr{IP: net.ParseIP(from)}}
+	p.open = append(p.open, client)
+	return client
+}
+
+// hangUp closes what dialFrom has opened, and the listener.
+func (p *pipes) hangUp() {
+	for _, c := range p.open {
+		c.Close()
+	}
+	p.Close()
 }

@@ -170,6 +170,8 @@ func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 // unreadable ends a session whose client cannot be heard any more.
 func (s *session) unreadable(err error) {
 	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
+	case errors.Is(s.out.Err, errYield):
+		s.over = errYield.Error()
 	case errors.Is(s.out.Err, errTooSlow):
 		s.over = "client reads too slowly"
 	case s.out.Err != nil && timeout:

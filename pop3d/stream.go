@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/listen"
 	"mailsrv/storage"
 )
@@ -16,6 +18,7 @@ type stream struct {
 	*listen.Conn
 	idle     time.Duration // without an octet taken, a write fails
 	deadline time.Time     // of reads
+	yielded  atomic.Bool   // others need the memory that the transfer holds
 	minRate  int64         // octets a second that the client must take, once it has taken long
 	sent     int           // octets since the client was known to have all
 	waited   time.Duration // for the client to take them
@@ -114,6 +117,8 @@ func (w *stream) Write(p []byte) (int, error) {
 			moved = now
 		}
 		switch {
+		case w.transfer && w.yielded.Load() && err != nil:
+			return sent, errYield
 		case !errors.Is(err, os.ErrDeadlineExceeded):
 			return sent, err
 		case w.tooSlow():
@@ -128,11 +133,33 @@ func (w *stream) Write(p []byte) (int, error) {
 func (w *stream) writeSome(p []byte, within time.Duration) (int, error) {
 	if w.transfer {
 		w.Conn.SetWriteDeadline(time.Now().Add(within))
+		if w.yielded.Load() {
+			return 0, errYield
+		}
 		return w.Conn.Write(p)
 	}
 	w.Conn.Saying(within)
 	defer w.Conn.Said()
 	return w.Conn.Write(p)
+}
+
+// errYield ends a session in a transfer whose memory others need.
+var errYield = errors.New("others need the memory that its transfer holds")
+
+// transferBegins begins a transfer to the client, which a drain lets finish, and returns
+// the context for what it reads and what it holds. Where others need that it fails, by
+// its next write. done is called when it holds nothing any more.
+func (w *stream) transferBegins(ctx context.Context) (transfer context.Context, done func()) {
+	w.transfer = true
+	w.yielded.Store(false)
+	ctx, ended := buffers.As(ctx, w.Networks(), func() {
+		w.yielded.Store(true) // before the deadline, which the session sets before it looks
+		w.Conn.SetWriteDeadline(time.Unix(1, 0))
+	})
+	return ctx, func() {
+		ended()
+		w.yielded.Store(false) // what is still to be written holds nothing
+	}
 }
 
 // sending says whether the client has not got all yet of what was written. It

@@ -175,19 +175,20 @@ func (s *session) top(argument string) {
 
 // send streams a message, or the head of it, and reports whether all went out.
 func (s *session) send(e storage.Entry, head *head) bool {
-	m, err := s.maildrop.Message(s.server.ctx, e, 0)
+	ctx, done := s.wire.transferBegins(s.server.ctx)
+	defer done()
+	m, err := s.maildrop.Message(ctx, e, 0)
 	if err != nil {
 		s.cannotSend(e, err)
 		return false
 	}
 	defer m.Close()
 	// The first piece is read before anything is promised.
-	piece, err := m.Next(s.server.ctx)
+	piece, err := m.Next(ctx)
 	if err != nil && err != io.EOF {
 		s.cannotSend(e, err)
 		return false
 	}
-	s.wire.transfer = true
 	s.reply("+OK " + strconv.FormatInt(e.Octets, 10) + " octets")
 	text := stuffer{w: s.out.Buffer()}
 	for done := false; err == nil && !done; {
@@ -201,7 +202,7 @@ func (s *session) send(e storage.Entry, head *head) bool {
 			return false
 		}
 		if !done {
-			piece, err = m.Next(s.server.ctx)
+			piece, err = m.Next(ctx)
 		}
 	}
 	if err != nil && err != io.EOF {

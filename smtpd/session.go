@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
@@ -93,7 +94,9 @@ func (s *session) forwardPath(text string) (mail.Address, *refusal.Refusal) {
 // Data implements library.Session (RFC 5321 section 4.1.1.4).
 func (s *session) Data(content io.Reader) (accepted string, no *refusal.Refusal) {
 	t := s.transaction
-	octets, err := t.Deliver(s.ctx, content)
+	ctx, done := buffers.As(s.ctx, s.conn.Networks(), s.conn.Yield)
+	defer done()
+	octets, err := t.Deliver(ctx, content)
 	s.content = true
 	switch {
 	case err == nil:

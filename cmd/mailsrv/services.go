@@ -56,7 +56,7 @@ func newSMTP(s *server, store backend.Store) service {
 	c := s.config
 	agent := delivery.New(delivery.Options{
 		Store: store, Directory: store, Hostname: c.Hostname, Logger: s.logger,
-		Settings: deliverySettings(c),
+		Settings: deliverySettings(c), MaxStaged: c.SMTP.MaxStaged,
 	})
 	group := listen.NewGroup(protoSMTP, "421 4.7.0 "+c.Hostname+" too many connections, try again later\r\n", smtpLimits(c), s.logger)
 	d := smtpd.New(smtpd.Config{

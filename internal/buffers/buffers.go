@@ -1,5 +1,6 @@
 // Package buffers lends the memory that messages pass through. All of it comes
-// from one pool with a total, so that no number of peers can take more.
+// from one pool with a total, so that no number of peers can take more, and no client
+// network holds more than its share while others wait.
 package buffers
 
 import (
@@ -7,8 +8,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Max is the largest buffer lent: a longer message is moved in pieces of it.
@@ -23,19 +22,20 @@ var ErrExhausted = errors.New("no memory for message buffers within the wait")
 
 // Pool lends buffers up to a total.
 type Pool struct {
-	total *semaphore.Weighted
-	wait  time.Duration
+	total *Total
 	free  [len(sizes)]sync.Pool
 }
 
 // NewPool lends at most total octets at a time (at least one largest buffer)
 // and lets a borrower wait so long.
 func NewPool(total int64, wait time.Duration) *Pool {
-	return &Pool{total: semaphore.NewWeighted(max(total, Max)), wait: wait}
+	// A buffer that grows is held beside the larger one.
+	most := int64(Max + sizes[len(sizes)-2])
+	return &Pool{total: NewTotal(max(total, Max), most, wait)}
 }
 
-// Get lends an empty buffer that holds at least n octets, n at most Max.
-// ErrExhausted if there is none in time, or the context's error.
+// Get lends an empty buffer that holds at least n octets, n at most Max, to the transfer of
+// the context, see As. ErrExhausted if there is none in time, or the context's error.
 func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 	class := classOf(n)
 	size := sizes[class]
@@ -51,22 +51,11 @@ func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 // Reserve counts n octets, at most Max, of memory that the caller gets elsewhere
 // against the total. Errors as of Get.
 func (p *Pool) Reserve(ctx context.Context, n int64) error {
-	if p.total.TryAcquire(n) {
-		return nil
-	}
-	waiting, cancel := context.WithTimeout(ctx, p.wait)
-	defer cancel()
-	if p.total.Acquire(waiting, n) == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return ErrExhausted
+	return p.total.Take(ctx, n)
 }
 
 // Release gives n reserved octets back.
-func (p *Pool) Release(n int64) { p.total.Release(n) }
+func (p *Pool) Release(n int64) { p.total.Give(n) }
 
 // Put takes a lent buffer back; nil is let pass. The caller must not use it
 // again.
@@ -74,9 +63,12 @@ func (p *Pool) Put(b []byte) {
 	if b == nil {
 		return
 	}
-	p.free[classOf(cap(b))].Put(&b)
+	p.keep(b)
 	p.Release(int64(cap(b)))
 }
+
+// keep has a buffer lent again. Whoever gets it has taken its octets before.
+func (p *Pool) keep(b []byte) { p.free[classOf(cap(b))].Put(&b) }
 
 // Grow exchanges b for a larger buffer with the same content, or returns b
 // itself if n octets fit already. After an error b is still lent.
@@ -89,7 +81,10 @@ func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
 		return b, err
 	}
 	larger = append(larger, b...)
-	p.Put(b)
+	if b != nil {
+		p.keep(b)
+		p.total.exchange(ctx, int64(cap(b)))
+	}
 	return larger, nil
 }
 

@@ -42,6 +42,15 @@ func (c *Conn) Client() netip.Addr { return c.client }
 // that, nor is its word.
 func (c *Conn) Loopback() bool { return !c.proxied && c.client.IsLoopback() }
 
+// Networks are those in which the client counts.
+func (c *Conn) Networks() []netip.Prefix {
+	all := make([]netip.Prefix, len(c.networks))
+	for i, n := range c.networks {
+		all[i] = n.Network
+	}
+	return all
+}
+
 // Trusted reports whether the client is in one of the networks that were trusted when it
 // connected: what is held against strangers is not held against it. The client that a
 // proxy names counts, and is never taken for one on this machine.

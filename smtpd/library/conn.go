@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"mailsrv/internal/listen"
@@ -47,6 +48,7 @@ type Conn struct {
 	octets  int64     // of the content, as read
 	counted int64     // octets when the clock of its silence last began
 	heard   time.Time // when that was
+	yielded atomic.Bool
 
 	why    string // we end the connection with; empty: we do not
 	broken bool   // the connection failed: content that ends now is not whole
@@ -67,6 +69,16 @@ func (c *Conn) Client() netip.Addr { return c.base.Client() }
 // Trusted reports whether the client is in a network that is trusted: no guess is held
 // against it.
 func (c *Conn) Trusted() bool { return c.base.Trusted() }
+
+// Networks are those in which the client counts.
+func (c *Conn) Networks() []netip.Prefix { return c.base.Networks() }
+
+// Yield has the content at hand end, and the connection with it: others need what it
+// holds. It may be called beside all else.
+func (c *Conn) Yield() {
+	c.yielded.Store(true) // before the deadline, which the session sets before it looks
+	c.base.SetReadDeadline(time.Unix(1, 0))
+}
 
 // Helo is what the client calls itself, any octets; empty before EHLO or HELO.
 func (c *Conn) Helo() string { return c.helo }

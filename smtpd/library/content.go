@@ -267,7 +267,11 @@ func (c *Conn) beginChunk(argument string) bool {
 func (c *Conn) beginContent() {
 	c.started, c.octets = time.Now(), 0
 	c.heard, c.counted = c.started, 0
+	c.yielded.Store(false)
 }
+
+// errYield says that others need what a message holds that has not come yet.
+var errYield = errors.New("others need the memory that it holds")
 
 // awaitContent waits for the next octets of the content, if none are here yet. An error
 // has ended the connection.
@@ -303,10 +307,12 @@ func (c *Conn) contentDeadline() error {
 	}
 	deadline := c.heard.Add(c.settings.DataIdleTimeout)
 	if c.octets > 0 {
-		return c.base.SetReadDeadline(deadline)
-	}
-	if err := c.base.AwaitCommand(deadline.Sub(now)); err != nil {
+		c.base.SetReadDeadline(deadline)
+	} else if err := c.base.AwaitCommand(deadline.Sub(now)); err != nil {
 		return c.contentFailed(err)
+	}
+	if c.yielded.Load() {
+		return c.contentFailed(errYield)
 	}
 	return nil
 }
@@ -343,6 +349,8 @@ func (c *Conn) contentFailed(err error) error {
 		reply = replyEnded
 	case c.octets == 0 && c.drained(err):
 		reply, err = replyDraining, listen.ErrDraining
+	case c.yielded.Load():
+		reply, err = replyYield, errYield
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		reply = replyTooSlow
 	}
