@@ -78,7 +78,7 @@ type Settings struct {
 	LoginDelay time.Duration
 }
 
-// Config is what a server is made of. All but TLS must be set.
+// Config is what a server is made of. All but TLS and Memory must be set.
 type Config struct {
 	Store     Store
 	Directory Directory
@@ -88,6 +88,8 @@ type Config struct {
 	Hostname  string      // for the greeting
 	Logger    *slog.Logger
 	Settings  Settings
+	// Memory bounds what sessions hold of their maildrops; nil does not.
+	Memory Memory
 }
 
 // Server serves the maildrops of one store. Its methods are safe for concurrent use.
@@ -100,6 +102,7 @@ type Server struct {
 	hostname  string
 	logger    *slog.Logger
 	settings  atomic.Pointer[Settings]
+	memory    Memory
 	logins    logins
 	writers   *wire.Writers
 
@@ -113,11 +116,14 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{
 		store: c.Store, directory: c.Directory, auth: c.Auth, group: c.Group, tls: c.TLS,
-		hostname: c.Hostname, logger: c.Logger,
+		hostname: c.Hostname, logger: c.Logger, memory: c.Memory,
 		writers: wire.NewWriters(writeBuffer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.ctx)
+	if s.memory == nil {
+		s.memory = unbounded{}
+	}
 	s.SetSettings(c.Settings)
 	return s
 }

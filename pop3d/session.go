@@ -57,8 +57,8 @@ type session struct {
 	login    auth.Login
 	asked    time.Time // when login was last known to stand
 	maildrop storage.Maildrop
-	held     quota.Usage     // what the maildrop shows
-	entries  []storage.Entry // of the snapshot, once loaded
+	held     quota.Usage // what the maildrop shows
+	snapshot snapshot    // once loaded
 	loaded   bool
 	marks    set         // messages marked as deleted
 	marked   quota.Usage // what marks hold
@@ -254,12 +254,13 @@ func (s *session) close() {
 	s.wire.Close()
 }
 
-// release gives the maildrop free.
+// release gives the maildrop free, and what is held of it.
 func (s *session) release() {
 	if s.wire.claim != nil {
 		s.wire.claim.Release()
 		s.wire.claim = nil
 	}
+	s.snapshot.free(s.server.memory)
 }
 
 // log writes a line with what all lines of a session carry.
