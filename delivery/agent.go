@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
@@ -28,13 +29,14 @@ type Settings struct {
 	MaxMessageSize    int64       // octets as sent; 0: no limit
 }
 
-// Options of an [Agent]. All but Checks and Settings are required.
+// Options of an [Agent]. All but Checks, MaxStaged and Settings are required.
 type Options struct {
 	Store     storage.Deliverer
 	Directory directory.Reader
 	Hostname  string       // in Received fields
 	Logger    *slog.Logger // gets full maildrops, and targets of aliases left out
 	Checks    []Check      // in the order in which they are called; may be empty
+	MaxStaged int64        // octets that the store may stage, see [buffers.Total]; 0: no limit
 	Settings  Settings
 }
 
@@ -49,6 +51,7 @@ type Agent struct {
 	misfits   shortage
 	fullness  fullness
 	checks    []Check
+	staging   *buffers.Total
 	now       func() time.Time
 	newID     func() string
 
@@ -59,7 +62,7 @@ type Agent struct {
 func New(o Options) *Agent {
 	a := &Agent{
 		store: o.Store, directory: o.Directory, hostname: o.Hostname, logger: o.Logger, fullness: fullness{logger: o.Logger},
-		checks: o.Checks, now: time.Now, newID: mail.NewID,
+		checks: o.Checks, staging: newStaging(o.MaxStaged, o.Settings.MaxMessageSize), now: time.Now, newID: mail.NewID,
 	}
 	for _, c := range o.Checks {
 		a.checkOctets += c.MostOctets()

@@ -41,8 +41,9 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 	if err != nil {
 		return 0, storeRefusal(err)
 	}
-	defer body.Discard()
-	if _, err := io.WriteString(body, received); err != nil {
+	filling := &staged{body: body, ctx: ctx, total: t.agent.staging}
+	defer filling.discard()
+	if _, err := io.WriteString(filling, received); err != nil {
 		return 0, storeRefusal(err)
 	}
 	panel, err := t.beginChecks(ctx)
@@ -50,7 +51,7 @@ func (t *Transaction) Deliver(ctx context.Context, content io.Reader) (octets in
 	if err != nil {
 		return 0, err
 	}
-	if err := t.receive(panel.over(body), content); err != nil {
+	if err := t.receive(panel.over(filling), content); err != nil {
 		return 0, err
 	}
 	fields, err := panel.end(ctx)

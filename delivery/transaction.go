@@ -70,6 +70,9 @@ func (t *Transaction) Mailboxes() string {
 	return strings.Join(names, ",")
 }
 
+// Maildrops returns to how many maildrops the message goes.
+func (t *Transaction) Maildrops() int { return len(t.boxes) }
+
 // ServeEach makes [Transaction.Deliver] serve the recipients that it can, in place of all
 // or none. LMTP needs it, whose client gets an answer for each recipient, and so does
 // submission. It must be called before the first AddRecipient.

@@ -198,11 +198,17 @@ func decode(s string) ([]byte, error) {
 // open logs in and opens the maildrop that name and password stand for.
 func (s *session) open(name, password string) {
 	begun := time.Now()
-	login, err := s.server.auth.Login(s.server.ctx, s.wire.Client(), name, password)
+	// A login that is held back, or stands in a queue, has not begun anything that a
+	// drain would have to wait for.
+	login, err := s.server.auth.Login(s.server.serving, s.wire.Client(), name, password)
 	refusal := (*auth.Refusal)(nil)
 	switch {
 	case errors.As(err, &refusal):
 		s.refuse(name, refusal.Reason, refusal.Delay)
+		return
+	case err != nil && s.server.serving.Err() != nil:
+		s.reply(replyDraining)
+		s.over = overDraining
 		return
 	case errors.Is(err, auth.ErrBusy):
 		s.notNow(replyBusy, name, "too many logins at once", 0)
@@ -230,7 +236,7 @@ func (s *session) open(name, password string) {
 		}
 	case s.server.serving.Err() != nil:
 		s.reply(replyDraining)
-		s.over = "server is shutting down"
+		s.over = overDraining
 	case !errors.Is(err, storage.ErrInUse):
 		s.temporary(fmt.Errorf("claim the maildrop: %w", err), name)
 	case hungUp:

@@ -3,10 +3,15 @@ package pop3d_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
+	"mailsrv/internal/auth"
+	"mailsrv/pop3d"
 	"mailsrv/test/kit"
 )
 
@@ -58,6 +63,57 @@ func TestDrainTellsIdleSessions(t *testing.T) {
 	}
 	if err := s.Serve(l, false); err != nil {
 		t.Errorf("Serve after Shutdown: %v", err)
+	}
+}
+
+// patience is an authenticator that holds every login back for good.
+type patience struct{ authenticator }
+
+func (patience) Login(ctx context.Context, _ netip.Addr, _, _ string) (auth.Login, error) {
+	<-ctx.Done()
+	return auth.Login{}, ctx.Err()
+}
+
+// What has not begun a transfer ends at once: a login that is held back, replies that
+// nobody reads.
+func TestDrainWaitsForTransfersAlone(t *testing.T) {
+	s := start(t, func(c *pop3d.Config) { c.Auth = patience{} })
+	var told []*client
+	for _, login := range []string{"PASS secret\r\n", "AUTH PLAIN AGFsaWNlQG1lLmNvbQBzZWNyZXQ=\r\n"} {
+		c := s.connect(t)
+		c.send("USER alice@me.com\r\n")
+		c.want("+OK")
+		c.send(login)
+		told = append(told, c)
+	}
+	deaf := s.connect(t)
+	for { // until the server takes no more, since its replies do not leave
+		deaf.SetWriteDeadline(time.Now().Add(time.Second))
+		if _, err := io.WriteString(deaf.Conn, strings.Repeat("CAPA\r\n", 10_000)); err != nil {
+			break
+		}
+	}
+	eventually(t, "the logins are held back", func() bool {
+		busy := 0
+		for _, one := range s.group.Sessions() {
+			if !one.Waiting {
+				busy++
+			}
+		}
+		return busy == 3
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), kit.Patience)
+	defer cancel()
+	begun := time.Now()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for _, c := range told {
+		c.want("-ERR [SYS/TEMP] server is shutting down")
+		c.wantEnd()
 	}
 }
 

@@ -41,9 +41,12 @@ type store struct {
 }
 
 // newStore makes a store whose messages come in pieces of piece octets; 0: whole.
-func newStore(piece int) *store {
+func newStore(piece int) *store { return newStoreWith(memory.Options{Piece: piece}) }
+
+func newStoreWith(o memory.Options) *store {
 	s := &store{faulty: map[string]message{}, failing: map[string]error{}}
-	s.Store = memory.New(memory.Options{Piece: piece, Fault: s.fault})
+	o.Fault = s.fault
+	s.Store = memory.New(o)
 	must(s.AddDomain(ours, directory.Domain{Name: "me.com"}))
 	for id, name := range mailboxes {
 		address, err := mail.ParseAddress(name)

@@ -56,14 +56,17 @@ func (p PlaintextLogin) allows(c *listen.Conn) bool {
 	return p == PlaintextAlways || p == PlaintextLoopback && c.Loopback()
 }
 
-// Settings may change while the server runs. All but LockWait and LoginDelay must be
-// set.
+// Settings may change while the server runs. All but MinRate, LockWait and LoginDelay
+// must be set.
 type Settings struct {
 	PlaintextLogin PlaintextLogin
 	// IdleTimeout ends a session after so long without a whole command, or
 	// without an octet of a reply being taken (RFC 1939 section 3 asks for ten
 	// minutes at least).
 	IdleTimeout time.Duration
+	// MinRate is how many octets a second a client must take of what it asked for,
+	// once the server has waited RateGrace for it; 0: none.
+	MinRate int64
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
 	LockTakeoverAfter time.Duration
@@ -76,7 +79,7 @@ type Settings struct {
 	LoginDelay time.Duration
 }
 
-// Config is what a server is made of. All but TLS must be set.
+// Config is what a server is made of. All but TLS and Memory must be set.
 type Config struct {
 	Store     Store
 	Directory Directory
@@ -86,6 +89,8 @@ type Config struct {
 	Hostname  string      // for the greeting
 	Logger    *slog.Logger
 	Settings  Settings
+	// Memory bounds what sessions hold of their maildrops; nil does not.
+	Memory Memory
 }
 
 // Server serves the maildrops of one store. Its methods are safe for concurrent use.
@@ -98,6 +103,7 @@ type Server struct {
 	hostname  string
 	logger    *slog.Logger
 	settings  atomic.Pointer[Settings]
+	memory    Memory
 	logins    logins
 	writers   *wire.Writers
 
@@ -111,11 +117,14 @@ type Server struct {
 func New(c Config) *Server {
 	s := &Server{
 		store: c.Store, directory: c.Directory, auth: c.Auth, group: c.Group, tls: c.TLS,
-		hostname: c.Hostname, logger: c.Logger,
+		hostname: c.Hostname, logger: c.Logger, memory: c.Memory,
 		writers: wire.NewWriters(writeBuffer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.serving, s.drain = context.WithCancel(s.ctx)
+	if s.memory == nil {
+		s.memory = unbounded{}
+	}
 	s.SetSettings(c.Settings)
 	return s
 }

@@ -30,6 +30,9 @@ const (
 	maxFailures = 3        // logins refused
 )
 
+// overDraining is why a session ends that a drain reaches.
+const overDraining = "server is shutting down"
+
 // session is one connection. It is in AUTHORIZATION until maildrop is set, then
 // in TRANSACTION.
 type session struct {
@@ -54,8 +57,8 @@ type session struct {
 	login    auth.Login
 	asked    time.Time // when login was last known to stand
 	maildrop storage.Maildrop
-	held     quota.Usage     // what the maildrop shows
-	entries  []storage.Entry // of the snapshot, once loaded
+	held     quota.Usage // what the maildrop shows
+	snapshot snapshot    // once loaded
 	loaded   bool
 	marks    set         // messages marked as deleted
 	marked   quota.Usage // what marks hold
@@ -66,7 +69,7 @@ type session struct {
 // serve runs one session from greeting to close.
 func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
 	n := &session{server: s, settings: *s.settings.Load(), begun: time.Now()}
-	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout, ctx: s.ctx}
+	n.wire = &stream{Conn: c, idle: n.settings.IdleTimeout, minRate: n.settings.MinRate, ctx: s.ctx}
 	n.out.Writers = s.writers
 	n.in = bufio.NewReaderSize(nil, readBuffer)
 	n.speakOver(n.wire)
@@ -119,7 +122,7 @@ func (s *session) dispossessed(why error) {
 // obey hands one command to the state that the session is in.
 func (s *session) obey(line []byte) {
 	verb, argument, _ := strings.Cut(string(line), " ")
-	verb = strings.ToUpper(verb)
+	verb = wire.Keyword(verb)
 	obeyed := true
 	switch {
 	case s.maildrop == nil:
@@ -167,6 +170,10 @@ func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 // unreadable ends a session whose client cannot be heard any more.
 func (s *session) unreadable(err error) {
 	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
+	case errors.Is(s.out.Err, errYield):
+		s.over = errYield.Error()
+	case errors.Is(s.out.Err, errTooSlow):
+		s.over = "client reads too slowly"
 	case s.out.Err != nil && timeout:
 		s.over = "client does not read"
 	case s.out.Err != nil:
@@ -176,7 +183,7 @@ func (s *session) unreadable(err error) {
 		s.over = "ended by the administrator"
 	case s.wire.Draining():
 		s.reply(replyDraining)
-		s.over = "server is shutting down"
+		s.over = overDraining
 	case timeout:
 		// RFC 1939 section 3: no reply, and nothing is deleted.
 		s.over = "idle timeout"
@@ -247,12 +254,13 @@ func (s *session) close() {
 	s.wire.Close()
 }
 
-// release gives the maildrop free.
+// release gives the maildrop free, and what is held of it.
 func (s *session) release() {
 	if s.wire.claim != nil {
 		s.wire.claim.Release()
 		s.wire.claim = nil
 	}
+	s.snapshot.free(s.server.memory)
 }
 
 // log writes a line with what all lines of a session carry.

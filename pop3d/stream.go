@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync/atomic"
 	"time"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/listen"
 	"mailsrv/storage"
 )
@@ -16,7 +18,11 @@ type stream struct {
 	*listen.Conn
 	idle     time.Duration // without an octet taken, a write fails
 	deadline time.Time     // of reads
+	yielded  atomic.Bool   // others need the memory that the transfer holds
+	minRate  int64         // octets a second that the client must take, once it has taken long
 	sent     int           // octets since the client was known to have all
+	waited   time.Duration // for the client to take them
+	transfer bool          // what is written is mail, or a list of it, which a drain lets finish
 
 	// Of the maildrop, once there is one.
 	ctx      context.Context // of what is asked of the store
@@ -30,21 +36,31 @@ type stream struct {
 const fastOctets = 16 << 10
 
 // Read waits for octets from the client. A client that still receives what the
-// kernel holds is not silent: the wait begins anew while that grows less.
+// kernel holds is not silent: the wait begins anew while that grows less, and not too
+// slowly.
 func (w *stream) Read(p []byte) (int, error) {
+	w.transfer = false // all of it has been written
 	pending := int32(0)
 	if w.sent > fastOctets {
-		if pending = w.Pending(); pending == 0 {
-			w.sent = 0
-		}
+		pending = w.Pending()
+	}
+	if pending == 0 && w.sent > fastOctets {
+		w.sent = 0
+	}
+	if pending == 0 {
+		w.waited = 0
 	}
 	for {
+		begun := time.Now()
 		n, err := w.await(p)
+		if pending > 0 {
+			w.waited += time.Since(begun)
+		}
 		if !errors.Is(err, os.ErrDeadlineExceeded) || w.lost != nil || w.Draining() {
 			return n, err
 		}
 		still := w.Pending()
-		if still >= pending {
+		if still >= pending || w.tooSlow() {
 			return n, err
 		}
 		pending = still
@@ -69,21 +85,80 @@ func (w *stream) await(p []byte) (int, error) {
 	return n, err
 }
 
-// Write sends p. It fails once no octet has been taken for the idle timeout,
-// however long the whole takes.
+// RateGrace is how long the server may have waited for a client to take what it asked for
+// before the client is held to the least rate.
+const RateGrace = 10 * time.Minute
+
+// rateEvery is how often the rate is looked at from then on.
+const rateEvery = 10 * time.Second
+
+// errTooSlow ends a session whose client takes what it asked for too slowly.
+var errTooSlow = errors.New("slower than the least rate")
+
+// tooSlow reports whether the client takes octets more slowly than it may. The time that
+// counts is that in which the server waited for it alone.
+func (w *stream) tooSlow() bool {
+	taken := w.sent - int(w.Pending())
+	return w.waited >= RateGrace && float64(taken) < w.waited.Seconds()*float64(w.minRate)
+}
+
+// Write sends p. It fails once no octet has been taken for the idle timeout, or octets
+// are taken too slowly, however long the whole takes.
 func (w *stream) Write(p []byte) (int, error) {
-	sent := 0
+	sent, moved := 0, time.Now()
 	for {
-		if err := w.Conn.SetWriteDeadline(time.Now().Add(w.idle)); err != nil {
-			return sent, err
-		}
-		n, err := w.Conn.Write(p[sent:])
+		begun := time.Now()
+		n, err := w.writeSome(p[sent:], min(moved.Add(w.idle).Sub(begun), max(RateGrace-w.waited, rateEvery)))
+		now := time.Now()
 		sent += n
 		w.sent += n
-		if n > 0 && errors.Is(err, os.ErrDeadlineExceeded) {
-			continue
+		w.waited += now.Sub(begun)
+		if n > 0 {
+			moved = now
 		}
-		return sent, err
+		switch {
+		case w.transfer && w.yielded.Load() && err != nil:
+			return sent, errYield
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return sent, err
+		case w.tooSlow():
+			return sent, errTooSlow
+		case now.Sub(moved) >= w.idle, w.Draining() && !w.transfer:
+			return sent, err
+		}
+	}
+}
+
+// writeSome sends what the client takes of p within a time.
+func (w *stream) writeSome(p []byte, within time.Duration) (int, error) {
+	if w.transfer {
+		w.Conn.SetWriteDeadline(time.Now().Add(within))
+		if w.yielded.Load() {
+			return 0, errYield
+		}
+		return w.Conn.Write(p)
+	}
+	w.Conn.Saying(within)
+	defer w.Conn.Said()
+	return w.Conn.Write(p)
+}
+
+// errYield ends a session in a transfer whose memory others need.
+var errYield = errors.New("others need the memory that its transfer holds")
+
+// transferBegins begins a transfer to the client, which a drain lets finish, and returns
+// the context for what it reads and what it holds. Where others need that it fails, by
+// its next write. done is called when it holds nothing any more.
+func (w *stream) transferBegins(ctx context.Context) (transfer context.Context, done func()) {
+	w.transfer = true
+	w.yielded.Store(false)
+	ctx, ended := buffers.As(ctx, w.Networks(), func() {
+		w.yielded.Store(true) // before the deadline, which the session sets before it looks
+		w.Conn.SetWriteDeadline(time.Unix(1, 0))
+	})
+	return ctx, func() {
+		ended()
+		w.yielded.Store(false) // what is still to be written holds nothing
 	}
 }
 

@@ -20,9 +20,9 @@ func (s *session) transaction(verb, argument string) bool {
 	case "STAT":
 		s.without(argument, s.stat)
 	case "LIST":
-		s.list(argument, appendOctets)
+		s.listOctets(argument)
 	case "UIDL":
-		s.list(argument, appendUIDL)
+		s.listUIDLs(argument)
 	case "RETR":
 		s.retr(argument)
 	case "TOP":
@@ -80,16 +80,14 @@ func (s *session) load() bool {
 	if s.loaded {
 		return true
 	}
-	entries, err := storage.AllEntries(s.server.ctx, s.maildrop)
+	held, err := s.snapshot.read(s.server.ctx, s.maildrop, s.held.Messages, s.server.memory)
 	if err != nil {
+		s.snapshot.free(s.server.memory)
 		s.fail(fmt.Errorf("read maildrop: %w", err))
 		s.reply(replyTemporary)
 		return false
 	}
-	s.entries, s.loaded, s.held = entries, true, quota.Usage{}
-	for _, e := range entries {
-		s.held = s.held.Add(quota.Usage{Octets: e.Octets, Messages: 1})
-	}
+	s.held, s.loaded = held, true
 	return true
 }
 
@@ -102,7 +100,7 @@ func (s *session) message(argument string) (int, bool) {
 	case !ok:
 		s.mistake(replyNumber)
 	case !s.load():
-	case n < 1 || n > int64(len(s.entries)):
+	case n < 1 || n > int64(s.snapshot.len()):
 		s.reply(replyNoMessage)
 	case s.marks.has(int(n - 1)):
 		s.reply(replyMarked)
@@ -112,37 +110,71 @@ func (s *session) message(argument string) (int, bool) {
 	return 0, false
 }
 
-func appendOctets(line []byte, e *storage.Entry) []byte {
-	return strconv.AppendInt(line, e.Octets, 10)
-}
-
-func appendUIDL(line []byte, e *storage.Entry) []byte { return append(line, e.UIDL...) }
-
-// list obeys LIST and UIDL, which differ in what they say of a message.
-func (s *session) list(argument string, what func([]byte, *storage.Entry) []byte) {
-	row := func(prefix string, i int) {
+// list obeys LIST and UIDL, which differ in what they say of a message: one appends it for
+// one message, each calls say with that of all that are not marked.
+func (s *session) list(argument string, one func(line []byte, i int) ([]byte, error), each func(say func(i int, what []byte)) error) {
+	row := func(prefix string, i int, what []byte) {
 		w := s.out.Buffer()
 		line := append(w.AvailableBuffer(), prefix...)
-		line = strconv.AppendInt(line, int64(i)+1, 10)
-		line = what(append(line, ' '), &s.entries[i])
-		w.Write(append(line, "\r\n"...))
+		line = append(strconv.AppendInt(line, int64(i)+1, 10), ' ')
+		w.Write(append(append(line, what...), "\r\n"...))
 	}
 	if strings.Trim(argument, " ") != "" {
-		if i, ok := s.message(argument); ok {
-			row("+OK ", i)
+		i, ok := s.message(argument)
+		if !ok {
+			return
 		}
+		what, err := one(nil, i)
+		if err != nil {
+			s.cannotSend(s.snapshot.entry(i), err)
+			return
+		}
+		row("+OK ", i, what)
 		return
 	}
 	if !s.load() {
 		return
 	}
+	s.wire.transfer = true
 	s.replyUsage("")
-	for i := range s.entries {
-		if !s.marks.has(i) {
-			row("", i)
-		}
+	if err := each(func(i int, what []byte) { row("", i, what) }); err != nil {
+		s.tear(fmt.Errorf("list maildrop: %w", err))
+		return
 	}
 	s.reply(".")
+}
+
+// unmarked reports whether a message is listed.
+func (s *session) unmarked(i int) bool { return !s.marks.has(i) }
+
+func (s *session) listOctets(argument string) {
+	octets := func(line []byte, i int) ([]byte, error) {
+		return strconv.AppendInt(line, s.snapshot.octets[i], 10), nil
+	}
+	s.list(argument, octets, func(say func(int, []byte)) error {
+		var what []byte
+		for i := range s.snapshot.len() {
+			if s.unmarked(i) {
+				what, _ = octets(what[:0], i)
+				say(i, what)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *session) listUIDLs(argument string) {
+	one := func(line []byte, i int) ([]byte, error) {
+		uidl, err := s.snapshot.uidl(s.server.ctx, s.maildrop, i)
+		return append(line, uidl...), err
+	}
+	s.list(argument, one, func(say func(int, []byte)) error {
+		var what []byte
+		return s.snapshot.eachUIDL(s.server.ctx, s.maildrop, s.unmarked, func(i int, uidl string) {
+			what = append(what[:0], uidl...)
+			say(i, what)
+		})
+	})
 }
 
 func (s *session) retr(argument string) {
@@ -150,13 +182,13 @@ func (s *session) retr(argument string) {
 	if !ok {
 		return
 	}
-	e := s.entries[i]
+	e := s.snapshot.entry(i)
 	if !s.send(e, nil) {
 		return
 	}
 	s.sent = s.sent.Add(quota.Usage{Octets: e.Octets, Messages: 1})
 	if s.login.Retrieved > 0 {
-		s.noted.add(i, len(s.entries))
+		s.noted.add(i, s.snapshot.len())
 	}
 }
 
@@ -168,20 +200,22 @@ func (s *session) top(argument string) {
 		return
 	}
 	if i, ok := s.message(which); ok {
-		s.send(s.entries[i], &head{lines: n})
+		s.send(s.snapshot.entry(i), &head{lines: n})
 	}
 }
 
 // send streams a message, or the head of it, and reports whether all went out.
 func (s *session) send(e storage.Entry, head *head) bool {
-	m, err := s.maildrop.Message(s.server.ctx, e, 0)
+	ctx, done := s.wire.transferBegins(s.server.ctx)
+	defer done()
+	m, err := s.maildrop.Message(ctx, e, 0)
 	if err != nil {
 		s.cannotSend(e, err)
 		return false
 	}
 	defer m.Close()
 	// The first piece is read before anything is promised.
-	piece, err := m.Next(s.server.ctx)
+	piece, err := m.Next(ctx)
 	if err != nil && err != io.EOF {
 		s.cannotSend(e, err)
 		return false
@@ -199,11 +233,11 @@ func (s *session) send(e storage.Entry, head *head) bool {
 			return false
 		}
 		if !done {
-			piece, err = m.Next(s.server.ctx)
+			piece, err = m.Next(ctx)
 		}
 	}
 	if err != nil && err != io.EOF {
-		s.tear(e, err)
+		s.tear(fmt.Errorf("read message: %w", err), slog.String(logs.ID, s.uidlOf(e)))
 		return false
 	}
 	text.end()
@@ -220,17 +254,30 @@ func (s *session) cannotSend(e storage.Entry, err error) {
 	case errors.Is(err, storage.ErrDamaged):
 		line = replyDamaged
 	}
-	s.fail(fmt.Errorf("read message: %w", err), slog.String(logs.ID, e.UIDL))
+	s.fail(fmt.Errorf("read message: %w", err), slog.String(logs.ID, s.uidlOf(e)))
 	s.reply(line)
 }
 
-// tear ends the connection in the middle of a message: without the final dot
+// uidlOf returns a message's UIDL for the log: one that is not kept is read; "" if it
+// cannot be.
+func (s *session) uidlOf(e storage.Entry) string {
+	if e.UIDL != "" {
+		return e.UIDL
+	}
+	found, err := s.maildrop.Entries(s.server.ctx, e.UID, 1)
+	if err != nil || len(found) == 0 || found[0].UID != e.UID {
+		return ""
+	}
+	return found[0].UIDL
+}
+
+// tear ends the connection in the middle of a message or a list: without the final dot
 // the client knows that it has not got all of it.
-func (s *session) tear(e storage.Entry, err error) {
-	s.fail(fmt.Errorf("read message: %w", err), slog.String(logs.ID, e.UIDL))
+func (s *session) tear(err error, attributes ...slog.Attr) {
+	s.fail(err, attributes...)
 	s.out.Flush()
 	s.out.Err = err // not a word more, also not TLS's that all is well
-	s.over = "message broke off"
+	s.over = "reply broke off"
 }
 
 // dele marks a message; it stays until UPDATE.
@@ -239,8 +286,8 @@ func (s *session) dele(argument string) {
 	if !ok {
 		return
 	}
-	s.marks.add(i, len(s.entries))
-	s.marked = s.marked.Add(quota.Usage{Octets: s.entries[i].Octets, Messages: 1})
+	s.marks.add(i, s.snapshot.len())
+	s.marked = s.marked.Add(quota.Usage{Octets: s.snapshot.octets[i], Messages: 1})
 	// Marks are work that a takeover would lose.
 	s.wire.patience = s.settings.IdleTimeout
 	s.reply("+OK message " + strconv.Itoa(i+1) + " marked as deleted")

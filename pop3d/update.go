@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 
 	"mailsrv/internal/logs"
 	"mailsrv/quota"
@@ -43,41 +41,80 @@ func (s *session) update() {
 
 // settle tells the store what the session came to.
 func (s *session) settle() error {
-	marked := make([]storage.Entry, 0, s.marked.Messages)
 	change := storage.Change{Expunge: make([]storage.UID, 0, s.marked.Messages)}
-	for i, e := range s.entries {
+	for i, uid := range s.snapshot.uids {
 		switch {
 		case s.marks.has(i):
-			marked = append(marked, e)
-			change.Expunge = append(change.Expunge, e.UID)
+			change.Expunge = append(change.Expunge, uid)
 		case s.noted.has(i):
-			change.Retrieved = append(change.Retrieved, e.UID)
+			change.Retrieved = append(change.Retrieved, uid)
 		}
 	}
 	if len(change.Expunge)+len(change.Retrieved) == 0 {
 		return nil
 	}
+	gone, err := s.namesOfMarked()
+	defer gone.free()
+	if err != nil {
+		return err
+	}
 	removed, err := s.maildrop.Update(s.server.ctx, s.wire.claim, change)
 	if err != nil {
 		return fmt.Errorf("update maildrop: %w", err)
 	}
-	s.logExpunged(marked, removed)
+	s.logExpunged(gone.lines, removed)
 	return nil
 }
 
 // perLine is how many messages a line of the log names.
 const perLine = 32
 
+// goneNames are the UIDLs of messages that are about to go, as lines of the log name them.
+type goneNames struct {
+	lines []string
+	free  func() // gives their memory back
+}
+
+// namesOfMarked reads the UIDLs of the marked messages, which cannot be read once those
+// are gone.
+func (s *session) namesOfMarked() (gone goneNames, err error) {
+	gone.free = func() {}
+	if s.marked.Messages == 0 {
+		return gone, nil
+	}
+	octets := s.marked.Messages * uidlOctets
+	if err := s.server.memory.Take(s.server.ctx, octets); err != nil {
+		return gone, fmt.Errorf("read UIDLs: %w", err)
+	}
+	gone.free = func() { s.server.memory.Give(octets) }
+	var line []byte
+	n := 0
+	err = s.snapshot.eachUIDL(s.server.ctx, s.maildrop, s.marks.has, func(_ int, uidl string) {
+		if n == perLine {
+			gone.lines = append(gone.lines, string(line))
+			line, n = line[:0], 0
+		}
+		if n > 0 {
+			line = append(line, ' ')
+		}
+		line = append(line, uidl...)
+		n++
+	})
+	if n > 0 {
+		gone.lines = append(gone.lines, string(line))
+	}
+	if err != nil {
+		err = fmt.Errorf("read UIDLs: %w", err)
+	}
+	return gone, err
+}
+
 // logExpunged says which messages the client deleted, on as many lines as that
 // takes; the first one says how much it was.
-func (s *session) logExpunged(marked []storage.Entry, removed quota.Usage) {
+func (s *session) logExpunged(lines []string, removed quota.Usage) {
 	attributes := []slog.Attr{slog.Int64(logs.Messages, removed.Messages), slog.Int64(logs.Octets, removed.Octets)}
-	for part := range slices.Chunk(marked, perLine) {
-		var uidls []string
-		for _, e := range part {
-			uidls = append(uidls, e.UIDL)
-		}
-		s.log(slog.LevelInfo, logs.Expunged, append(attributes, slog.String(logs.ID, strings.Join(uidls, " ")))...)
+	for _, line := range lines {
+		s.log(slog.LevelInfo, logs.Expunged, append(attributes, slog.String(logs.ID, line))...)
 		attributes = nil
 	}
 }

@@ -14,6 +14,7 @@ import (
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
+	open   []net.Conn // of dialFrom
 }
 
 func listenPipes() *pipes {

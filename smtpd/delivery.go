@@ -26,6 +26,8 @@ type Transaction interface {
 	ReversePath() mail.Address
 	// Mailboxes lists where it goes, for the log.
 	Mailboxes() string
+	// Maildrops is to how many it goes.
+	Maildrops() int
 	// AddRecipient accepts a forward-path or says why not.
 	AddRecipient(ctx context.Context, path mail.Address) error
 	// Deliver reads the content to its end and commits it to every recipient, or

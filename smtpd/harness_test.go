@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ var (
 	background = context.Background()
 	clientTLS  = &tls.Config{InsecureSkipVerify: true}
 	noLimit    quota.Limit
+	loopback   = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 )
 
 const maxMessage = 100_000
@@ -37,6 +39,7 @@ type world struct {
 	store  storagetest.Backend
 	agent  *delivery.Agent
 	server *smtpd.Server
+	group  *listen.Group
 	log    logs.Recorder
 	addr   string
 }
@@ -82,9 +85,10 @@ func newWorldOn(t testing.TB, store storagetest.Backend, change ...func(*smtpd.S
 	must(t, certificate.Load(certFile, keyFile))
 	logger, err := logs.New(&w.log, "text", new(slog.LevelVar))
 	must(t, err)
+	w.group = listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{Trusted: loopback}, logs.Discard())
 	w.server = smtpd.New(smtpd.Config{
 		Hostname: "mail.me.com", Delivery: smtpd.Through(w.agent), TLS: certificate.Config(), Logger: logger, Settings: settings,
-		Group: listen.NewGroup("smtp", "421 4.7.0 too many connections\r\n", listen.Limits{}, logs.Discard()),
+		Group: w.group,
 	})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
@@ -102,6 +106,7 @@ func newWorldOn(t testing.TB, store storagetest.Backend, change ...func(*smtpd.S
 		must(t, store.Close())
 	})
 	w.send("full@me.com", "x\r\n")
+	kit.Await(t, "the end of that session", func() bool { return w.group.Open() == 0 })
 	return w
 }
 

@@ -246,3 +246,29 @@ func TestChunksAreOneTransfer(t *testing.T) {
 	c.want("421 4.4.2")
 	c.wantEnd()
 }
+
+// The clock of silence runs from the last octet of the content: neither commands between
+// two chunks nor chunks of no octets wind it up again.
+func TestCommandsBetweenChunksRenewNothing(t *testing.T) {
+	const idle = time.Second
+	w := newWorld(t, func(s *smtpd.Settings) { s.DataIdleTimeout = idle })
+	for _, again := range []string{"NOOP\r\n", "BDAT 0\r\n", "VRFY x\r\n"} {
+		c := w.connect()
+		c.envelope("look@me.com")
+		c.say("BDAT 4\r\nA: b")
+		c.want("250")
+		begun := time.Now()
+		for {
+			line := c.do(strings.TrimSuffix(again, "\r\n"), "")
+			if strings.HasPrefix(line, "421 4.4.2") {
+				break
+			}
+			if time.Since(begun) > 5*idle {
+				t.Errorf("%.10q every now and then holds the message", again)
+				break
+			}
+			time.Sleep(idle / 10)
+		}
+		c.Close()
+	}
+}

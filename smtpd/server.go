@@ -28,14 +28,18 @@ type Config struct {
 type Server struct {
 	config  Config
 	library *library.Server
+	guesses *guesses
 	life    context.Context // of all sessions
 	cancel  context.CancelFunc
+	serving context.Context // ends when a shutdown begins
+	drain   context.CancelFunc
 }
 
 // New returns a server that listens nowhere yet.
 func New(c Config) *Server {
-	s := &Server{config: c}
+	s := &Server{config: c, guesses: newGuesses(c.Logger)}
 	s.life, s.cancel = context.WithCancel(context.Background())
+	s.serving, s.drain = context.WithCancel(s.life)
 	s.library = library.New(library.Config{
 		Hostname: c.Hostname, TLS: c.TLS, Logger: c.Logger,
 		Open: func(conn *library.Conn) library.Session { return newSession(s, conn) },
@@ -47,12 +51,19 @@ func New(c Config) *Server {
 func (s *Server) SetSettings(n Settings) { s.library.SetSettings(n) }
 
 // Serve accepts connections from l until Shutdown, and then returns nil. It closes l.
-func (s *Server) Serve(l net.Listener) error { return s.config.Group.Serve(l, s.library.Handle) }
+func (s *Server) Serve(l net.Listener) error {
+	return s.config.Group.Serve(l, func(c *listen.Conn) {
+		if s.admits(c) {
+			s.library.Handle(c)
+		}
+	})
+}
 
 // Shutdown stops accepting, ends the sessions that wait for a command, and lets
 // running transfers finish until ctx ends, when it closes what is left and
 // returns ctx's error. In either case no session is left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.drain()
 	err := s.config.Group.Drain(ctx)
 	s.cancel()
 	s.config.Group.Wait()

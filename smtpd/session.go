@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/internal/refusal"
@@ -64,6 +65,9 @@ func (s *session) Rcpt(r library.Rcpt) *refusal.Refusal {
 	if s.transaction == nil {
 		return refusal.New(refusal.NoTransaction, "")
 	}
+	if !s.awaitTurn() {
+		return refusal.New(refusal.Slowed, "")
+	}
 	path, no := s.forwardPath(r.Path)
 	if no != nil {
 		return no
@@ -90,11 +94,16 @@ func (s *session) forwardPath(text string) (mail.Address, *refusal.Refusal) {
 // Data implements library.Session (RFC 5321 section 4.1.1.4).
 func (s *session) Data(content io.Reader) (accepted string, no *refusal.Refusal) {
 	t := s.transaction
-	octets, err := t.Deliver(s.ctx, content)
+	ctx, done := buffers.As(s.ctx, s.conn.Networks(), s.conn.Yield)
+	defer done()
+	octets, err := t.Deliver(ctx, content)
 	s.content = true
 	switch {
 	case err == nil:
 		s.tally.accept()
+		if !s.conn.Trusted() {
+			s.server.guesses.served(s.conn.Client(), t.Maildrops(), time.Now())
+		}
 		s.server.config.Logger.Info(logs.Accepted, append(s.about(t.ReversePath().String(), t.Mailboxes()),
 			logs.Octets, octets, logs.TLS, s.conn.TLS())...)
 		return "accepted, id " + t.ID(), nil

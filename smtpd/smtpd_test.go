@@ -342,6 +342,8 @@ func TestShutdown(t *testing.T) {
 	busy := w.connect()
 	busy.envelope("look@me.com")
 	busy.do("DATA", "354")
+	busy.say("Subject: x\r\n")
+	w.atWork(1)
 	done := make(chan error, 1)
 	go func() {
 		ctx, cancel := context.WithTimeout(background, 5*time.Second)
@@ -353,12 +355,85 @@ func TestShutdown(t *testing.T) {
 	if _, err := net.Dial("tcp", w.addr); err == nil {
 		t.Error("the server still takes connections")
 	}
-	busy.say("x\r\n.\r\n")
+	busy.say("\r\nx\r\n.\r\n")
 	busy.want("250 2.0.0 accepted")
 	busy.want("421 4.3.2")
 	must(t, <-done)
 	if n := len(w.messages("look@me.com")); n != 1 {
 		t.Errorf("%d messages, want 1", n)
+	}
+}
+
+// atWork waits until so many sessions do something else than to wait for a command.
+func (w *world) atWork(n int) {
+	w.t.Helper()
+	kit.Await(w.t, "sessions at work", func() bool {
+		busy := 0
+		for _, s := range w.group.Sessions() {
+			if !s.Waiting {
+				busy++
+			}
+		}
+		return busy == n
+	})
+}
+
+// What has not begun a transfer ends at once: a handshake that never comes, content of
+// which no octet has come, replies that nobody reads.
+func TestShutdownWaitsForTransfersAlone(t *testing.T) {
+	w := newWorld(t, func(s *smtpd.Settings) {
+		s.HandshakeTimeout, s.CommandTimeout, s.DataIdleTimeout = time.Hour, time.Hour, time.Hour
+	})
+	transfer := func(secure bool, begin string) *client {
+		c := w.connect()
+		if secure {
+			c.startTLS()
+		}
+		c.envelope("look@me.com")
+		c.say(begin)
+		return c
+	}
+	var told []*client
+	for _, secure := range []bool{false, true} {
+		c := transfer(secure, "DATA\r\n")
+		c.want("354")
+		told = append(told, c, transfer(secure, "BDAT 5\r\n"), transfer(secure, "BDAT 5 LAST\r\n"))
+		c = transfer(secure, "BDAT 0\r\n")
+		c.want("250")
+		told = append(told, c)
+	}
+	var silent []*client
+	for _, hello := range []string{"", "\x16\x03\x01\x02\x00\x01"} {
+		c := w.connect()
+		c.do("STARTTLS", "220")
+		c.say(hello)
+		silent = append(silent, c)
+	}
+	w.atWork(0)
+	deaf := w.connect()
+	for { // until the server takes no more, since its replies do not leave
+		deaf.SetWriteDeadline(time.Now().Add(time.Second))
+		if _, err := io.WriteString(deaf.Conn, strings.Repeat("EHLO x\r\n", 10_000)); err != nil {
+			break
+		}
+	}
+	w.atWork(1)
+	ctx, cancel := context.WithTimeout(background, kit.Patience)
+	defer cancel()
+	begun := time.Now()
+	must(t, w.server.Shutdown(ctx))
+	if took := time.Since(begun); took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	for _, c := range told {
+		c.want("421 4.3.2")
+		c.wantEnd()
+	}
+	for _, c := range silent {
+		c.wantEnd()
+	}
+	if n := len(w.messages("look@me.com")); n != 0 {
+		t.Errorf("%d messages, want none", n)
 	}
 }
 
@@ -368,6 +443,8 @@ func TestShutdownDeadline(t *testing.T) {
 	busy := w.connect()
 	busy.envelope("look@me.com")
 	busy.do("DATA", "354")
+	busy.say("x")
+	w.atWork(1)
 	ctx, cancel := context.WithTimeout(background, 50*time.Millisecond)
 	defer cancel()
 	if err := w.server.Shutdown(ctx); err == nil {

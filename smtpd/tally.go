@@ -65,6 +65,7 @@ func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 // Refused implements library.Session: each refusal is counted and logged as its reply
 // leaves, whoever made it.
 func (s *session) Refused(c library.Command, no *refusal.Refusal) refusal.Reason {
+	s.guess(c, no.Reason)
 	reason := s.tally.refuse(no.Reason)
 	if s.tally.lines++; no.Reason == refusal.Failure || s.tally.lines > maxLines && reason == no.Reason {
 		return reason // logged with its cause, or by now known

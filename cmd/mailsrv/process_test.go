@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/smtp"
 	"os"
 	"os/exec"
@@ -40,9 +41,12 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	defer client.Close()
 	client.Mail("a@b.example")
 	client.Rcpt("look@me.com")
-	if _, err := client.Data(); err != nil { // holds the drain up
+	content, err := client.Data()
+	if err != nil {
 		t.Fatal(err)
 	}
+	io.WriteString(content, "Subject: half\r\n\r\n")
+	h.transferBegins(client) // which holds the drain up
 	c.Process.Signal(syscall.SIGTERM)
 	await(t, "the drain", func() bool { return !r.open("smtp") })
 	c.Process.Signal(syscall.SIGINT)

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"mailsrv/internal/listen"
+	"mailsrv/test/kit"
 )
 
 func TestReload(t *testing.T) {
@@ -237,6 +239,63 @@ func endsTomorrow(t *testing.T, certFile, keyFile string) {
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	if err := os.WriteFile(certFile, block, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Orders to reload that come while a reload lasts hide no order to stop.
+func TestStopIsNotLostBehindReloads(t *testing.T) {
+	h := newHouse(t)
+	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	r := h.serve()
+	// A pipe in place of the file: a reload lasts until somebody writes into it.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan os.Signal, 1)
+	signal.Notify(came, syscall.SIGHUP, syscall.SIGTERM)
+	defer signal.Stop(came)
+	order := func(s syscall.Signal) {
+		t.Helper()
+		syscall.Kill(os.Getpid(), s)
+		select {
+		case <-came:
+		case <-time.After(kit.Patience):
+			t.Fatalf("%v did not come", s)
+		}
+	}
+	written := func() bool {
+		pipe, err := os.OpenFile(file, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		if err != nil { // nobody reads
+			return false
+		}
+		pipe.WriteString("log: {level: info}\n")
+		pipe.Close()
+		return true
+	}
+	order(syscall.SIGHUP)
+	await(t, "the first reload", written)
+	for range 20 {
+		order(syscall.SIGHUP)
+	}
+	order(syscall.SIGTERM)
+	await(t, "the end", func() bool {
+		written()
+		select {
+		case <-r.done:
+			return true
+		default:
+			return false
+		}
+	})
+	if r.code != exitDone {
+		t.Errorf("exit %d", r.code)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"log/slog"
 	"os"
-	"os/signal"
 	"syscall"
 	"time"
 
@@ -75,9 +74,8 @@ func (p *program) serve(ctx context.Context) error {
 	p.warn(cfg.Warnings...)
 	defer syscall.Umask(syscall.Umask(0o077))
 
-	orders := make(chan os.Signal, 4)
-	signal.Notify(orders, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
-	defer signal.Stop(orders)
+	orders := newOrders()
+	defer orders.close()
 
 	// Ports first: they may need root, whose identity open gives up.
 	sockets, err := openSockets(cfg)
@@ -143,13 +141,14 @@ func smtpSettings(c *config.Config) smtpd.Settings {
 }
 
 func smtpLimits(c *config.Config) listen.Limits {
-	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient, Proxies: c.SMTP.ProxyProtocol}
+	return listen.Limits{Connections: c.SMTP.MaxConnections, PerClient: c.SMTP.MaxConnectionsPerClient, Proxies: c.SMTP.ProxyProtocol, Trusted: c.SMTP.TrustedNetworks}
 }
 
 func pop3Settings(c *config.Config) pop3d.Settings {
 	return pop3d.Settings{
 		PlaintextLogin:    pop3d.PlaintextLogin(c.POP3.PlaintextLogin),
 		IdleTimeout:       c.POP3.IdleTimeout,
+		MinRate:           c.POP3.MinRate,
 		LockTakeoverAfter: c.POP3.LockTakeoverAfter,
 		LockWait:          c.POP3.LockWait,
 		HandshakeTimeout:  handshakeTimeout,

@@ -310,6 +310,7 @@ func TestDrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(content, "Subject: in transfer\r\n\r\n")
+	h.transferBegins(client)
 	r.cancel()
 	idle.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for buffer := make([]byte, 512); err == nil; {
@@ -330,6 +331,16 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// transferBegins sends what the client has written of a content, and waits until the
+// server has begun to take it.
+func (h *house) transferBegins(client *smtp.Client) {
+	h.t.Helper()
+	if err := client.Text.W.Flush(); err != nil {
+		h.t.Fatal(err)
+	}
+	await(h.t, "the transfer to begin", func() bool { return strings.Contains(h.do("", "sessions", "list"), "at work") })
+}
+
 func TestDrainEndsInTime(t *testing.T) {
 	h := newHouse(t, "MAILSRV_SHUTDOWN_TIMEOUT=50ms")
 	r := h.serve()
@@ -342,9 +353,12 @@ func TestDrainEndsInTime(t *testing.T) {
 	defer client.Close()
 	client.Mail("a@b.example")
 	client.Rcpt("look@me.com")
-	if _, err := client.Data(); err != nil {
+	content, err := client.Data()
+	if err != nil {
 		t.Fatal(err)
 	}
+	fmt.Fprintf(content, "Subject: in transfer\r\n\r\n")
+	h.transferBegins(client)
 	if code := r.stop(); code != exitDone || !r.logged("cut off") {
 		t.Errorf("exit %d", code)
 	}

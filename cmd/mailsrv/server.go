@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -50,7 +48,7 @@ func (s *server) use(read certificate) {
 
 // run serves the sockets until ctx ends, an order to stop comes, or a socket
 // fails; then it drains and closes the store.
-func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Signal) error {
+func (s *server) run(ctx context.Context, sockets []socket, orders orders) error {
 	s.stopExpiry = startExpiry(s.admin, expireEvery, s.logger)
 	s.stopWatch = startRenewalWatch(s.inUse.Load, lookEvery, s.logger)
 	failed := make(chan error, len(sockets))
@@ -75,6 +73,11 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 		disk = f.Failed()
 	}
 	for {
+		select { // what is to stop need not reload before
+		case <-orders.stop:
+			return s.stop(orders, nil)
+		default:
+		}
 		select {
 		case <-ctx.Done():
 			return s.stop(orders, nil)
@@ -84,10 +87,9 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 			return s.stop(orders, errors.New("the disk has failed to sync the database: look at the disk, and start the server again, which finds all mail"))
 		case answer := <-s.reloads:
 			answer <- s.reload()
-		case order := <-orders:
-			if order != syscall.SIGHUP {
-				return s.stop(orders, nil)
-			}
+		case <-orders.stop:
+			return s.stop(orders, nil)
+		case <-orders.hangUp:
 			s.reload()
 		}
 	}
@@ -95,7 +97,7 @@ func (s *server) run(ctx context.Context, sockets []socket, orders <-chan os.Sig
 
 // stop drains all daemons at once and closes the store. A second order to stop
 // ends it without waiting: what was accepted is on the disk.
-func (s *server) stop(orders <-chan os.Signal, cause error) error {
+func (s *server) stop(orders orders, cause error) error {
 	s.notify(daemon.SdNotifyStopping)
 	s.control.Close()
 	begun := time.Now()
@@ -117,19 +119,15 @@ func (s *server) stop(orders <-chan os.Signal, cause error) error {
 		}
 		ended <- s.store.Close()
 	}()
-	for {
-		select {
-		case err := <-ended:
-			s.logger.Info(logs.Stop, logs.Duration, time.Since(begun).Round(time.Millisecond).String())
-			if err != nil {
-				err = fmt.Errorf("close the database: %w", err)
-			}
-			return errors.Join(cause, err)
-		case order := <-orders:
-			if order != syscall.SIGHUP {
-				return errors.New("stopped at once by a second signal")
-			}
+	select {
+	case err := <-ended:
+		s.logger.Info(logs.Stop, logs.Duration, time.Since(begun).Round(time.Millisecond).String())
+		if err != nil {
+			err = fmt.Errorf("close the database: %w", err)
 		}
+		return errors.Join(cause, err)
+	case <-orders.stop:
+		return errors.New("stopped at once by a second signal")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"mailsrv/delivery"
 	"mailsrv/internal/auth"
 	"mailsrv/internal/backend"
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/config"
 	"mailsrv/internal/control"
 	"mailsrv/internal/listen"
@@ -56,7 +57,7 @@ func newSMTP(s *server, store backend.Store) service {
 	c := s.config
 	agent := delivery.New(delivery.Options{
 		Store: store, Directory: store, Hostname: c.Hostname, Logger: s.logger,
-		Settings: deliverySettings(c),
+		Settings: deliverySettings(c), MaxStaged: c.SMTP.MaxStaged,
 	})
 	group := listen.NewGroup(protoSMTP, "421 4.7.0 "+c.Hostname+" too many connections, try again later\r\n", smtpLimits(c), s.logger)
 	d := smtpd.New(smtpd.Config{
@@ -82,6 +83,8 @@ func newPOP3(s *server, store backend.Store) service {
 		Hostname: c.Hostname, Store: store, Directory: store,
 		Auth: auth.New(store, auth.Options{Logger: s.logger}), Group: group,
 		TLS: s.certificate.Config(), Logger: s.logger, Settings: pop3Settings(c),
+		// Sessions on large maildrops hold theirs for minutes: no message waits for that.
+		Memory: buffers.NewTotal(2*c.Memory.Buffers, 0, bufferWait),
 	})
 	return service{
 		group: group,

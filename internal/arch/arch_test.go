@@ -42,7 +42,7 @@ var plan = []room{
 	}},
 	{row: 5, path: "bench/...", ours: everything, others: []string{anyModule}},
 
-	{row: 4, path: "smtpd", ours: only("smtpd/library", "internal/refusal", "internal/mail", "internal/listen", "internal/logs")},
+	{row: 4, path: "smtpd", ours: only("smtpd/library", "internal/refusal", "internal/mail", "internal/listen", "internal/logs", "internal/bounded", "internal/buffers")},
 	{row: 3, path: "smtpd/library", ours: only("internal/refusal", "internal/wire", "internal/listen", "internal/logs"), others: []string{"github.com/emersion/go-smtp"}},
 	{row: 4, path: "pop3d", ours: andBelow("storage", "internal/auth"), others: []string{"github.com/emersion/go-sasl"}},
 	{row: 4, path: "internal/backend", ours: andBelow("storage/sqlite", "internal/directory")},
@@ -74,8 +74,9 @@ var plan = []room{
 	{row: 1, path: "internal/mail", ours: nothing, others: []string{"golang.org/x/net/idna", "golang.org/x/text"}},
 
 	{row: 0, path: "internal/listen", ours: only("internal/logs")},
-	{row: 0, path: "internal/buffers", ours: only("internal/logs"), others: []string{"golang.org/x/sync"}},
+	{row: 0, path: "internal/buffers", ours: nothing},
 
+	{row: -1, path: "internal/bounded", ours: nothing},
 	{row: -1, path: "internal/logs", ours: nothing}, // below row 0, whose rooms log too
 	{row: -1, path: "internal/arch", ours: nothing},
 

@@ -1,5 +1,6 @@
 // Package buffers lends the memory that messages pass through. A [Pool] bounds the
-// octets lent at a time, whatever the number of peers.
+// octets lent at a time, whatever the number of peers. A [Total], which memory and
+// staging have, gives a client network no more than its share while others wait.
 package buffers
 
 import (
@@ -7,8 +8,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // Max is the largest buffer lent, in octets. Longer messages are moved in pieces.
@@ -22,19 +21,21 @@ var ErrExhausted = errors.New("no memory for message buffers within the wait")
 
 // Pool lends buffers up to a total of octets. All methods are safe for concurrent use.
 type Pool struct {
-	total *semaphore.Weighted
-	wait  time.Duration
+	total *Total
 	free  [len(sizes)]sync.Pool
 }
 
 // NewPool returns a pool that lends at most total octets at a time, or Max if total is
 // less. A borrower waits for memory for at most wait.
 func NewPool(total int64, wait time.Duration) *Pool {
-	return &Pool{total: semaphore.NewWeighted(max(total, Max)), wait: wait}
+	// A buffer that grows is held beside the larger one.
+	most := int64(Max + sizes[len(sizes)-2])
+	return &Pool{total: NewTotal(max(total, Max), most, wait)}
 }
 
-// Get lends an empty buffer with a capacity of at least n octets. n is at most [Max]. The
-// caller gives it back with Put. Errors: [ErrExhausted], or the context's.
+// Get lends an empty buffer with a capacity of at least n octets, at most [Max], to the
+// transfer of the context, see [As]. The caller gives it back with Put. Errors:
+// [ErrExhausted], or the context's.
 func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 	class := classOf(n)
 	size := sizes[class]
@@ -50,31 +51,23 @@ func (p *Pool) Get(ctx context.Context, n int) ([]byte, error) {
 // Reserve counts n octets of memory that the caller allocates itself against the total.
 // n is at most [Max]. The caller gives them back with Release. Errors as of Get.
 func (p *Pool) Reserve(ctx context.Context, n int64) error {
-	if p.total.TryAcquire(n) {
-		return nil
-	}
-	waiting, cancel := context.WithTimeout(ctx, p.wait)
-	defer cancel()
-	if p.total.Acquire(waiting, n) == nil {
-		return nil
-	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return ErrExhausted
+	return p.total.Take(ctx, n)
 }
 
 // Release gives n reserved octets back.
-func (p *Pool) Release(n int64) { p.total.Release(n) }
+func (p *Pool) Release(n int64) { p.total.Give(n) }
 
 // Put takes a lent buffer back. The caller must not use it again. Put(nil) does nothing.
 func (p *Pool) Put(b []byte) {
 	if b == nil {
 		return
 	}
-	p.free[classOf(cap(b))].Put(&b)
+	p.keep(b)
 	p.Release(int64(cap(b)))
 }
+
+// keep makes a buffer available again. Whoever gets it has taken its octets before.
+func (p *Pool) keep(b []byte) { p.free[classOf(cap(b))].Put(&b) }
 
 // Grow exchanges b for a buffer with the same content and a capacity of at least n
 // octets. It returns b itself if that is large enough. After an error b is still lent.
@@ -88,7 +81,10 @@ func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
 		return b, err
 	}
 	larger = append(larger, b...)
-	p.Put(b)
+	if b != nil {
+		p.keep(b)
+		p.total.exchange(ctx, int64(cap(b)))
+	}
 	return larger, nil
 }
 

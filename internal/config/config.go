@@ -60,6 +60,7 @@ type SMTP struct {
 	MaxStaged               int64
 	BareNewline             string         // Normalize or Reject
 	ProxyProtocol           []netip.Prefix // of the proxies
+	TrustedNetworks         []netip.Prefix // whose clients no guess is held against
 }
 
 // POP3 configures how mail is fetched.
@@ -70,6 +71,7 @@ type POP3 struct {
 	MaxConnections          int    // 0: no limit
 	MaxConnectionsPerClient int    // 0: no limit
 	IdleTimeout             time.Duration
+	MinRate                 int64 // octets a second, once a client has been waited for ten minutes
 	LockTakeoverAfter       time.Duration
 	LockWait                time.Duration  // 0: a login does not wait
 	LoginDelay              time.Duration  // 0: none

@@ -19,10 +19,12 @@ var ErrDraining = errors.New("server is shutting down")
 // Limits bound the connections of one daemon; 0 is no limit.
 type Limits struct {
 	Connections int // in all
-	PerClient   int // per Network
+	PerClient   int // per network that a client counts in, see Networks
 	// Proxies are the networks whose connections begin with a header of the PROXY
 	// protocol, which names the client.
 	Proxies []netip.Prefix
+	// Trusted are the networks whose clients are known: see Conn.Trusted.
+	Trusted []netip.Prefix
 }
 
 // Group is the listeners and connections of one daemon. Its owner calls Drain
@@ -124,8 +126,8 @@ func (g *Group) admit(c *Conn) (refusal string) {
 	case g.limits.Connections > 0 && len(g.conns) >= g.limits.Connections:
 		return "too many connections"
 	}
-	if c.network.IsValid() {
-		if refusal := g.count(c.network); refusal != "" {
+	if !c.proxied {
+		if refusal := g.count(c); refusal != "" {
 			return refusal
 		}
 	}
@@ -137,20 +139,24 @@ func (g *Group) admit(c *Conn) (refusal string) {
 }
 
 // admitClient counts a connection that is in already for its client.
-func (g *Group) admitClient(c *Conn, network netip.Prefix) (refusal string) {
+func (g *Group) admitClient(c *Conn) (refusal string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if refusal = g.count(network); refusal == "" {
-		c.network = network
-	}
-	return refusal
+	return g.count(c)
 }
 
-func (g *Group) count(network netip.Prefix) (refusal string) {
-	if g.limits.PerClient > 0 && g.perClient[network] >= g.limits.PerClient {
-		return "too many connections from this client"
+// count counts a connection in all networks of its client, or in none.
+func (g *Group) count(c *Conn) (refusal string) {
+	networks := Networks(c.client)
+	for _, n := range networks {
+		if most := g.limits.PerClient * n.Share; most > 0 && g.perClient[n.Network] >= most {
+			return "too many connections from this client"
+		}
 	}
-	g.perClient[network]++
+	for _, n := range networks {
+		g.perClient[n.Network]++
+	}
+	c.networks = networks
 	return ""
 }
 
@@ -158,7 +164,19 @@ func (g *Group) count(network netip.Prefix) (refusal string) {
 func (g *Group) isProxy(a netip.Addr) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return slices.ContainsFunc(g.limits.Proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	return within(g.limits.Proxies, a)
+}
+
+// isTrusted reports whether a client is in a trusted network. The word of a proxy that it
+// is on this machine is none.
+func (g *Group) isTrusted(c *Conn) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return (!c.proxied || !c.client.IsLoopback()) && within(g.limits.Trusted, c.client)
+}
+
+func within(networks []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (g *Group) release(c *Conn) {
@@ -168,9 +186,9 @@ func (g *Group) release(c *Conn) {
 		return
 	}
 	delete(g.conns, c)
-	if c.network.IsValid() {
-		if g.perClient[c.network]--; g.perClient[c.network] == 0 {
-			delete(g.perClient, c.network)
+	for _, n := range c.networks {
+		if g.perClient[n.Network]--; g.perClient[n.Network] == 0 {
+			delete(g.perClient, n.Network)
 		}
 	}
 	if g.draining && len(g.conns) == 0 {
@@ -192,16 +210,4 @@ func clientOf(c net.Conn) netip.Addr {
 		return tcp.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return netip.IPv4Unspecified()
-}
-
-// Network is the unit by which clients are told apart for limits and delays:
-// one IPv4 address, or the /64 that one IPv6 customer commonly holds.
-func Network(a netip.Addr) netip.Prefix {
-	a = a.Unmap().WithZone("")
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits)
-	return p
 }

@@ -2,8 +2,10 @@ package listen_test
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -143,6 +145,72 @@ func TestNetwork(t *testing.T) {
 	} {
 		if got := listen.Network(netip.MustParseAddr(addr)); got.String() != want {
 			t.Errorf("%s: %v", addr, got)
+		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	for addr, want := range map[string]string{
+		"192.0.2.1":         "[{192.0.2.1/32 1}]",
+		"::ffff:192.0.2.1":  "[{192.0.2.1/32 1}]",
+		"2001:db8:1:2:3::4": "[{2001:db8:1:2::/64 1} {2001:db8:1::/48 4}]",
+		"fe80::1%eth0":      "[{fe80::/64 1} {fe80::/48 4}]",
+		"::1":               "[{::/64 1} {::/48 4}]",
+	} {
+		if got := fmt.Sprint(listen.Networks(netip.MustParseAddr(addr))); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+}
+
+// A /48 is no 65,536 clients.
+func TestLimitPerSite(t *testing.T) {
+	const perClient = 3
+	s := newServer(t, listen.Limits{PerClient: perClient, Proxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.2/32")}}, logs.Discard())
+	from := func(client string) (net.Conn, *listen.Conn) {
+		t.Helper()
+		c := s.dial(t, "127.0.0.2")
+		fmt.Fprintf(c, "PROXY TCP6 %s 2001:db8::1 4000 25\r\n", client)
+		in := make(chan []byte, 1)
+		go func() {
+			text, _ := io.ReadAll(c)
+			in <- text
+		}()
+		select {
+		case conn := <-s.accepted:
+			t.Cleanup(func() { conn.Close() })
+			return c, conn
+		case text := <-in:
+			if string(text) != busy {
+				t.Errorf("%s heard %q", client, text)
+			}
+		case <-time.After(timeout):
+			t.Error("neither accepted nor refused")
+		}
+		return c, nil
+	}
+	var first *listen.Conn
+	for i := range 4 * perClient {
+		client := fmt.Sprintf("2001:db8:7:%x::%x", i%8, i)
+		_, conn := from(client)
+		if conn == nil {
+			t.Fatalf("connection %d, from %s, was refused", i, client)
+		}
+		first = cmp.Or(first, conn)
+	}
+	if _, conn := from("2001:db8:7:99::1"); conn != nil {
+		t.Error("a further /64 of the site came in")
+	}
+	if _, conn := from("2001:db8:8::1"); conn == nil {
+		t.Error("another site was refused")
+	}
+	first.Close()
+	if _, conn := from("2001:db8:7:99::1"); conn == nil {
+		t.Error("a place that came free is not given")
+	}
+	for _, want := range []bool{true, true, true, false} {
+		if _, conn := from("2001:db8:9::1"); (conn != nil) != want {
+			t.Errorf("of one /64: %v", conn != nil)
 		}
 	}
 }

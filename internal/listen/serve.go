@@ -64,9 +64,6 @@ func isTemporary(err error) bool {
 func (g *Group) enter(raw net.Conn, handle func(*Conn)) {
 	peer := clientOf(raw)
 	c := &Conn{Conn: raw, group: g, client: peer, since: time.Now(), proxied: g.isProxy(peer)}
-	if !c.proxied {
-		c.network = Network(peer)
-	}
 	if refusal := g.admit(c); refusal != "" {
 		g.turnAway(c, refusal)
 		raw.Close()
@@ -84,6 +81,7 @@ func (g *Group) enter(raw net.Conn, handle func(*Conn)) {
 			c.Close()
 			return
 		}
+		c.trusted = g.isTrusted(c)
 		c.mu.Lock()
 		c.known = c.client
 		c.mu.Unlock()
@@ -104,7 +102,7 @@ func (g *Group) introduce(c *Conn) bool {
 	} else {
 		c.probe = true
 	}
-	if refusal := g.admitClient(c, Network(c.client)); refusal != "" {
+	if refusal := g.admitClient(c); refusal != "" {
 		g.turnAway(c, refusal)
 		return false
 	}

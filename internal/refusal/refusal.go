@@ -65,6 +65,8 @@ const (
 	TLSFailed             // the handshake failed; the reply cannot be sent
 	TooManyErrors         // the session ends: too many mistakes
 	TooManyRefused        // the session ends: too many refusals, as of guessed addresses
+	Slowed                // too many RCPTs of the client's network wait, since it guesses addresses
+	TooManyGuesses        // no connection: the client's network guesses addresses
 
 	end // of the reasons
 )
@@ -146,6 +148,8 @@ var table = [end]row{
 	TLSFailed:      {"tls-failed", say(454, 4, 7, 0, "TLS handshake failed")},
 	TooManyErrors:  {"too-many-errors", say(421, 4, 7, 0, "Too many errors, closing connection")},
 	TooManyRefused: {"too-many-refusals", say(421, 4, 7, 0, "Too many refusals, closing connection")},
+	Slowed:         {"slowed", say(450, 4, 7, 1, "Too many unknown recipients from your network, try again later")},
+	TooManyGuesses: {"too-many-guesses", say(421, 4, 7, 0, "Too many unknown recipients from your network, try again later")},
 }
 
 // Name returns the name of the reason in the log, such as "no-mailbox".

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 )
 
@@ -55,6 +56,18 @@ func ReadLine(in *bufio.Reader, limit func(begun []byte) int, most int) ([]byte,
 // Trim returns a line without its end, which is CRLF or a bare LF.
 func Trim(line []byte) []byte {
 	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+}
+
+// Keyword returns a word of a protocol in capitals, for comparing. Such words are ASCII
+// (RFC 5234 section 2.3, RFC 1939 section 3): what lies beyond stays as it is, since
+// Unicode has letters, such as U+017F, whose capital is an ASCII one.
+func Keyword(word string) string {
+	return strings.Map(func(r rune) rune {
+		if 'a' <= r && r <= 'z' {
+			return r - 'a' + 'A'
+		}
+		return r
+	}, word)
 }
 
 // Writers is a pool of buffers for replies. It is safe for concurrent use.

@@ -11,6 +11,18 @@ import (
 	"mailsrv/internal/wire"
 )
 
+// Letters whose capital is an ASCII letter are no part of a keyword.
+func TestKeyword(t *testing.T) {
+	for word, want := range map[string]string{
+		"starttls": "STARTTLS", "StartTLS": "STARTTLS", "": "", "a-1_{": "A-1_{",
+		"\u017ftarttls": "\u017fTARTTLS", "qu\u0131t": "QU\u0131T", "\u212aeep": "\u212aEEP",
+	} {
+		if got := wire.Keyword(word); got != want {
+			t.Errorf("%q became %q, want %q", word, got, want)
+		}
+	}
+}
+
 func TestReadLine(t *testing.T) {
 	x := func(n int) string { return strings.Repeat("x", n) }
 	limit := func(begun []byte) int {

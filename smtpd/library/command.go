@@ -1,6 +1,11 @@
 package library
 
-import "strings"
+import (
+	"strings"
+	"unicode"
+
+	"mailsrv/internal/wire"
+)
 
 // line is a command as a client sent it, taken apart as far as the feeder needs it.
 type line struct {
@@ -14,7 +19,7 @@ type line struct {
 func parseCommand(octets []byte) line {
 	text := strings.TrimRight(string(octets), " \t\r\n")
 	verb, argument, _ := strings.Cut(text, " ")
-	return line{text: text, verb: strings.ToUpper(verb), argument: strings.TrimSpace(argument)}
+	return line{text: text, verb: wire.Keyword(verb), argument: strings.TrimSpace(argument)}
 }
 
 // path returns the path in the argument of MAIL or RCPT as the client wrote it,
@@ -73,4 +78,16 @@ func hasBareAt(path string) bool {
 
 // isPostmaster reports whether a path is <postmaster>, which needs no domain
 // (RFC 5321 section 4.5.1).
-func isPostmaster(path string) bool { return strings.EqualFold(path, "postmaster") }
+func isPostmaster(path string) bool { return wire.Keyword(path) == "POSTMASTER" }
+
+// hasForeignKeyword reports whether a keyword among the parameters of MAIL or RCPT goes
+// beyond ASCII (RFC 5321 section 4.1.2, esmtp-keyword). go-smtp would fold it.
+func hasForeignKeyword(parameters string) bool {
+	for word := range strings.FieldsSeq(parameters) {
+		keyword, _, _ := strings.Cut(word, "=")
+		if strings.ContainsFunc(keyword, func(r rune) bool { return r > unicode.MaxASCII }) {
+			return true
+		}
+	}
+	return false
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"mailsrv/internal/listen"
@@ -45,6 +46,9 @@ type Conn struct {
 
 	started time.Time // of the content
 	octets  int64     // of the content, as read
+	counted int64     // octets when the clock of its silence last began
+	heard   time.Time // when that was
+	yielded atomic.Bool
 
 	why    string // we end the connection with; empty: we do not
 	broken bool   // the connection failed: content that ends now is not whole
@@ -61,6 +65,20 @@ func newConn(s *Server, base *listen.Conn, settings Settings) *Conn {
 
 // Client is the peer's address.
 func (c *Conn) Client() netip.Addr { return c.base.Client() }
+
+// Trusted reports whether the client is in a network that is trusted: no guess is held
+// against it.
+func (c *Conn) Trusted() bool { return c.base.Trusted() }
+
+// Networks are those in which the client counts.
+func (c *Conn) Networks() []netip.Prefix { return c.base.Networks() }
+
+// Yield has the content at hand end, and the connection with it: others need what it
+// holds. It may be called beside all else.
+func (c *Conn) Yield() {
+	c.yielded.Store(true) // before the deadline, which the session sets before it looks
+	c.base.SetReadDeadline(time.Unix(1, 0))
+}
 
 // Helo is what the client calls itself, any octets; empty before EHLO or HELO.
 func (c *Conn) Helo() string { return c.helo }
@@ -90,7 +108,8 @@ func (c *Conn) speakOver(stream net.Conn, writers *wire.Writers) {
 type patient struct{ c *Conn }
 
 func (p patient) Write(b []byte) (int, error) {
-	p.c.base.SetWriteDeadline(time.Now().Add(p.c.settings.CommandTimeout))
+	p.c.base.Saying(p.c.settings.CommandTimeout)
+	defer p.c.base.Said()
 	return p.c.stream.Write(b)
 }
 
@@ -110,7 +129,7 @@ func (c *Conn) readCommand() ([]byte, error) {
 			}
 		case c.base.Ended():
 			return nil, c.end(replyEnded)
-		case errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining(), errors.Is(err, listen.ErrDraining):
+		case c.drained(err):
 			return nil, c.end(replyDraining)
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return nil, c.end(replyIdle)
@@ -132,6 +151,11 @@ func (c *Conn) readLine() ([]byte, error) {
 	}
 	defer c.base.Working()
 	return wire.ReadLine(c.in, func([]byte) int { return maxCommand }, maxLongCommand)
+}
+
+// drained reports whether a wait failed because the server shuts down.
+func (c *Conn) drained(err error) bool {
+	return errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining() || errors.Is(err, listen.ErrDraining)
 }
 
 // lineBuffered reports whether a whole command is here already.
@@ -174,6 +198,10 @@ func (c *Conn) refused(no *refusal.Refusal, keep string) string {
 
 // say gathers whole lines of a reply.
 func (c *Conn) say(lines string) { c.out.Buffer().WriteString(lines) }
+
+// Flush sends the replies that were gathered, where the one to the command at hand will
+// be some time. What goes wrong the next read tells.
+func (c *Conn) Flush() { c.flush() }
 
 // flush sends what was gathered. An error ends the connection: go-smtp, which
 // ignores it, would go on to obey and never answer again.

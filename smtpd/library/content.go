@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"mailsrv/internal/listen"
 	"mailsrv/internal/refusal"
 	"mailsrv/internal/wire"
 )
@@ -64,9 +65,6 @@ func (d *dotReader) Read([]byte) (int, error) { panic("library: the content is r
 func (d *dotReader) block() ([]byte, error) {
 	if err := d.c.awaitContent(); err != nil {
 		return nil, err
-	}
-	if _, err := d.c.in.Peek(1); err != nil {
-		return nil, d.c.contentFailed(err)
 	}
 	return d.c.in.Peek(d.c.in.Buffered())
 }
@@ -165,10 +163,6 @@ func (r *chunkReader) WriteTo(w io.Writer) (int64, error) {
 		if r.err = r.c.awaitContent(); r.err != nil {
 			break
 		}
-		if _, err := r.c.in.Peek(1); err != nil {
-			r.err = r.c.contentFailed(err)
-			break
-		}
 		block, _ := r.c.in.Peek(int(min(r.c.chunk, int64(r.c.in.Buffered()))))
 		n, err := w.Write(block)
 		total += int64(n)
@@ -257,7 +251,7 @@ func (d *discard) Write(p []byte) (int, error) {
 // after the reply.
 func (c *Conn) beginChunk(argument string) bool {
 	words := strings.Fields(argument)
-	c.last = len(words) == 2 && strings.EqualFold(words[1], "LAST")
+	c.last = len(words) == 2 && wire.Keyword(words[1]) == "LAST"
 	if len(words) == 1 || c.last {
 		if size, err := strconv.ParseUint(words[0], 10, 32); err == nil {
 			c.chunk = int64(size)
@@ -269,13 +263,18 @@ func (c *Conn) beginChunk(argument string) bool {
 	return false
 }
 
-// beginContent starts the clock of the least rate.
+// beginContent starts the clocks of the least rate and of silence.
 func (c *Conn) beginContent() {
 	c.started, c.octets = time.Now(), 0
+	c.heard, c.counted = c.started, 0
+	c.yielded.Store(false)
 }
 
-// awaitContent sets the deadline for the next octets of the content, if they
-// are not here yet. An error has ended the connection.
+// errYield says that others need what a message holds that has not come yet.
+var errYield = errors.New("others need the memory that it holds")
+
+// awaitContent waits for the next octets of the content, if none are here yet. An error
+// has ended the connection.
 func (c *Conn) awaitContent() error {
 	if c.broken {
 		return ErrIncomplete
@@ -283,21 +282,43 @@ func (c *Conn) awaitContent() error {
 	if c.in.Buffered() > 0 {
 		return nil
 	}
-	return c.contentDeadline()
+	if err := c.contentDeadline(); err != nil {
+		return err
+	}
+	_, err := c.in.Peek(1)
+	c.base.Working()
+	if err != nil {
+		return c.contentFailed(err)
+	}
+	return nil
 }
 
 // contentDeadline sets the deadline for what is read next, or ends the connection of a
-// message that comes too slowly.
+// message that comes too slowly. Silence counts from the last octet of the content: what
+// is said between two chunks is none. Until the first octet there is no transfer, and a
+// drain ends the wait.
 func (c *Conn) contentDeadline() error {
 	now := time.Now()
 	if took := now.Sub(c.started); took > RateGrace && float64(c.octets) < took.Seconds()*float64(c.settings.MinRate) {
 		return c.contentFailed(os.ErrDeadlineExceeded)
 	}
-	return c.base.SetReadDeadline(now.Add(c.settings.DataIdleTimeout))
+	if c.octets > c.counted {
+		c.counted, c.heard = c.octets, now
+	}
+	deadline := c.heard.Add(c.settings.DataIdleTimeout)
+	if c.octets > 0 {
+		c.base.SetReadDeadline(deadline)
+	} else if err := c.base.AwaitCommand(deadline.Sub(now)); err != nil {
+		return c.contentFailed(err)
+	}
+	if c.yielded.Load() {
+		return c.contentFailed(errYield)
+	}
+	return nil
 }
 
 // betweenChunks reads the next command within content. It is content to the drain, which
-// lets it finish, and to the clock of the least rate.
+// lets it finish, and to the clocks of the least rate and of silence.
 func (c *Conn) betweenChunks() ([]byte, error) {
 	for {
 		if c.broken || c.hangUp {
@@ -307,6 +328,7 @@ func (c *Conn) betweenChunks() ([]byte, error) {
 			return nil, err
 		}
 		line, err := wire.ReadLine(c.in, func([]byte) int { return maxCommand }, maxLongCommand)
+		c.base.Working()
 		switch {
 		case err == nil:
 			return line, nil
@@ -322,7 +344,14 @@ func (c *Conn) betweenChunks() ([]byte, error) {
 // must never be read as commands.
 func (c *Conn) contentFailed(err error) error {
 	reply := ""
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	switch {
+	case c.octets == 0 && c.base.Ended():
+		reply = replyEnded
+	case c.octets == 0 && c.drained(err):
+		reply, err = replyDraining, listen.ErrDraining
+	case c.yielded.Load():
+		reply, err = replyYield, errYield
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		reply = replyTooSlow
 	}
 	c.end(reply)

@@ -3,10 +3,14 @@ package library
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mailsrv/internal/listen"
@@ -61,6 +65,7 @@ func FuzzDots(f *testing.F) {
 		c := &Conn{base: listenConn(t, server), settings: Settings{DataIdleTimeout: time.Second}}
 		c.in = bufio.NewReaderSize(nil, 16)
 		c.speakOver(server, wire.NewWriters(maxReplies))
+		c.beginContent()
 		var got bytes.Buffer
 		d := &dotReader{c: c}
 		_, err := d.WriteTo(&got)
@@ -76,6 +81,59 @@ func FuzzDots(f *testing.F) {
 			t.Fatalf("%q in blocks of %d: %q and %q, want %q and %q", sent, size, got.String(), rest.String(), want, wantRest)
 		}
 	})
+}
+
+// A message that comes more slowly than the least rate is ended after its ten minutes,
+// whatever is said between two chunks; one that keeps to it has all the time it needs.
+func TestLeastRate(t *testing.T) {
+	const rate = 100
+	for name, test := range map[string]struct {
+		chunk int64  // octets of the first chunk; 0: DATA
+		again string // is sent every five seconds
+		ends  bool
+	}{
+		"DATA, too slow":         {0, strings.Repeat("x", rate*5/2), true},
+		"DATA, fast enough":      {0, strings.Repeat("x", rate*6), false},
+		"BDAT, too slow":         {1 << 20, strings.Repeat("x", rate*5/2), true},
+		"BDAT, fast enough":      {1 << 20, strings.Repeat("x", rate*6), false},
+		"NOOP between two":       {1, "NOOP\r\n", true},
+		"BDAT 0 between two":     {1, "BDAT 0\r\n", true},
+		"chunks of a few octets": {1, "BDAT 200\r\n" + strings.Repeat("x", 200), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				s := New(Config{Logger: logs.Discard(), Open: func(*Conn) Session { return deaf{} }}, Settings{})
+				defer s.Shutdown()
+				c := newConn(s, listenConn(t, server), Settings{DataIdleTimeout: 24 * time.Hour, CommandTimeout: time.Hour, MinRate: rate})
+				c.beginContent()
+				var from content = &dotReader{c: c}
+				if c.chunk = test.chunk; c.chunk > 0 {
+					from = &chunkReader{c: c}
+				}
+				begun := time.Now()
+				var sender sync.WaitGroup
+				sender.Go(func() { io.Copy(io.Discard, client) })
+				sender.Go(func() {
+					io.WriteString(client, "x")
+					for {
+						time.Sleep(5 * time.Second)
+						if _, err := io.WriteString(client, test.again); err != nil || time.Since(begun) > 2*RateGrace {
+							break
+						}
+					}
+					client.Close()
+				})
+				_, err := from.WriteTo(io.Discard)
+				took := time.Since(begun)
+				if ended := errors.Is(err, os.ErrDeadlineExceeded) && took >= RateGrace && took < RateGrace+time.Minute; ended != test.ends {
+					t.Errorf("after %v and %d octets: %v", took, c.octets, err)
+				}
+				server.Close()
+				sender.Wait()
+			})
+		})
+	}
 }
 
 // listenConn counts a pipe as a connection.

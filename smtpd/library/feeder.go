@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/listen"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/refusal"
+	"mailsrv/internal/wire"
 )
 
 // maxName bounds what a client calls itself, in octets, where an administrator sees it.
@@ -85,11 +86,20 @@ func (f *feeder) inspect(line []byte) []byte {
 			f.base.Know(logs.Text(f.helo, maxName), "")
 		}
 	case "MAIL":
-		f.command.Path, _ = m.path()
+		path, parameters := m.path()
+		f.command.Path = path
+		if hasForeignKeyword(parameters) {
+			f.refuse(refusal.UnknownParameter)
+			return nil
+		}
 		m.text = clampSize(m.text)
 	case "RCPT":
 		path, parameters := m.path()
 		f.command.Path = path
+		if hasForeignKeyword(parameters) {
+			f.refuse(refusal.UnknownParameter)
+			return nil
+		}
 		if isPostmaster(path) { // go-smtp's grammar wants a domain; the bridge takes it away
 			m.text = "RCPT TO:<postmaster@" + f.server.config.Hostname + ">" + parameters
 		}
@@ -124,7 +134,7 @@ func (f *feeder) inspect(line []byte) []byte {
 func clampSize(mail string) string {
 	words := strings.Fields(mail)
 	for i, word := range words {
-		if len(word) < 5+10 || !strings.EqualFold(word[:5], "SIZE=") || strings.Trim(word[5:], "0123456789") != "" {
+		if len(word) < 5+10 || wire.Keyword(word[:5]) != "SIZE=" || strings.Trim(word[5:], "0123456789") != "" {
 			continue
 		}
 		if _, err := strconv.ParseUint(word[5:], 10, 32); err != nil {
@@ -192,13 +202,15 @@ func (f *feeder) startTLS(argument string) {
 		return
 	}
 	secure := tls.Server(f.base, f.server.config.TLS)
-	f.base.SetDeadline(time.Now().Add(f.settings.HandshakeTimeout))
-	if err := secure.Handshake(); err != nil {
-		f.refused(refusal.New(refusal.TLSFailed, "TLS handshake: %v", err), "") // nobody hears it
+	if err := f.shakeHands(secure); err != nil {
+		if f.base.Draining() {
+			f.why = replyText(replyDraining)
+		} else {
+			f.refused(refusal.New(refusal.TLSFailed, "TLS handshake: %v", err), "") // nobody hears it
+		}
 		f.end("")
 		return
 	}
-	f.base.SetDeadline(time.Time{})
 	f.base.Acknowledge() // nothing is sent that could carry it: no ticket, no greeting
 	f.session.Reset()    // RFC 3207 section 4.2: what was said before is forgotten
 	f.speakOver(secure, f.server.writers)
@@ -207,6 +219,17 @@ func (f *feeder) startTLS(argument string) {
 	f.extended, f.helo = false, ""
 	f.handed = true
 	f.server.hand(&feeder{Conn: f.Conn, mute: "220"}) // no second greeting
+}
+
+// shakeHands makes the TLS handshake, which a drain ends: it is no transfer.
+func (f *feeder) shakeHands(secure *tls.Conn) error {
+	defer f.base.SetDeadline(time.Time{})
+	defer f.base.Working()
+	f.base.SetWriteDeadline(time.Now().Add(f.settings.HandshakeTimeout))
+	if err := f.base.AwaitCommand(f.settings.HandshakeTimeout); err != nil {
+		return err
+	}
+	return secure.Handshake()
 }
 
 // Close implements net.Conn.

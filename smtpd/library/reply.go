@@ -10,6 +10,7 @@ import (
 const (
 	replyIdle      = "421 4.4.2 No command for too long, closing connection\r\n"
 	replyTooSlow   = "421 4.4.2 No content for too long, closing connection\r\n"
+	replyYield     = "421 4.3.2 Too much mail at once, closing connection\r\n"
 	replyDraining  = "421 4.3.2 Service shutting down, try again later\r\n"
 	replyEnded     = "421 4.3.2 Session ended by the administrator, try again later\r\n"
 	replyChunk     = "250 2.0.0 Continue\r\n"

@@ -1,0 +1,150 @@
+package pop3d
+
+import (
+	"context"
+	"unsafe"
+
+	"mailsrv/quota"
+	"mailsrv/storage"
+)
+
+// Memory counts what sessions hold of their maildrops against a total; internal/buffers
+// does.
+type Memory interface {
+	// Take takes n octets, or waits until there are as many. Its errors are temporary.
+	Take(ctx context.Context, n int64) error
+	// Give gives n octets back.
+	Give(n int64)
+}
+
+// keepUIDLs is the largest number of messages whose UIDLs a session keeps. Those of a
+// larger maildrop are read again whenever they are asked for: they would take more
+// memory than all else.
+const keepUIDLs = 50_000
+
+// perRead is how many messages are read at a time.
+const perRead = 20_000
+
+// uidlOctets is what a kept UIDL takes, of the length that this server gives.
+const uidlOctets = int64(unsafe.Sizeof("")) + 32
+
+// messageOctets is what a session keeps of each message besides.
+const messageOctets = int64(unsafe.Sizeof(storage.UID(0)) + unsafe.Sizeof(int64(0)))
+
+// snapshot is what a session keeps of the messages of its maildrop, in their order.
+type snapshot struct {
+	uids   []storage.UID
+	octets []int64
+	uidls  []string // nil: of a large maildrop
+	taken  int64    // of Memory
+}
+
+// len is the number of messages.
+func (s *snapshot) len() int { return len(s.uids) }
+
+// entry returns a message, without its UIDL where that is not kept.
+func (s *snapshot) entry(i int) storage.Entry {
+	e := storage.Entry{UID: s.uids[i], Octets: s.octets[i]}
+	if s.uidls != nil {
+		e.UIDL = s.uidls[i]
+	}
+	return e
+}
+
+// read fills the snapshot of a maildrop that held this number of messages at the login;
+// some may be gone. It returns what it holds now.
+func (s *snapshot) read(ctx context.Context, m storage.Maildrop, messages int64, memory Memory) (held quota.Usage, err error) {
+	each := messageOctets
+	if messages <= keepUIDLs {
+		each += uidlOctets
+	}
+	if err := memory.Take(ctx, messages*each); err != nil {
+		return held, err
+	}
+	s.taken = messages * each
+	s.uids, s.octets = make([]storage.UID, 0, messages), make([]int64, 0, messages)
+	if messages <= keepUIDLs {
+		s.uidls = make([]string, 0, messages)
+	}
+	err = eachEntry(ctx, m, 0, func(e storage.Entry) bool {
+		s.uids, s.octets = append(s.uids, e.UID), append(s.octets, e.Octets)
+		if messages <= keepUIDLs {
+			s.uidls = append(s.uidls, e.UIDL)
+		}
+		held = held.Add(quota.Usage{Octets: e.Octets, Messages: 1})
+		return true
+	})
+	return held, err
+}
+
+// eachEntry calls f with the messages from a uid on, piece by piece, until it returns
+// false.
+func eachEntry(ctx context.Context, m storage.Maildrop, from storage.UID, f func(storage.Entry) bool) error {
+	for {
+		piece, err := m.Entries(ctx, from, perRead)
+		if err != nil {
+			return err
+		}
+		for _, e := range piece {
+			if !f(e) {
+				return nil
+			}
+		}
+		if len(piece) < perRead || piece[len(piece)-1].UID == storage.MaxUID {
+			return nil
+		}
+		from = piece[len(piece)-1].UID + 1
+	}
+}
+
+// uidl returns a message's UIDL. storage.ErrGone if it must be read and is no more there.
+func (s *snapshot) uidl(ctx context.Context, m storage.Maildrop, i int) (string, error) {
+	if s.uidls != nil {
+		return s.uidls[i], nil
+	}
+	found, err := m.Entries(ctx, s.uids[i], 1)
+	if err != nil {
+		return "", err
+	}
+	if len(found) == 0 || found[0].UID != s.uids[i] {
+		return "", storage.ErrGone
+	}
+	return found[0].UIDL, nil
+}
+
+// eachUIDL calls f with the UIDLs of the messages that want has, in their order. Where they
+// must be read, those that are gone are left out.
+func (s *snapshot) eachUIDL(ctx context.Context, m storage.Maildrop, want func(i int) bool, f func(i int, uidl string)) error {
+	if s.uidls != nil {
+		for i, uidl := range s.uidls {
+			if want(i) {
+				f(i, uidl)
+			}
+		}
+		return nil
+	}
+	i := 0
+	return eachEntry(ctx, m, s.uids[0], func(e storage.Entry) bool {
+		for i < len(s.uids) && s.uids[i] < e.UID {
+			i++
+		}
+		if i < len(s.uids) && s.uids[i] == e.UID && want(i) {
+			f(i, e.UIDL)
+		}
+		return i < len(s.uids)
+	})
+}
+
+// free gives back what the snapshot holds.
+func (s *snapshot) free(memory Memory) {
+	if s.taken > 0 {
+		memory.Give(s.taken)
+	}
+	*s = snapshot{}
+}
+
+// unbounded is the Memory of a server that was given none.
+type unbounded struct{}
+
+func (unbounded) Take(context.Context, int64) error { return nil }
+func (unbounded) Give(int64)                        {}
