@@ -80,7 +80,8 @@ func TestStagingIsShared(t *testing.T) {
 			default:
 			}
 		}
-		// It may have what nobody else waits for, and no more.
+		// A while later it may have what nobody else waits for, and no more.
+		time.Sleep(stagingWait)
 		fifth := deliver("192.0.2.1/32", stalled)
 		sixth := deliver("192.0.2.1/32", func(context.Context) io.Reader { return strings.NewReader(long) })
 		w.wantReason(<-sixth, refusal.NoMemory)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"mailsrv/internal/buffers"
+	"mailsrv/smtpd"
 	"mailsrv/storage/memory"
 	"mailsrv/test/kit"
 )
@@ -61,4 +62,18 @@ func TestStalledTransfersYieldMemory(t *testing.T) {
 	if n := len(w.messages("look@me.com")); n != 8 {
 		t.Errorf("%d messages, want 8", n)
 	}
+}
+
+// The time for which a message waits for memory is not held against its sender.
+func TestWaitForMemoryIsNotTheSendersSilence(t *testing.T) {
+	pool := buffers.NewPool(buffers.Max, kit.Patience)
+	const idle = 500 * time.Millisecond
+	w := newWorldOn(t, memory.New(memory.Options{Buffers: pool}), func(s *smtpd.Settings) { s.DataIdleTimeout = idle })
+	must(t, pool.Reserve(background, buffers.Max))
+	c := w.connect()
+	c.envelope("look@me.com")
+	c.say("BDAT 12 LAST\r\nSubject: x\r\n")
+	<-time.After(2 * idle)
+	pool.Release(buffers.Max)
+	c.want("250 2.0.0 accepted")
 }

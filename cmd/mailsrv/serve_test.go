@@ -364,3 +364,41 @@ func TestDrainEndsInTime(t *testing.T) {
 	}
 	h.do("", "check")
 }
+
+// smtp.trusted_networks says who may guess; a reload takes it over.
+func TestTrustedNetworks(t *testing.T) {
+	h := newHouse(t)
+	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("smtp: {trusted_networks: []}\n")
+	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	r := h.serve()
+	greeting := func() string {
+		t.Helper()
+		c := kit.Dial(t, r.address("smtp", "starttls"))
+		defer c.Close()
+		line := c.Line()
+		if strings.HasPrefix(line, "220 ") {
+			c.Say(strings.Repeat("GET / HTTP/1.1\r\n", 4)) // a thousand of these are enough
+			c.End()
+		}
+		return line
+	}
+	for i := range 250 {
+		if line := greeting(); !strings.HasPrefix(line, "220 ") {
+			t.Fatalf("connection %d: %s", i, line)
+		}
+	}
+	if line := greeting(); !strings.HasPrefix(line, "421 4.7.0 ") {
+		t.Errorf("who guesses hears %s", line)
+	}
+	write("smtp: {trusted_networks: [127.0.0.0/8]}\n")
+	h.do("", "reload")
+	if line := greeting(); !strings.HasPrefix(line, "220 ") {
+		t.Errorf("who is trusted hears %s", line)
+	}
+}

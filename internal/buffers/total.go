@@ -282,20 +282,25 @@ func (t *Total) demand(w *waiter) {
 			h.tell()
 		}
 	}()
-	if !t.isModest(w) {
+	switch {
+	case !slices.Contains(t.waiting, w): // served just now
+		return
+	case !t.isModest(w):
 		t.serve() // its time may have come
 		return
 	}
 	t.scarce = time.Now()
-	needed := -t.free
+	asked := int64(0)
 	for _, other := range t.waiting {
 		if t.isModest(other) {
-			needed += other.octets
+			asked += other.octets
 		}
 		if other == w {
 			break
 		}
 	}
+	// Some more than is asked for now: who waits will ask for more as its message comes.
+	needed := max(asked, t.share/4) - t.free
 	for _, own := range t.holders {
 		if own.yielding {
 			needed -= own.octets

@@ -229,6 +229,48 @@ func TestGrownBufferCountsOnce(t *testing.T) {
 	})
 }
 
+// A message that grows waits once, and others of its network need not wait after it.
+func TestGrowingMessageWaitsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := buffers.NewPool(64*unit, wait)
+		for range 64 {
+			var b []byte
+			var done func()
+			yield := func() {
+				go func() {
+					p.Put(b)
+					done()
+				}()
+			}
+			ctx, end := buffers.As(t.Context(), network("192.0.2.1/32"), yield)
+			b, done = mustGetAs(t, ctx, p, unit), end
+		}
+		begun := time.Now()
+		for range 2 {
+			ctx, _ := buffers.As(t.Context(), network("192.0.2.2/32"), func() {})
+			b := mustGetAs(t, ctx, p, 0)
+			for _, n := range []int{64 << 10, unit} {
+				var err error
+				if b, err = p.Grow(ctx, b, n); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if took := time.Since(begun); took != 5*time.Second {
+			t.Errorf("waited %v", took)
+		}
+	})
+}
+
+func mustGetAs(t *testing.T, ctx context.Context, p *buffers.Pool, n int) []byte {
+	t.Helper()
+	b, err := p.Get(ctx, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // Whatever many transfers do at once, all is given back, and none is told after its end.
 func TestTransfersAtOnce(t *testing.T) {
 	total := buffers.NewTotal(8*unit, unit, time.Millisecond)

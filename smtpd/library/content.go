@@ -266,7 +266,7 @@ func (c *Conn) beginChunk(argument string) bool {
 // beginContent starts the clocks of the least rate and of silence.
 func (c *Conn) beginContent() {
 	c.started, c.octets = time.Now(), 0
-	c.heard, c.counted = c.started, 0
+	c.counted = -1 // the first wait begins that of silence: ours for memory is not the client's
 	c.yielded.Store(false)
 }
 

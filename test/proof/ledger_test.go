@@ -34,6 +34,13 @@ type ledger struct {
 	total    totals
 }
 
+// figures are those so far.
+func (l *ledger) figures() totals {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
 // totals are the figures of a run.
 type totals struct {
 	accepted   int // messages with a 250

@@ -74,7 +74,7 @@ func TestBadPeers(t *testing.T) {
 	idle := s.measure()
 
 	for range rounds {
-		p := &badPeers{t: t, s: s, r: dice(t), since: octets(s.log.Name()), stop: make(chan struct{})}
+		p := &badPeers{t: t, s: s, l: l, r: dice(t), since: octets(s.log.Name()), stop: make(chan struct{})}
 		good := newTraffic(s, l, []string{"one"}, "")
 		good.start(p.r, 1, 1)
 		p.run()
@@ -142,6 +142,7 @@ func (s *server) isBackTo(idle measures) bool {
 type badPeers struct {
 	t     *testing.T
 	s     *server
+	l     *ledger // of the good one
 	r     *rand.Rand
 	since int64         // offset in the log at which they begin
 	stop  chan struct{} // closed when those that are left have to hang up
@@ -220,6 +221,17 @@ func (p *badPeers) run() {
 	var ended, all sync.WaitGroup
 	trickling, silent := p.waiting("127.0.3.", trickleLocal), p.waiting("127.0.4.", silentLocal)
 	reader := badPeer{"127.0.5.1", p.s.pop3, login(deafLocal), of(deafLocal, readsNothing)}
+	// As many as one client may have ask for all of the memory, in large pieces and in small.
+	for i := range 60 {
+		octets := 200_000
+		if i%2 == 1 {
+			octets = 10
+		}
+		greedy := badPeer{from: "127.0.9.1", server: p.s.smtp, head: smtpHead + "BDAT 900000\r\n" + string(nonsense(octets))}
+		if c := p.begin(greedy); c != nil {
+			all.Go(func() { p.dribbleOn(c, greedy) })
+		}
+	}
 	for _, b := range trickling {
 		if b.end == noContent {
 			all.Go(func() { p.dribble(b) })
@@ -230,18 +242,13 @@ func (p *badPeers) run() {
 	for _, b := range silent {
 		ended.Go(func() { p.silent(b) })
 	}
-	for i, again := range []string{"NOOP\r\n", "BDAT 0\r\n", "VRFY x\r\n"} {
+	for i, again := range []string{"NOOP\r\n", "BDAT 0\r\n"} {
 		ended.Go(func() {
 			head := smtpHead + "BDAT 360000\r\n" + string(nonsense(360_000))
 			p.nag(badPeer{fmt.Sprintf("127.0.8.%d", i+1), p.s.smtp, head, noContent}, again)
 		})
 	}
 	all.Go(func() { p.sip(badPeer{from: "127.0.8.9", server: p.s.pop3, head: login(sipLocal) + "RETR 1\r\n"}) })
-	for range 30 { // who ask for nearly all of the memory
-		all.Go(func() {
-			p.dribble(badPeer{from: "127.0.9.1", server: p.s.smtp, head: smtpHead + "BDAT 900000\r\n" + string(nonsense(200_000))})
-		})
-	}
 	ended.Go(func() { p.deaf(reader, "RETR 1\r\n") })
 	ended.Go(func() { p.deaf(badPeer{from: "127.0.5.2", server: p.s.smtp}, "EHLO x\r\n") })
 	all.Go(func() { p.handshake("127.0.6.1", p.s.smtp, "EHLO x\r\nSTARTTLS\r\n") })
@@ -256,6 +263,14 @@ func (p *badPeers) run() {
 	// Two peers of dribble have sent enough to be staged, and go on.
 	if !within(time.Minute, func() bool { return p.s.transfers() >= 2 }) {
 		p.t.Error("no content was staged")
+	}
+	// Meanwhile the good one is served, though one network would hold all memory.
+	before := p.l.figures()
+	if !within(25*time.Second, func() bool {
+		now := p.l.figures()
+		return now.accepted >= before.accepted+3 && now.fetched >= before.fetched+3
+	}) {
+		p.t.Errorf("the good peer is not served: %+v, and then %+v", before, p.l.figures())
 	}
 	ended.Wait()
 	for _, b := range slices.Concat(trickling, silent, []badPeer{reader}) {
@@ -324,14 +339,18 @@ func (p *badPeers) trickle(b badPeer) {
 // or resets the connection.
 func (p *badPeers) dribble(b badPeer) {
 	if c := p.begin(b); c != nil {
-		defer c.Close()
-		go drip(c, "x")
-		<-p.stop
-		if len(b.head)%2 == 0 {
-			c.SetLinger(0) // RST
-		}
-		p.count("dribbled")
+		p.dribbleOn(c, b)
 	}
+}
+
+func (p *badPeers) dribbleOn(c *net.TCPConn, b badPeer) {
+	defer c.Close()
+	go drip(c, "x")
+	<-p.stop
+	if len(b.head)%2 == 0 {
+		c.SetLinger(0) // RST
+	}
+	p.count("dribbled")
 }
 
 // nag says something between two chunks, again and again, until the server ends it.
