@@ -12,22 +12,19 @@ type network struct {
 	share  int // so many failures or places of it count as one
 }
 
-// Of IPv6 a site has a /48, with 65,536 networks for its clients in it. A provider may
-// give as many customers one network each out of a /48, who are not to suffer for each
-// other: it is given more.
-const (
-	siteBits  = 48
-	siteShare = 16
-)
+// mistakes is how many times the share of a wider network counts here. A provider may give
+// as many customers one network each out of a site's, and each of them mistypes passwords:
+// they are not to suffer for each other.
+const mistakes = 4
 
-// networksOf are the networks that a client counts in, the narrowest first: that by
-// which clients are told apart, and of IPv6 its site.
-func networksOf(client netip.Addr) []network {
-	narrow := listen.Network(client)
-	all := []network{{narrow, 1}}
-	if narrow.Addr().Is6() {
-		site, _ := narrow.Addr().Prefix(siteBits)
-		all = append(all, network{site, siteShare})
+// networksOf returns the networks in which a client counts, the narrowest first.
+func networksOf(client netip.Addr) (all []network) {
+	for _, counted := range listen.Networks(client) {
+		n := network{counted.Network, counted.Share}
+		if n.share > 1 {
+			n.share *= mistakes
+		}
+		all = append(all, n)
 	}
 	return all
 }

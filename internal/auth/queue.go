@@ -52,7 +52,7 @@ type place struct {
 
 // turn is how far one computation puts back the next of the same network or name: a
 // multiple of every share.
-const turn = siteShare
+const turn = 16
 
 // waiter is one that waits.
 type waiter struct {

@@ -24,7 +24,7 @@ const (
 )
 
 // throttle slows down who guesses. Failures are counted per network of the
-// client, for IPv6 also for its site, of which siteShare count as one, and per name,
+// client, for IPv6 also for its site, of which several count as one, and per name,
 // whether or not there is such a mailbox; the count of the
 // name concerns strangers alone, so that nobody can lock an owner out. A name that
 // is no address opens nothing anywhere: it is counted for its network alone.
