@@ -161,7 +161,7 @@ func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, pa
 	hash := a.dummy
 	var found Login
 	var known digest
-	asks := place{networks: try.networks, name: try.name, known: try.known || try.stranger == nil}
+	asks := place{networks: try.networks, name: try.name, owner: try.stranger == nil, known: try.known || try.stranger == nil}
 	tooLong := ""
 	if mailbox != nil {
 		found = Login{
@@ -173,7 +173,9 @@ func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, pa
 			if mailbox.Switches.Has(directory.LogsIn) && a.memory.holds(a.now(), known) {
 				return proof{login: found}, nil
 			}
-			asks.known = asks.known || a.memory.knew(a.now(), known)
+			if a.memory.knew(a.now(), known) {
+				asks.owner, asks.known = true, true
+			}
 			if hash = a.stored(mailbox); len(password) > hash.longest {
 				tooLong = fmt.Sprintf("the password has more than %d octets, which no hash of this kind is computed for: set a new one", hash.longest)
 				hash = a.dummy

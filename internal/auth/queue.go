@@ -13,8 +13,9 @@ import (
 const (
 	maxQueue    = 1024 // in all
 	keptPlaces  = 256  // of them for who has logged in before
-	networkMost = 64   // of one network, and of one name
+	networkMost = 64   // of one network
 	siteMost    = 256  // of one site of IPv6
+	nameMost    = 256  // of one name
 )
 
 // queue runs as many computations at once as there are cores: more would only
@@ -30,7 +31,8 @@ const (
 // Every second turn is for who has logged in before, if one waits, and some places are
 // kept for them: whatever strangers do, from however many networks, an owner waits for
 // few. Which names there are shows in none of this: a name counts as such with the
-// password alone that has opened it.
+// password alone that has opened it, or from a network where it was opened. Who has
+// opened it does not stand behind those who guess at it.
 type queue struct {
 	cores int
 	most  int // cores that one network, site or name may have
@@ -47,7 +49,8 @@ type queue struct {
 type place struct {
 	networks []network
 	name     uint64
-	known    bool // has logged in before
+	owner    bool // has logged in before, by that name
+	known    bool // has logged in before, or somebody else from there
 }
 
 // turn is how far one computation puts back the next of the same network or name: a
@@ -61,10 +64,11 @@ type waiter struct {
 	start chan struct{} // closed when it has a core
 }
 
-// key is a network or a name.
+// key is a network, or a name with those who have logged in by it or all others.
 type key struct {
 	network netip.Prefix
 	name    uint64
+	owner   bool
 }
 
 // count is what a network or a name has in the queue; it is forgotten with the last.
@@ -120,7 +124,7 @@ func (q *queue) each(p place, f func(c *count, share, most int)) {
 		}
 		of(key{network: n.prefix}, n.share, most)
 	}
-	of(key{name: p.name}, 1, networkMost)
+	of(key{name: p.name, owner: p.owner}, 1, nameMost)
 }
 
 // enter gives p a core, or a place to wait for one. Whoever entered must leave.

@@ -153,6 +153,32 @@ func TestPlacesAreKept(t *testing.T) {
 	}
 }
 
+// However many guess at one name, its owner does not stand behind them: from where he
+// has logged in before, or with the password that he had then.
+func TestGuessesAtANameKeepNoOwnerOut(t *testing.T) {
+	for what, client := range map[string]netip.Addr{"at home": elsewhere(1), "on the road": elsewhere(2)} {
+		synctest.Test(t, func(t *testing.T) {
+			f := onCores(2)
+			f.people.add(t, "look@me.com", mustHash(t, "secret"))
+			timed(t, f, elsewhere(1), "look@me.com")
+			time.Sleep(2 * rememberFor)
+			stop := guessers(t, f, 2*nameMost, func(i, round int) netip.Addr { return elsewhere(10_000 + 2*nameMost*round + i) }, always("look@me.com"))
+			time.Sleep(maxNameDelay)
+			for waiting := 0; waiting < nameMost; waiting, _ = f.inQueue() {
+				time.Sleep(time.Millisecond)
+			}
+			most := 5 * 30 * time.Millisecond
+			if client == elsewhere(2) {
+				most += maxNameDelay // as for every stranger, where others guess
+			}
+			if took := timed(t, f, client, "look@me.com"); took > most {
+				t.Errorf("%s: waited %v", what, took)
+			}
+			stop()
+		})
+	}
+}
+
 // Places are counted by network, by site and by name; who is over a limit hears that
 // it is busy, and nobody else does.
 func TestPlacesAreLimited(t *testing.T) {
@@ -166,7 +192,7 @@ func TestPlacesAreLimited(t *testing.T) {
 	}{
 		"network": {from(home), func(i int) uint64 { return uint64(100 + i) }, networkMost},
 		"site":    {inSite, func(i int) uint64 { return uint64(100 + i) }, siteMost},
-		"name":    {elsewhere, func(int) uint64 { return 100 }, networkMost},
+		"name":    {elsewhere, func(int) uint64 { return 100 }, nameMost},
 	} {
 		f := newFixture()
 		release := occupy(t, f)
