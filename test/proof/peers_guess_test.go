@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"mailsrv/internal/auth"
@@ -33,19 +35,40 @@ func firstLimit() time.Duration {
 	return 20 * time.Second
 }
 
-// So many guess at once, and so many of them from one address.
-const (
-	guessersAtOnce = 168
-	guessersOfOne  = 48
-)
+// guessing is how many guess, and who wants to log in meanwhile.
+type guessing struct {
+	*badPeers
+	guessers int           // at once
+	ofOne    int           // of them from one address
+	before   time.Duration // that one guesses before the others come
+	firsts   int           // who log in for the first time
+}
 
-// firsts is how many log in for the first time while others guess.
-const firsts = 40
+// TestGuessers has one address guess at a dear hash on many connections. When all its
+// guesses fall due at once, half a minute later, many more guess from fresh addresses; and
+// then owners log in for the first time, each from an address of its own: none of them may
+// be refused. The short form has few of each, and waits for nothing.
+func TestGuessers(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, filepath.Join(t.TempDir(), "data"))
+	s.text = "data_dir: " + s.data + "\n" + badConfig
+	s.configure()
+	g := guessing{&badPeers{t: t, s: s, r: dice(t)}, 24, 8, time.Second, 6}
+	if scale(t, "PROOF_PEERS", 0) > 0 {
+		g = guessing{g.badPeers, 168, 48, 30 * time.Second, 40}
+	}
+	s.populate(noLimit)
+	g.populate()
+	s.start()
+	g.guess()
+	s.stop()
+}
 
 func firstLocal(i int) string { return fmt.Sprintf("first%d", i) }
 
-// populateGuessed adds whom the guessers guess at, and who logs in beside them.
-func (s *server) populateGuessed() {
+// populate adds whom the guessers guess at, and who logs in beside them.
+func (g guessing) populate() {
+	s := g.s
 	s.t.Helper()
 	ctx := context.Background()
 	store, err := sqlite.Open(ctx, s.data, sqlite.Options{})
@@ -57,7 +80,7 @@ func (s *server) populateGuessed() {
 		s.must(err)
 	}
 	add(dearLocal, dearHash)
-	for i := range firsts { // each its own: one that was verified is remembered
+	for i := range g.firsts { // each its own: one that was verified is remembered
 		hash, err := auth.Hash(password)
 		s.must(err)
 		add(firstLocal(i), hash)
@@ -65,25 +88,14 @@ func (s *server) populateGuessed() {
 	s.must(store.Close())
 }
 
-// hashAll has so many passwords computed as the guessers do, for the race detector keeps
-// what it noted of the memory that this takes. Each has an address of its own, and one
-// try.
-func (s *server) hashAll() {
-	p := &badPeers{t: s.t, s: s}
-	var all sync.WaitGroup
-	for i := range guessersAtOnce {
-		all.Go(func() { p.guessOnce(fmt.Sprintf("127.8.0.%d", i+1), fmt.Sprint("nobody", i), i) })
-	}
-	all.Wait()
-}
-
-// guessOnce connects and tries a password that nobody has.
-func (p *badPeers) guessOnce(from, local string, n int) {
+// guessOnce connects and tries a password that nobody has. It hangs up when ctx ends.
+func (p *badPeers) guessOnce(ctx context.Context, from, local string, n int) {
 	c := p.dial(from, p.s.pop3)
 	if c == nil {
 		return
 	}
 	defer c.Close()
+	defer context.AfterFunc(ctx, func() { c.Close() })()
 	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	in := bufio.NewReader(c)
 	in.ReadString('\n')
@@ -97,34 +109,33 @@ func (p *badPeers) guessOnce(from, local string, n int) {
 	p.count("guess")
 }
 
-// guess has one address guess at a dear hash on many connections. When all its guesses
-// fall due at once, half a minute later, many more guess from fresh addresses; and then
-// owners log in for the first time, each from an address of its own: none of them may be
-// refused.
-func (p *badPeers) guess() {
+// guess lets all guess, and owners log in.
+func (g guessing) guess() {
+	p := g.badPeers
 	var guessers sync.WaitGroup
-	var over atomic.Bool
+	ctx, over := context.WithCancel(context.Background())
+	defer over()
 	var fresh atomic.Uint32
-	for i := range guessersOfOne {
+	for i := range g.ofOne {
 		guessers.Go(func() {
-			for n := i; !over.Load(); n += guessersOfOne {
-				p.guessOnce("127.0.8.1", dearLocal, n)
+			for n := i; ctx.Err() == nil; n += g.ofOne {
+				p.guessOnce(ctx, "127.0.8.1", dearLocal, n)
 			}
 		})
 	}
-	time.Sleep(30 * time.Second)
-	for i := range guessersAtOnce - guessersOfOne {
+	time.Sleep(g.before)
+	for i := range g.guessers - g.ofOne {
 		guessers.Go(func() {
-			for n := i; !over.Load(); n += guessersAtOnce {
+			for n := i; ctx.Err() == nil; n += g.guessers {
 				k := fresh.Add(1)
-				p.guessOnce(fmt.Sprintf("127.9.%d.%d", k/250%250, k%250+1), fmt.Sprintf("nobody%d", n), n)
+				p.guessOnce(ctx, fmt.Sprintf("127.9.%d.%d", k/250%250, k%250+1), fmt.Sprintf("nobody%d", n), n)
 			}
 		})
 	}
 	time.Sleep(time.Second)
 	var owners sync.WaitGroup
 	var worst atomic.Int64
-	for i := range firsts {
+	for i := range g.firsts {
 		owners.Go(func() {
 			c := p.dial(fmt.Sprintf("127.0.9.%d", i+1), p.s.pop3)
 			if c == nil {
@@ -147,8 +158,8 @@ func (p *badPeers) guess() {
 		})
 	}
 	owners.Wait()
-	over.Store(true)
-	p.t.Logf("the slowest of %d right first logins beside %d guessers took %v", firsts, guessersAtOnce, time.Duration(worst.Load()).Round(time.Millisecond))
+	over()
+	p.t.Logf("the slowest of %d right first logins beside %d guessers took %v", g.firsts, g.guessers, time.Duration(worst.Load()).Round(time.Millisecond))
 	guessers.Wait()
 }
 

@@ -54,7 +54,6 @@ func TestBadPeers(t *testing.T) {
 	s.configure()
 	large := []string{trickleLocal, silentLocal, deafLocal, sipLocal}
 	s.populate(noLimit, append(large, "one", badLocal)...)
-	s.populateGuessed()
 	l := newLedger(t, "one")
 	s.start()
 	m := &message{content: nonsense(8 << 20)}
@@ -67,9 +66,6 @@ func TestBadPeers(t *testing.T) {
 	c.close()
 	for range 2 { // until the page caches are full
 		s.stageAll()
-	}
-	if built.Race {
-		s.hashAll()
 	}
 	idle := s.measure()
 
@@ -254,7 +250,6 @@ func (p *badPeers) run() {
 	all.Go(func() { p.handshake("127.0.6.1", p.s.smtp, "EHLO x\r\nSTARTTLS\r\n") })
 	all.Go(func() { p.handshake("127.0.6.2", p.s.pop3, "STLS\r\n") })
 	all.Go(func() { p.vanish(smtpHead + "DATA\r\nSubject: x\r\n\r\ntext\r\n.\r\nQUIT\r\n") })
-	ended.Go(p.guess)
 	all.Go(p.capabilities)
 	all.Go(p.garbage)
 	all.Go(p.pipeline)
