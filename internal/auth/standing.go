@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"mailsrv/internal/directory"
 	"sync"
+
+	"mailsrv/internal/directory"
 )
 
 // Why a login does not count any more.

@@ -80,6 +80,7 @@ type Store struct {
 	readers  *db.Readers
 	space    *commit.Space
 	health   *commit.Health
+	holders  *db.Holders
 	cache    *cache
 	upkeep   *upkeep
 	engine   *commit.Engine
@@ -190,6 +191,7 @@ func (s *Store) open() error {
 	s.KeepAside(s.options.Limit, s.options.MaxAside)
 	s.readers = db.NewReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = commit.NewSpace(s.path, s.options.MinFree, s.options.Server, s.readers, s.logger)
+	s.holders = db.NewHolders(s.path)
 	s.health = commit.NewHealth(s.space, s.logger)
 	c, err := s.openDatabase()
 	for db.IsFull(err) && s.space.UseReserve() {
@@ -200,7 +202,7 @@ func (s *Store) open() error {
 	}
 	s.staging.most = s.options.MaxStaged
 	s.cache, s.upkeep = newCache(), newUpkeep(s)
-	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, LookEvery: s.options.lookEvery, Logger: s.logger}
+	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, Holders: s.holders, LookEvery: s.options.lookEvery, Logger: s.logger}
 	if s.options.Server {
 		s.space.Check()
 		o.Upkeep = s.upkeep
@@ -245,6 +247,7 @@ func (s *Store) Close() error {
 		time.Sleep(lease)
 	}
 	s.readers.Close()
+	s.holders.Close()
 	s.database.Close()
 	s.locks.Release()
 	return err
@@ -253,6 +256,10 @@ func (s *Store) Close() error {
 // Failed is closed when the disk has failed to sync the database. What is read since
 // may be of another moment: the server must end, and find everything at its next start.
 func (s *Store) Failed() <-chan struct{} { return s.health.Failed() }
+
+// Between calls f while no transaction that writes is open, and none begins before it has
+// returned: what stops this process must not keep others waiting for the lock.
+func (s *Store) Between(f func()) { s.engine.Between(f) }
 
 // Accepting implements storage.Deliverer.
 func (s *Store) Accepting() error { return s.health.Accepting() }
