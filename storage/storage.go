@@ -140,8 +140,16 @@ type Expired struct {
 	Entry
 }
 
-// Undeleter brings deleted mail back. All methods are safe for concurrent use.
+// Undeleter brings deleted mail back, which is kept aside outside the usage for as long as
+// the mailbox's Retention says. What a mailbox has aside is no more than its limit allows
+// it to hold, nor more than the store's total, which bounds what all have together: the
+// oldest goes first, and is logged. With the retention off nothing is aside. All methods
+// are safe for concurrent use.
 type Undeleter interface {
+	// Aside returns what a mailbox has aside, 0: what each has. One that has nothing is
+	// not among them.
+	Aside(ctx context.Context, of mail.MailboxID) (map[mail.MailboxID]quota.Usage, error)
+
 	// Undelete appends what was deleted from a mailbox since that time as new
 	// mail, each under a fresh UIDL from newID, in the order of deletion and as far
 	// as the quota allows: into its folder, else into INBOX, with the time of arrival

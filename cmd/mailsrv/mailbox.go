@@ -99,7 +99,8 @@ const retentionHelp = `A message is retrieved once its owner has fetched all of 
 --keep-retrieved the server removes it so long after that, and never what
 nobody retrieved. With --undelete-for, what a POP3 program or "maildrop purge"
 deletes is kept aside so long, outside the quota: "maildrop undelete" brings it
-back. Both are off unless set, and 1d at the least.`
+back. Of a mailbox no more than its limit is kept aside, and the oldest goes
+first; off gives up what is there. Both are off unless set, and 1d at the least.`
 
 // setMailbox changes a mailbox and shows what it is now.
 func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string, change admin.MailboxChange) error {
@@ -111,7 +112,9 @@ func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string
 	if err != nil {
 		return err
 	}
-	p.showMailbox(m)
+	if err := p.showMailbox(ctx, a, m); err != nil {
+		return err
+	}
 	if percent, limited := m.Effective.Limit.Percent(m.Usage); limited && percent > 100 {
 		p.printf("It holds more than its limit: the mail stays, and more is refused until enough\nis deleted.\n")
 	}
@@ -136,7 +139,7 @@ func (p *program) mailboxShow() *cobra.Command {
 	c := &cobra.Command{
 		Use:     "show ADDRESS [flags]",
 		Short:   "Show one mailbox",
-		Long:    "Shows the state of a mailbox, what it holds, what it may hold and for how long.",
+		Long:    "Shows the state of a mailbox, what it holds, what it may hold and for how long,\nand what is kept aside of what was deleted.",
 		Example: "  mailsrv mailbox show look@me.com",
 	}
 	asJSON := jsonFlag(c)
@@ -147,15 +150,22 @@ func (p *program) mailboxShow() *cobra.Command {
 				return err
 			}
 			if *asJSON {
-				return p.printJSON(viewMailbox(m))
+				aside, err := a.Aside(ctx, m)
+				if err != nil {
+					return err
+				}
+				return p.printJSON(viewMailbox(m, aside))
 			}
-			p.showMailbox(m)
-			return nil
+			return p.showMailbox(ctx, a, m)
 		})
 	})
 }
 
-func (p *program) showMailbox(m directory.Mailbox) {
+func (p *program) showMailbox(ctx context.Context, a *admin.Admin, m directory.Mailbox) error {
+	aside, err := a.Aside(ctx, m)
+	if err != nil {
+		return err
+	}
 	p.printf("%s\n  state      %s\n", m.Address, stateText(m))
 	p.printf("  octets     %s%s\n", quota.FormatSize(m.Usage.Octets),
 		limitText(ofLimit(m.Effective.Limit.Octets, sizeText), m.Limit.Octets, "inherited"))
@@ -165,6 +175,10 @@ func (p *program) showMailbox(m directory.Mailbox) {
 	p.printf("  retrieved  %s%s\n  deleted    %s%s\n",
 		retrievedText(m.Effective.Retention), inheritedText(m.Retention.Retrieved),
 		deletedText(m.Effective.Retention), inheritedText(m.Retention.Deleted))
+	if aside.Messages > 0 {
+		p.printf("  aside      %s\n", amount(aside))
+	}
+	return nil
 }
 
 // retrievedText says what becomes of a message that was retrieved.
@@ -221,7 +235,11 @@ func (p *program) mailboxList() *cobra.Command {
 				return err
 			}
 			if *asJSON {
-				return p.printJSON(views(all, viewMailbox))
+				aside, err := a.Asides(ctx)
+				if err != nil {
+					return err
+				}
+				return p.printJSON(views(all, func(m directory.Mailbox) mailboxView { return viewMailbox(m, aside[m.ID]) }))
 			}
 			if len(all) == 0 {
 				p.printf("There is no mailbox yet: mailsrv mailbox add ADDRESS\n")

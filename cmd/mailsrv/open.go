@@ -51,12 +51,13 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	if err != nil {
 		return err
 	}
-	store, err := p.open(ctx, c, backend.Options{}, create)
+	record := &recorder{open: p.env.syslog}
+	logger := record.logger(p.env)
+	store, err := p.open(ctx, c, backend.Options{Logger: logger}, create)
 	if err != nil {
 		return err
 	}
-	record := &recorder{open: p.env.syslog}
-	err = do(&admin.Admin{Directory: store, Store: store, Limit: c.Limit(), Logger: record.logger(p.env)})
+	err = do(&admin.Admin{Directory: store, Store: store, Limit: c.Limit(), Logger: logger})
 	if record.failed != nil {
 		p.warn("nothing was recorded of this change, since the system's log does not take it: " + record.failed.Error())
 	}
@@ -97,6 +98,7 @@ func (p *program) open(ctx context.Context, c *config.Config, o backend.Options,
 	o.DataDir = c.DataDir
 	o.MinFree = c.Storage.MinFree
 	o.MaxStaged = c.SMTP.MaxStaged
+	o.Limit, o.MaxAside = c.Limit(), c.Storage.MaxAside
 	store, err := backend.Open(ctx, c.Storage.URL, o)
 	return store, storeError(err, c)
 }

@@ -29,6 +29,9 @@ Sizes are written as 500MiB, 2G (2GiB), 1.5GB or 4096; 0 is no limit.`,
 type mailboxQuota struct {
 	Address string    `json:"address"`
 	Quota   quotaView `json:"quota"`
+	// What is kept aside and can be undeleted, outside the quota.
+	AsideOctets   int64 `json:"aside_octets"`
+	AsideMessages int64 `json:"aside_messages"`
 }
 
 func (p *program) quotaShow() *cobra.Command {
@@ -36,7 +39,8 @@ func (p *program) quotaShow() *cobra.Command {
 		Use:   "show [ADDRESS|DOMAIN] [flags]",
 		Short: "Show usage and limits",
 		Long: `Shows what each mailbox holds and may hold: of one mailbox, of a domain, or of
-all. FULL is the fuller of octets and messages.`,
+all. FULL is the fuller of octets and messages. ASIDE is what was deleted and
+can be undeleted, outside the limits.`,
 		Example: "  mailsrv quota show\n  mailsrv quota show look@me.com",
 	}
 	asJSON := jsonFlag(c)
@@ -46,20 +50,24 @@ all. FULL is the fuller of octets and messages.`,
 			if err != nil {
 				return err
 			}
+			aside, err := a.Asides(ctx)
+			if err != nil {
+				return err
+			}
 			if *asJSON {
 				return p.printJSON(views(all, func(m directory.Mailbox) mailboxQuota {
-					return mailboxQuota{m.Address.String(), viewQuota(m.Usage, m.Limit, m.Effective.Limit)}
+					return mailboxQuota{m.Address.String(), viewQuota(m.Usage, m.Limit, m.Effective.Limit), aside[m.ID].Octets, aside[m.ID].Messages}
 				}))
 			}
 			if len(all) == 0 {
 				p.printf("There is no mailbox yet: mailsrv mailbox add ADDRESS\n")
 				return nil
 			}
-			t := newTable("ADDRESS", ">USED", ">LIMIT", ">MESSAGES", ">LIMIT", "FULL")
+			t := newTable("ADDRESS", ">USED", ">LIMIT", ">MESSAGES", ">LIMIT", ">ASIDE", "FULL")
 			for _, m := range all {
 				t.row(m.Address.String(), quota.FormatSize(m.Usage.Octets), sizeText(m.Effective.Limit.Octets),
 					strconv.FormatInt(m.Usage.Messages, 10), countText(m.Effective.Limit.Messages),
-					fullText(m.Effective.Limit, m.Usage, isTerminal(p.stdout)))
+					quota.FormatSize(aside[m.ID].Octets), fullText(m.Effective.Limit, m.Usage, isTerminal(p.stdout)))
 			}
 			t.write(p.out)
 			return nil

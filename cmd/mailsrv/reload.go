@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"mailsrv/internal/backend"
 	"mailsrv/internal/config"
 	"mailsrv/internal/control"
 	"mailsrv/internal/logs"
@@ -120,6 +121,9 @@ func (s *server) apply(next *config.Config, read certificate) {
 	s.certificate.Use(read.pair)
 	warnOfEnd(read, s.logger)
 	s.level.Set(next.Log.Level)
+	if k, ok := s.store.(backend.Keeper); ok {
+		k.KeepAside(next.Limit(), next.Storage.MaxAside)
+	}
 	for _, one := range s.services {
 		one.apply(next)
 	}

@@ -160,8 +160,8 @@ func TestBarOnATerminal(t *testing.T) {
 	h.do("", "mailbox", "add", "look@me.com", "--generate", "--messages", "10")
 	h.deliver("look@me.com", 7)
 	seen, _ := h.conversation(nil, "quota", "show")
-	want := "ADDRESS      USED  LIMIT  MESSAGES  LIMIT  FULL\n" +
-		"look@me.com  322B   1GiB         7     10  70% [#######...]\n"
+	want := "ADDRESS      USED  LIMIT  MESSAGES  LIMIT  ASIDE  FULL\n" +
+		"look@me.com  322B   1GiB         7     10     0B  70% [#######...]\n"
 	if seen != want {
 		t.Errorf("got\n%s", seen)
 	}

@@ -54,15 +54,19 @@ type mailboxView struct {
 	OwnKeepRetrieved *int64 `json:"own_keep_retrieved_seconds"`
 	UndeleteFor      int64  `json:"undelete_for_seconds"`
 	OwnUndeleteFor   *int64 `json:"own_undelete_for_seconds"`
+	// What is kept aside and can be undeleted.
+	AsideOctets   int64 `json:"aside_octets"`
+	AsideMessages int64 `json:"aside_messages"`
 }
 
-func viewMailbox(m directory.Mailbox) mailboxView {
+func viewMailbox(m directory.Mailbox, aside quota.Usage) mailboxView {
 	return mailboxView{
 		Address: m.Address.String(), Enabled: !m.Switches.Disabled(), Created: m.Created.UTC(),
 		Receives: m.Switches.Has(directory.Receives), LogsIn: m.Switches.Has(directory.LogsIn), Sends: m.Switches.Has(directory.Sends),
 		Quota:         viewQuota(m.Usage, m.Limit, m.Effective.Limit),
 		KeepRetrieved: seconds(m.Effective.Retention.Retrieved), OwnKeepRetrieved: ownSeconds(m.Retention.Retrieved),
 		UndeleteFor: seconds(m.Effective.Retention.Deleted), OwnUndeleteFor: ownSeconds(m.Retention.Deleted),
+		AsideOctets: aside.Octets, AsideMessages: aside.Messages,
 	}
 }
 

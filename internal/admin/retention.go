@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
@@ -29,6 +30,24 @@ func (a *Admin) Undelete(ctx context.Context, address string, since time.Time) (
 		return restored, left, fmt.Errorf("bring back the mail of %s: %w", m.Address, err)
 	}
 	return restored, left, nil
+}
+
+// Aside returns what is kept aside of a mailbox, and can be brought back.
+func (a *Admin) Aside(ctx context.Context, m directory.Mailbox) (quota.Usage, error) {
+	all, err := a.Store.Aside(ctx, m.ID)
+	if err != nil {
+		return quota.Usage{}, fmt.Errorf("read what is aside of %s: %w", m.Address, err)
+	}
+	return all[m.ID], nil
+}
+
+// Asides returns what is kept aside of each mailbox that has some.
+func (a *Admin) Asides(ctx context.Context) (map[mail.MailboxID]quota.Usage, error) {
+	all, err := a.Store.Aside(ctx, 0)
+	if err != nil {
+		return nil, fmt.Errorf("read what is aside: %w", err)
+	}
+	return all, nil
 }
 
 // Expire removes what the retention of each mailbox says is due at now, and

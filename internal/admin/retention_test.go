@@ -64,9 +64,16 @@ func TestUndelete(t *testing.T) {
 	if restored != (quota.Usage{}) || left != (quota.Usage{}) {
 		t.Errorf("what was deleted an hour from now: %+v, left %+v", restored, left)
 	}
-	two := int64(2)
-	_, err = f.SetMailbox(f.ctx, "look@me.com", admin.MailboxChange{Limit: admin.LimitChange{Messages: &two}})
+	three := int64(3) // more would not stay aside
+	m, err := f.SetMailbox(f.ctx, "look@me.com", admin.MailboxChange{Limit: admin.LimitChange{Messages: &three}})
 	f.must(err)
+	f.deliver("look@me.com", 1)
+	if aside, err := f.Aside(f.ctx, m); err != nil || aside != removed {
+		t.Errorf("%+v are aside, %v", aside, err)
+	}
+	if all, err := f.Asides(f.ctx); err != nil || all[m.ID] != removed || len(all) != 1 {
+		t.Errorf("%+v are aside, %v", all, err)
+	}
 	f.log.Reset()
 	restored, left, err = f.Undelete(f.ctx, "look@me.com", time.Now().Add(-time.Hour))
 	f.must(err)
@@ -85,7 +92,7 @@ func TestUndelete(t *testing.T) {
 	}
 	again, err := f.Maildrop(f.ctx, "look@me.com")
 	f.must(err)
-	for _, e := range again.Entries {
+	for _, e := range again.Entries[1:] { // behind the one that was delivered anew
 		for _, old := range uidls {
 			if e.UIDL == old {
 				t.Errorf("%s came back under its old UIDL: clients would not fetch it", old)

@@ -17,6 +17,7 @@ import (
 
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/directory"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite"
 )
@@ -53,7 +54,15 @@ type Failer interface {
 	Failed() <-chan struct{}
 }
 
+// Keeper is a store that bounds what it keeps aside of deleted mail.
+type Keeper interface {
+	// KeepAside sets the limit that mailboxes inherit, and the octets that all may have
+	// aside together; 0: a tenth of the disk. It counts from the next removal on.
+	KeepAside(server quota.Limit, total int64)
+}
+
 var (
+	_ Keeper   = (*sqlite.Store)(nil)
 	_ Store    = (*sqlite.Store)(nil)
 	_ Backuper = (*sqlite.Store)(nil)
 	_ Failer   = (*sqlite.Store)(nil)
@@ -72,6 +81,8 @@ type Options struct {
 	AsItIs    bool
 	MinFree   int64         // octets of the disk below which no mail is accepted; 0: none
 	MaxStaged int64         // octets of unfinished transfers; 0: no limit
+	Limit     quota.Limit   // the server's, as Keeper takes it
+	MaxAside  int64         // octets kept aside, as Keeper takes them
 	Buffers   *buffers.Pool // lends the memory for messages; nil: a small one
 	Logger    *slog.Logger  // hears of the store's condition; nil: nobody
 }
@@ -79,7 +90,7 @@ type Options struct {
 func (o Options) sqlite(path string) sqlite.Options {
 	return sqlite.Options{
 		Path: path, Server: o.Server, Exclusive: o.Exclusive, Sound: o.Sound, AsItIs: o.AsItIs,
-		MinFree: o.MinFree, MaxStaged: o.MaxStaged, Buffers: o.Buffers, Logger: o.Logger,
+		MinFree: o.MinFree, MaxStaged: o.MaxStaged, Limit: o.Limit, MaxAside: o.MaxAside, Buffers: o.Buffers, Logger: o.Logger,
 	}
 }
 

@@ -32,6 +32,8 @@ type Config struct {
 type Storage struct {
 	URL     string // of the store, as internal/backend reads it; a path in it is absolute
 	MinFree int64  // octets; below it no mail is accepted
+	// MaxAside bounds what is kept aside of deleted mail, in octets; 0: a tenth of the disk.
+	MaxAside int64
 }
 
 // Memory bounds what passes through the server at a time.

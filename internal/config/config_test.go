@@ -47,6 +47,7 @@ var everything = []struct {
 	{"data_dir", "/srv/mail", "/srv/mail", func(c *config.Config) any { return c.DataDir }, "/srv/mail"},
 	{"storage.url", "sqlite:/srv/db", "sqlite:/srv/db", func(c *config.Config) any { return c.Storage.URL }, "sqlite:/srv/db"},
 	{"storage.min_free", "1GB", "1GB", func(c *config.Config) any { return c.Storage.MinFree }, int64(1e9)},
+	{"storage.max_aside", "3GiB", "3GiB", func(c *config.Config) any { return c.Storage.MaxAside }, int64(3 << 30)},
 	{"memory.buffers", "8388608", "8MiB", func(c *config.Config) any { return c.Memory.Buffers }, int64(8 << 20)},
 	{"tls.cert_file", "/etc/c.pem", "/etc/c.pem", func(c *config.Config) any { return c.TLS.CertFile }, "/etc/c.pem"},
 	{"tls.key_file", "/etc/k.pem", "/etc/k.pem", func(c *config.Config) any { return c.TLS.KeyFile }, "/etc/k.pem"},

@@ -92,6 +92,18 @@ func size(at *int64, least, most int64) field {
 	}}
 }
 
+// sizeOrNone is size for a key that may be left empty, which is 0.
+func sizeOrNone(at *int64, least int64) field {
+	read := size(at, least, math.MaxInt64).set
+	return field{at: at, set: func(text, base string) error {
+		if text == "" {
+			*at = 0
+			return nil
+		}
+		return read(text, base)
+	}}
+}
+
 func count[N int | int64](at *N, least, most N) field {
 	return field{at: at, set: func(text, _ string) error {
 		n, err := strconv.ParseInt(text, 10, 64)

@@ -30,6 +30,7 @@ func (c *Config) keys() []key {
 
 		{"storage.url", "", restart, storeURL(&c.Storage.URL)},
 		{"storage.min_free", "256MiB", restart, size(&c.Storage.MinFree, 0, math.MaxInt64)},
+		{"storage.max_aside", "", live, sizeOrNone(&c.Storage.MaxAside, 1<<20)},
 		{"memory.buffers", "64MiB", restart, size(&c.Memory.Buffers, 1<<20, math.MaxInt64)},
 
 		{"tls.cert_file", "", live, path(&c.TLS.CertFile, optional)},

@@ -69,7 +69,13 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		}
 		changed := d.view()
 		change(&changed)
-		return s.set(d, changed)
+		err := s.set(d, changed)
+		for _, m := range s.byID {
+			if err == nil && m.Address.Domain == name {
+				s.boundAside(m)
+			}
+		}
+		return err
 	})
 }
 
@@ -130,6 +136,7 @@ func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*
 		changed := s.view(m)
 		change(&changed)
 		m.Switches, m.Hash, m.Policy = changed.Switches, changed.Hash, changed.Policy
+		s.boundAside(m)
 		return nil
 	})
 }

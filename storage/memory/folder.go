@@ -49,6 +49,7 @@ type aside struct {
 	entry     *entry
 	folder    storage.FolderID // to which it comes back
 	at, until int64            // Unix seconds
+	number    int64            // in the order of deletion, of all mailboxes
 }
 
 // octets is what the message's parts have.
@@ -106,7 +107,8 @@ func (s *Store) expunge(m *mailbox, f *folder, now time.Time, keep time.Duration
 		}
 		removed = removed.Add(quota.Usage{Octets: e.Octets, Messages: 1})
 		if keep > 0 {
-			m.aside = append(m.aside, aside{e, f.id, now.Unix(), now.Add(keep).Unix()})
+			s.lastAside++
+			m.aside = append(m.aside, aside{e, f.id, now.Unix(), now.Add(keep).Unix(), s.lastAside})
 		}
 		return true
 	})
@@ -115,6 +117,9 @@ func (s *Store) expunge(m *mailbox, f *folder, now time.Time, keep time.Duration
 		f.expunged = f.modseq
 		less := quota.Usage{Octets: -removed.Octets, Messages: -removed.Messages}
 		f.held, m.Usage = f.held.Add(less), m.Usage.Add(less)
+	}
+	if keep > 0 {
+		s.boundAside(m)
 	}
 	return removed
 }

@@ -36,7 +36,7 @@ func TestContract(t *testing.T) {
 			if stores[dir] == nil {
 				stores[dir] = memory.New(memory.Options{})
 			}
-			o := memory.Options{MaxStaged: l.MaxStaged, Buffers: l.Buffers}
+			o := memory.Options{MaxStaged: l.MaxStaged, Buffers: l.Buffers, Limit: l.Limit, MaxAside: l.MaxAside}
 			if l.MinFree > 0 {
 				o.Fault = fails(storage.ErrNoSpace, "Accepting", "NewBody")
 			}

@@ -47,6 +47,54 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 	return restored, left, err
 }
 
+// kept is what a mailbox has aside.
+func (m *mailbox) kept() (sum quota.Usage) {
+	for _, a := range m.aside {
+		sum = sum.Add(quota.Usage{Octets: a.entry.Octets, Messages: 1})
+	}
+	return sum
+}
+
+// Aside implements storage.Undeleter.
+func (s *Store) Aside(ctx context.Context, of mail.MailboxID) (map[mail.MailboxID]quota.Usage, error) {
+	all := map[mail.MailboxID]quota.Usage{}
+	err := s.use(ctx, Call{Method: "Aside", Mailbox: of}, func() error {
+		for id, m := range s.byID {
+			if (of == 0 || of == id) && len(m.aside) > 0 {
+				all[id] = m.kept()
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// boundAside brings what a mailbox has aside within what it may have, and what all have.
+func (s *Store) boundAside(m *mailbox) {
+	may := s.effective(m)
+	if may.Retention.Deleted <= 0 {
+		m.aside = nil
+	}
+	limit := may.Limit.Or(s.options.Limit)
+	for u := m.kept(); limit.Octets > 0 && u.Octets > limit.Octets || limit.Messages > 0 && u.Messages > limit.Messages; u = m.kept() {
+		m.aside = m.aside[1:]
+	}
+	for s.options.MaxAside > 0 {
+		all := int64(0)
+		var oldest *mailbox
+		for _, m := range s.byID {
+			all += m.kept().Octets
+			if len(m.aside) > 0 && (oldest == nil || m.aside[0].number < oldest.aside[0].number) {
+				oldest = m
+			}
+		}
+		if all <= s.options.MaxAside {
+			return
+		}
+		oldest.aside = oldest.aside[1:]
+	}
+}
+
 // Collect implements storage.Collector.
 func (s *Store) Collect(ctx context.Context, now time.Time, report func(storage.Expired)) error {
 	type expired struct {
@@ -57,6 +105,7 @@ func (s *Store) Collect(ctx context.Context, now time.Time, report func(storage.
 	err := s.use(ctx, Call{Method: "Collect"}, func() error {
 		for _, m := range sortedByID(s.byID) {
 			m.aside = slices.DeleteFunc(m.aside, func(a aside) bool { return a.until <= now.Unix() })
+			s.boundAside(m)
 			keep := s.effective(m).Retention.Retrieved
 			if keep <= 0 {
 				continue

@@ -8,6 +8,7 @@ import (
 
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -18,6 +19,10 @@ type Options struct {
 	// MaxStaged bounds what unfinished transfers hold beyond their buffers, in octets;
 	// 0 is no limit.
 	MaxStaged int64
+	// Limit is the server's, for mailboxes that inherit. It bounds what is kept aside.
+	Limit quota.Limit
+	// MaxAside bounds what all mailboxes keep aside, in octets; 0 is no limit.
+	MaxAside int64
 	// Piece is the most octets that Message.Next returns at a time; 0 is no limit.
 	Piece int
 	// Fault makes calls fail; nil lets all be.
@@ -38,6 +43,7 @@ type Store struct {
 	lastMailbox  mail.MailboxID
 	lastFolder   storage.FolderID
 	lastValidity int64
+	lastAside    int64
 	staged       int64 // octets of unfinished transfers
 	bodies       int   // not discarded
 	messages     int   // not closed

@@ -40,7 +40,8 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 
 // ChangeDomain implements directory.Directory.
 func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*directory.Domain)) error {
-	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
+	var dropped []tables.Dropped
+	err := s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		row, err := c.First(domainQuery+" WHERE d.name = ?", name)
 		if err != nil {
 			return err
@@ -58,8 +59,15 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		octets, messages, retrieved, deleted := policyValues(d.Policy)
 		_, _, err = c.Exec("UPDATE domain SET postmaster = ?2, ("+policyColumns+") = (?3, ?4, ?5, ?6) WHERE name = ?1",
 			name, postmaster, octets, messages, retrieved, deleted)
+		if err == nil {
+			dropped, err = s.boundAsideOf(c, "domain = (SELECT id FROM domain WHERE name = ?)", name)
+		}
 		return err
 	})
+	if err == nil {
+		s.tellDropped(dropped)
+	}
+	return err
 }
 
 // postmasterValue is what to store for a postmaster; not ok when it was refused
@@ -161,7 +169,8 @@ func freeAddress(c *db.Conn, a mail.Address, refuse func(error)) (int64, error) 
 
 // ChangeMailbox implements directory.Directory.
 func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
-	return s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
+	var dropped []tables.Dropped
+	err := s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		row, err := c.First(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
 JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
 		if err != nil {
@@ -178,8 +187,15 @@ JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, 
 		receives, logsIn, sends := switchValues(m.Switches)
 		_, _, err = c.Exec("UPDATE mailbox SET hash = ?2, ("+switchColumns+") = (?3, ?4, ?5), ("+policyColumns+") = (?6, ?7, ?8, ?9) WHERE id = ?1",
 			id, m.Hash, receives, logsIn, sends, octets, messages, retrieved, deleted)
+		if err == nil {
+			dropped, err = s.boundAsideOf(c, "id = ?", id)
+		}
 		return err
 	})
+	if err == nil {
+		s.tellDropped(dropped)
+	}
+	return err
 }
 
 // SetHash implements directory.Directory.
@@ -220,6 +236,9 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		}
 		if row != nil {
 			removed = quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}
+		}
+		if err := tables.DropAside(c, id); err != nil {
+			return err
 		}
 		// The mail goes in slices afterwards, by the server or the next one:
 		// a large maildrop must not hold up deliveries to others.

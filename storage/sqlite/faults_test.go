@@ -118,9 +118,9 @@ func TestCheckFindsAndMends(t *testing.T) {
 		"uid":             {"UPDATE tally SET last = 1", "gave uid 1, holds 3", false},
 		"uid 0":           {"UPDATE entry SET id = folder << 32 WHERE uid = 1", "uid 0", false},
 		"last uid":        {"UPDATE tally SET last = (1 << 32) - 1", "has given its last uid", true},
-		"modseq":          {"UPDATE tally SET modseq = 2", "counts modseq 2, has 4", false},
+		"modseq":          {"UPDATE tally SET modseq = 2", "counts modseq 2, has 6", false},
 		"entry's modseq":  {"UPDATE entry SET modseq = 0 WHERE uid = 1", "has modseq 0", false},
-		"expunged":        {"UPDATE tally SET expunged = 9", "counts modseq 4, has 9", false},
+		"expunged":        {"UPDATE tally SET expunged = 9", "counts modseq 6, has 9", false},
 		"validity":        {"UPDATE folder SET validity = 0", "no validity", false},
 		"late validity":   {"UPDATE store SET validity = 1", "the last one given is 1", false},
 		"no numbers":      {"DELETE FROM store", "numbers of the store", false},
@@ -144,6 +144,12 @@ func TestCheckFindsAndMends(t *testing.T) {
 		"chunk content":   {"UPDATE chunk SET data = CAST('y' || substr(data, 2) AS BLOB)", "is damaged (look@me.com long)", true},
 		"chunk missing":   {"DELETE FROM chunk WHERE id & 65535 = 1", "is damaged (look@me.com long)", true},
 		"same UIDL":       {"UPDATE entry SET uidl = 'm0'", "3 times", true},
+		"aside octets":    {"UPDATE kept SET octets = octets + 1 WHERE mailbox = 1", "mailbox look@me.com counts 4 octets in 1 messages kept aside, has 3 in 1", false},
+		"aside messages":  {"UPDATE kept SET messages = 0 WHERE mailbox = 1", "kept aside, has 3 in 1", false},
+		"aside total":     {"UPDATE kept SET octets = 0 WHERE mailbox = 0", "all mailboxes count 0 octets", false},
+		"aside uncounted": {"DELETE FROM kept", "kept aside, has 3 in 1", false},
+		"aside counted":   {"DELETE FROM removed", "kept aside, has 0 in 0", false},
+		"aside stray":     {"UPDATE removed SET mailbox = 99", "keeps aside is nobody's", false},
 		"alias target":    {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'a'); INSERT INTO target (alias, local, domain) VALUES (1, 'no', 'me.com')", "does not exist", true},
 		"mailbox + alias": {"INSERT INTO alias (id, domain, local) VALUES (1, 1, 'look')", "both a mailbox and an alias", true},
 	}
@@ -153,6 +159,11 @@ func TestCheckFindsAndMends(t *testing.T) {
 			h.must(h.deliver("m0", "xxx"))
 			h.must(h.deliver("m1", "xxx"))
 			h.must(h.deliver("long", strings.Repeat("x", 600<<10)))
+			h.keepDeletedFor(24 * time.Hour)
+			h.must(h.deliver("aside", "xxx"))
+			d, e := h.entries()
+			_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e[3:])})
+			h.must(err)
 			if found, n := h.findings(false); n > 0 {
 				t.Fatalf("before: %q", found)
 			}

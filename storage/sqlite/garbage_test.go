@@ -1,13 +1,18 @@
 package sqlite
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"mailsrv/internal/directory"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 )
 
@@ -75,8 +80,8 @@ func TestGarbageIsFreedWithoutARest(t *testing.T) {
 func (h *house) asideRows(n int) {
 	h.t.Helper()
 	h.tamper(fmt.Sprintf(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
-INSERT INTO removed (mailbox, folder, octets, body, shared, own, arrived, flags, at, until)
-SELECT %d, 1, 10, 1000000 + i, 0, '', 0, 0, 1, iif(i > %d, 1, 4000000000) FROM n`, n, h.look, n/2))
+INSERT INTO removed (mailbox, folder, octets, body, shared, uidl, own, arrived, flags, at, until)
+SELECT %d, 1, 10, 1000000 + i, 0, 'm' || i, '', 0, 0, 1, iif(i > %d, 1, 4000000000) FROM n`, n, h.look, n/2))
 }
 
 // However many messages are aside, due or not, what a slice forgets of them takes no
@@ -100,5 +105,69 @@ func TestForgettingGoesAlongAnIndex(t *testing.T) {
 	t.Logf("a slice takes %v of 10,000 and %v of 400,000", few, many)
 	if many > 4*few+5*time.Millisecond {
 		t.Errorf("a slice takes %v of 10,000 and %v of 400,000", few, many)
+	}
+}
+
+// When space is short what is aside makes room, the oldest first, before mail is refused;
+// each message that goes is named in the log.
+func TestAsideMakesRoom(t *testing.T) {
+	var log bytes.Buffer
+	h := newHouse(t, Options{Server: true})
+	h.keepDeletedFor(24 * time.Hour)
+	for i := range 200 {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+	}
+	h.deleteAll()
+	h.must(h.deliver("stays", "text"))
+	h.must(h.Close())
+	h.open(Options{Server: true, MinFree: 1 << 60, lookEvery: 20 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	h.wait("what is aside to go", func() bool {
+		return h.count("SELECT count(*) FROM removed") == 0 && h.count("SELECT count(*) FROM body") == 1
+	})
+	if found, n := h.findings(false); n > 0 {
+		t.Errorf("findings: %q", found)
+	}
+	h.must(h.Close())
+	h.Store = nil
+	lines := log.String()
+	for i := range 200 {
+		if id := regexp.MustCompile(fmt.Sprintf(`mailbox=look@me.com .*\bm%d\b`, i)); !id.MatchString(lines) {
+			t.Fatalf("m%d is not named in:\n%s", i, lines)
+		}
+	}
+}
+
+// What others had to make room for is named in the log by whoever made it go.
+func TestWhatMakesRoomIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	h := newHouse(t, Options{Limit: quota.Limit{Messages: 2}, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	h.keepDeletedFor(24 * time.Hour)
+	for i := range 5 {
+		h.must(h.deliver(fmt.Sprint("m", i), "text"))
+		h.deleteAll()
+	}
+	for i := range 5 {
+		line := fmt.Sprintf("msg=expunged mailbox=look@me.com messages=1 octets=4 id=m%d ", i)
+		if got, want := strings.Contains(log.String(), line), i < 3; got != want {
+			t.Errorf("m%d is named: %v", i, got)
+		}
+	}
+}
+
+// What is gone does not come back with a repair.
+func TestGoneStaysGoneAfterARebuild(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.keepDeletedFor(24 * time.Hour)
+	h.must(h.deliver("m", "text"))
+	h.deleteAll()
+	h.keepDeletedFor(directory.RetentionOff)
+	h.keepDeletedFor(24 * time.Hour)
+	h.must(h.deliver("n", "text"))
+	h.deleteAll()
+	h.zeroRoots("removed_until")
+	h.rebuild()
+	restored, left, err := h.Undelete(background, h.look, time.Time{}, quota.Limit{}, mail.NewID)
+	if h.must(err); restored.Messages != 1 || left.Messages != 0 {
+		t.Errorf("%+v came back, %+v are left", restored, left)
 	}
 }

@@ -88,7 +88,7 @@ func TestFoldersShareTheQuota(t *testing.T) {
 			_, err = tables.CompactFolder(c, p.Folder)
 		}
 		if err == nil {
-			_, _, err = tables.Expunge(c, p, [][2]int64{{1, 1}}, tables.Aside{At: time.Now(), Keep: time.Hour})
+			_, err = tables.Expunge(c, p, [][2]int64{{1, 1}}, tables.Aside{At: time.Now(), Keep: time.Hour})
 		}
 		return err
 	}))
@@ -108,7 +108,7 @@ func TestFoldersShareTheQuota(t *testing.T) {
 		}
 		p, err := tables.PlaceOf(c, int64(h.look), int64(sent))
 		if err == nil {
-			_, _, err = tables.Expunge(c, p, [][2]int64{{1, 9}}, tables.Aside{At: time.Now(), Keep: time.Hour})
+			_, err = tables.Expunge(c, p, [][2]int64{{1, 9}}, tables.Aside{At: time.Now(), Keep: time.Hour})
 		}
 		if err == nil {
 			err = c.Script(fmt.Sprintf("DELETE FROM tally WHERE folder = %d; DELETE FROM folder WHERE id = %d", sent, sent))

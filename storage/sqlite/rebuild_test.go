@@ -586,7 +586,7 @@ func TestRebuildTakesNoIDForGiven(t *testing.T) {
 		"sequence": "UPDATE sqlite_sequence SET seq = 1 << 47",
 		"mailbox":  "INSERT INTO mailbox (id, domain, local, inbox, receives, logs_in, sends, hash, created) VALUES (1 << 31, 1, 'flipped', 0, 1, 1, 1, '', 0)",
 		"orphan":   "INSERT INTO orphan (folder, mailbox) VALUES (1 << 31, 1 << 31)",
-		"removed":  "INSERT INTO removed (mailbox, folder, octets, body, shared, own, arrived, flags, at, until) VALUES (1 << 31, 1 << 31, 0, 1 << 46, 0, '', 0, 0, 0, 0)",
+		"removed":  "INSERT INTO removed (mailbox, folder, octets, body, shared, uidl, own, arrived, flags, at, until) VALUES (1 << 31, 1 << 31, 0, 1 << 46, 0, 'x', '', 0, 0, 0, 0)",
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHouse(t, Options{})

@@ -28,7 +28,7 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 		return restored, left, err
 	}
 	err = s.readers.Use(ctx, func(c *db.Conn) error {
-		row, err := c.First("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE mailbox = ? AND at >= ?", int64(id), since.Unix())
+		row, err := c.First("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE mailbox = ?1 AND at >= ?2 AND id > "+goneOf, int64(id), since.Unix())
 		if err == nil {
 			left = quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
 		}
@@ -36,6 +36,9 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 	})
 	return restored, left, err
 }
+
+// goneOf is the id up to which rows of removed are gone, of the mailbox ?1.
+const goneOf = "coalesce((SELECT gone FROM kept WHERE mailbox = ?1), 0)"
 
 // aside is a row of removed, with its folder if that is there.
 type aside struct{ id, octets, folder int64 }
@@ -53,7 +56,7 @@ func (s *Store) undeleteSome(ctx context.Context, mailbox, since int64, limit qu
 		}
 		var rows []aside
 		err = c.Each(`SELECT id, octets, coalesce((SELECT id FROM folder WHERE id = r.folder AND mailbox = r.mailbox), 0)
-FROM removed r WHERE mailbox = ? AND at >= ? ORDER BY id LIMIT ?`, func(row []driver.Value) error {
+FROM removed r WHERE mailbox = ?1 AND at >= ?2 AND id > `+goneOf+` ORDER BY id LIMIT ?3`, func(row []driver.Value) error {
 			rows = append(rows, aside{row[0].(int64), row[1].(int64), row[2].(int64)})
 			return nil
 		}, mailbox, since, int64(perSlice))
@@ -66,7 +69,7 @@ FROM removed r WHERE mailbox = ? AND at >= ? ORDER BY id LIMIT ?`, func(row []dr
 			if err != nil || !ok {
 				return err
 			}
-			if err := bringBack(c, r.id, now, newID()); err != nil {
+			if err := bringBack(c, r, now, newID()); err != nil {
 				return err
 			}
 			restored = restored.Add(quota.Usage{Octets: r.octets, Messages: 1})
@@ -78,15 +81,14 @@ FROM removed r WHERE mailbox = ? AND at >= ? ORDER BY id LIMIT ?`, func(row []dr
 }
 
 // bringBack makes an entry of a row of removed, for which there is room.
-func bringBack(c *db.Conn, id int64, to room, uidl string) error {
+func bringBack(c *db.Conn, r aside, to room, uidl string) error {
 	_, _, err := c.Exec(`INSERT INTO arrival (`+tables.EntryColumns+`)
 SELECT ?2, octets, body, shared, ?3, own, arrived, flags, ?4 FROM removed WHERE id = ?1`,
-		id, tables.EntryID(to.folder, to.uid), uidl, to.modseq)
+		r.id, tables.EntryID(to.folder, to.uid), uidl, to.modseq)
 	if err != nil {
 		return err
 	}
-	_, _, err = c.Exec("DELETE FROM removed WHERE id = ?", id)
-	return err
+	return tables.TakeAside(c, r.id, to.Mailbox, r.octets)
 }
 
 // Collect implements storage.Collector.
@@ -118,16 +120,19 @@ FROM mailbox m WHERE keep > 0`)
 			return err
 		}
 	}
+	if err := s.boundAllAside(ctx); err != nil {
+		return err
+	}
 	s.upkeep.addGarbage(quota.Usage{})
 	return nil
 }
 
 // expireSome removes some messages of an INBOX that were retrieved before a time.
 func (s *Store) expireSome(ctx context.Context, from tables.Place, before int64) (gone []storage.Entry, more bool, err error) {
-	var counted []tables.Counters
+	var removed tables.Expunged
 	expire := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
 	expire.Apply = func(c *db.Conn) error {
-		gone, counted = nil, nil
+		gone = nil
 		var runs [][2]int64
 		err := c.Each("SELECT uid, octets, uidl FROM entry WHERE folder = ? AND retrieved <= ? ORDER BY retrieved LIMIT ?", func(row []driver.Value) error {
 			uid := row[0].(int64)
@@ -138,10 +143,10 @@ func (s *Store) expireSome(ctx context.Context, from tables.Place, before int64)
 		if err != nil {
 			return err
 		}
-		_, counted, err = tables.Expunge(c, from, runs, tables.Aside{})
+		removed, err = tables.Expunge(c, from, runs, tables.Aside{})
 		return err
 	}
-	expire.Committed = func() { s.cache.count(counted...) }
+	expire.Committed = func() { s.cache.count(removed.Counted...) }
 	err = s.engine.Do(ctx, expire)
 	return gone, len(gone) == perSlice, err
 }

@@ -29,7 +29,7 @@ func TestContract(t *testing.T) {
 			storagetest.Run(t, storagetest.Hooks{
 				Open: func(t *testing.T, dir string, l storagetest.Limits) storagetest.Backend {
 					o := options
-					o.MinFree, o.MaxStaged, o.Buffers = l.MinFree, l.MaxStaged, l.Buffers
+					o.MinFree, o.MaxStaged, o.Buffers, o.Limit, o.MaxAside = l.MinFree, l.MaxStaged, l.Buffers, l.Limit, l.MaxAside
 					return open(t, dir, o)
 				},
 				Damage: func(t *testing.T, b storagetest.Backend) {

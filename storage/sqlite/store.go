@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,6 +16,7 @@ import (
 	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
+	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/commit"
 	"mailsrv/storage/sqlite/db"
@@ -39,6 +41,10 @@ type Options struct {
 	// MaxStaged bounds the content of transfers that are unfinished, or broken off and
 	// not free yet, in octets; 0 is no limit.
 	MaxStaged int64
+	// Limit is the server's, for mailboxes that inherit, and MaxAside bounds what is kept
+	// aside of deleted mail, in octets: as KeepAside takes them.
+	Limit    quota.Limit
+	MaxAside int64
 	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
 	AsItIs bool
 	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
@@ -77,6 +83,7 @@ type Store struct {
 	upkeep   *upkeep
 	engine   *commit.Engine
 	staging  staging
+	aside    atomic.Pointer[asideBounds]
 	claims   storage.LocalClaims
 }
 
@@ -134,6 +141,7 @@ func (s *Store) open() error {
 	if err := db.SyncPath(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
+	s.KeepAside(s.options.Limit, s.options.MaxAside)
 	s.readers = db.NewReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = commit.NewSpace(s.path, s.options.MinFree, s.options.Server, s.readers, s.logger)
 	s.health = commit.NewHealth(s.space, s.logger)
@@ -145,7 +153,7 @@ func (s *Store) open() error {
 		return err
 	}
 	s.staging.most = s.options.MaxStaged
-	s.cache, s.upkeep = newCache(), newUpkeep(s.space, s.health, &s.staging)
+	s.cache, s.upkeep = newCache(), newUpkeep(s)
 	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, LookEvery: s.options.lookEvery, Logger: s.logger}
 	if s.options.Server {
 		s.space.Check()

@@ -31,14 +31,13 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 	if err != nil {
 		return quota.Usage{}, err
 	}
-	var removed quota.Usage
-	var counted []tables.Counters
+	var removed tables.Expunged
 	var garbage quota.Usage
 	compacted := int64(0)
 	remove := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
 	remove.Apply = func(c *db.Conn) (err error) {
 		now := time.Now()
-		removed, garbage, counted = quota.Usage{}, quota.Usage{}, nil
+		removed, garbage = tables.Expunged{}, quota.Usage{}
 		if compacted, err = tables.CompactFolder(c, m.Folder); err != nil {
 			return err
 		}
@@ -52,32 +51,27 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 		if len(gone) == 0 {
 			return nil
 		}
-		keep, err := keepDeleted(c, m.Mailbox)
+		aside, err := m.store.asideOf(c, m.Mailbox)
 		if err != nil {
 			return err
 		}
-		removed, counted, err = tables.Expunge(c, m.Place, gone, tables.Aside{At: now, Keep: keep})
-		if keep == 0 {
-			garbage = removed
+		aside.At = now
+		removed, err = tables.Expunge(c, m.Place, gone, aside)
+		if aside.Keep == 0 {
+			garbage = removed.Usage
 		}
 		return err
 	}
 	remove.Committed = func() {
-		m.store.cache.count(counted...)
+		m.store.cache.count(removed.Counted...)
 		m.store.upkeep.addArrivals(-compacted)
 	}
 	if err := m.store.engine.Do(ctx, remove); err != nil {
 		return quota.Usage{}, err
 	}
 	m.store.upkeep.addGarbage(garbage)
-	return removed, nil
-}
-
-// keepDeleted is how long what is deleted from a mailbox is kept aside.
-func keepDeleted(c *db.Conn, mailbox int64) (time.Duration, error) {
-	seconds, err := c.Number(`SELECT coalesce(keep_deleted, (SELECT keep_deleted FROM domain WHERE id = m.domain), 0)
-FROM mailbox m WHERE id = ?`, mailbox)
-	return time.Duration(seconds) * time.Second, err
+	m.store.tellDropped(removed.Dropped)
+	return removed.Usage, nil
 }
 
 // fewRuns is how many runs of uids are removed or noted as they are. Were there more,

@@ -57,16 +57,19 @@ type upkeep struct {
 	garbage atomic.Bool  // there may be some
 	since   atomic.Int64 // when that began, in Unix nanoseconds; 0: there is none
 	broken  atomic.Int64 // octets of transfers broken off: they hold back who sends long messages
+	aside   atomic.Bool  // something may be kept aside, which goes first when space is short
+	dropped func([]tables.Dropped)
 	collect *commit.Work
 	free    func(*db.Conn, tables.Bounds) (tables.Progress, error) // a slice of it
 }
 
-func newUpkeep(space *commit.Space, health *commit.Health, staging *staging) *upkeep {
+func newUpkeep(s *Store) *upkeep {
 	return &upkeep{
-		space:   space,
-		staging: staging,
-		compact: health.NewWork("new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes"),
-		collect: health.NewWork("deleted mail is no longer removed from the disk"),
+		space:   s.space,
+		staging: &s.staging,
+		dropped: s.tellDropped,
+		compact: s.health.NewWork("new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes"),
+		collect: s.health.NewWork("deleted mail is no longer removed from the disk"),
 		free:    tables.CollectSlice,
 	}
 }
@@ -94,10 +97,10 @@ func (u *upkeep) mayCollect() {
 
 // muchGarbage reports whether garbage is to be collected beside deliveries.
 func (u *upkeep) muchGarbage() bool {
-	if u.collect.Stopped() || !u.garbage.Load() {
+	if u.collect.Stopped() || !u.garbage.Load() && !u.mustDrop() {
 		return false
 	}
-	return u.broken.Load() > 0 || u.backlog.Load() > maxBacklog || u.waste.Load() > maxWaste ||
+	return u.mustDrop() || u.broken.Load() > 0 || u.backlog.Load() > maxBacklog || u.waste.Load() > maxWaste ||
 		time.Since(time.Unix(0, u.since.Load())) > maxPatience || u.space.Check() != nil
 }
 
@@ -120,7 +123,9 @@ func (u *upkeep) Pressed() bool {
 // Look implements commit.Upkeep. It counts as far as a few slices go.
 func (u *upkeep) Look(c *db.Conn) {
 	u.mayCollect()
-	err := c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
+	aside, err := c.Number("SELECT messages FROM kept WHERE mailbox = 0")
+	u.aside.Store(err == nil && aside > 0)
+	err = c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
 		raise(&u.backlog, row[0].(int64))
 		raise(&u.waste, row[1].(int64))
 		return nil
@@ -154,13 +159,23 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func
 	if err != nil {
 		return nil, false, u.collect.Met(err)
 	}
+	drop := func() {}
 	if p.More {
 		u.garbage.Store(true)
 		u.since.Store(since)
 	} else {
+		freed := p.Freed.Messages > 0 || p.Chunks > 0
 		p.Freed = waiting // or were shared, and needed after all
+		if p.More = u.mustDrop(); p.More && freed {
+			u.space.Recheck() // that may have been enough
+		} else if p.More {
+			if drop, err = u.dropAside(c); err != nil {
+				return nil, false, u.collect.Met(err)
+			}
+		}
 	}
 	return func() {
+		drop()
 		if octets := p.Chunks * buffers.Max; octets > 0 {
 			lower(&u.broken, octets)
 			u.staging.free(octets)
@@ -180,6 +195,25 @@ func (u *upkeep) bounds(waiting quota.Usage, resting bool, beside commit.Batch) 
 		b.Chunks = max(b.Bodies/perChunk, u.space.Pages(min(waiting.Octets/32/buffers.Max, maxSliceChunks)))
 	}
 	return b
+}
+
+// mustDrop reports whether what is aside is to make room on the disk.
+func (u *upkeep) mustDrop() bool { return u.aside.Load() && u.space.Short() }
+
+// dropOctets is how much of what is aside goes at a time when space is short: the next
+// look says whether that was enough.
+const dropOctets = 16 << 20
+
+// dropAside takes the oldest away of what is aside.
+func (u *upkeep) dropAside(c *db.Conn) (done func(), err error) {
+	dropped, err := tables.DropOldest(c, func(sum quota.Usage) bool {
+		return sum.Octets >= dropOctets || sum.Messages >= sliceBodies
+	})
+	return func() {
+		u.aside.Store(len(dropped) > 0)
+		u.dropped(dropped)
+		u.mayCollect()
+	}, err
 }
 
 // raise makes a counter at least so much.

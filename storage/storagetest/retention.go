@@ -195,3 +195,131 @@ func testRemoveWithDeleted(t *testing.T, f *fixture) {
 	f.reopen()
 	f.wantDrop(other, both)
 }
+
+// wantAside compares how many messages each of some mailboxes has aside.
+func (f *fixture) wantAside(want map[mail.MailboxID]int64) {
+	f.t.Helper()
+	all, err := f.Aside(background, 0)
+	f.must(err)
+	for id, n := range want {
+		one, err := f.Aside(background, id)
+		f.must(err)
+		if one[id] != all[id] || one[id].Messages != n {
+			f.t.Errorf("mailbox %d: %+v are aside, of all %+v, want %d messages", id, one[id], all[id], n)
+		}
+	}
+	f.recount()
+}
+
+// fillAside delivers messages of about a KiB to a mailbox and deletes them, one after the
+// other.
+func (f *fixture) fillAside(id mail.MailboxID, names ...string) {
+	f.t.Helper()
+	for _, name := range names {
+		f.must(f.deliver(message{id: name, content: strings.Repeat("x", 1000), to: []mail.MailboxID{id}}))
+		d, e := f.openDrop(id)
+		_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
+		f.must(err)
+	}
+}
+
+// What a mailbox has aside is no more than it may hold, whoever set the limit, and the
+// oldest goes first. What a lower limit does not allow goes at once.
+func testAsideBound(t *testing.T, f *fixture) {
+	f.reopenWith(Limits{Limit: quota.Limit{Octets: 3500, Messages: quota.Unlimited}})
+	byServer, byDomain, own := f.mailbox("server@me.com", inherit), f.mailbox("domain@you.com", inherit), f.mailbox("own@me.com", quota.Limit{Octets: quota.Unlimited, Messages: 2})
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Deleted = day }))
+	f.must(f.ChangeDomain(background, "you.com", func(d *directory.Domain) {
+		d.Retention.Deleted = day
+		d.Limit = quota.Limit{Octets: 4500, Messages: quota.Unlimited}
+	}))
+	names := []string{"a", "b", "c", "d", "e", "f", "g"}
+	want := map[mail.MailboxID]int64{byServer: 3, byDomain: 4, own: 2}
+	for id := range want {
+		f.fillAside(id, names...)
+	}
+	f.wantAside(want)
+	f.must(f.ChangeDomain(background, "you.com", func(d *directory.Domain) { d.Limit.Octets = 2500 }))
+	f.limit("own@me.com", quota.Limit{Octets: 4500, Messages: 1})
+	want[byDomain], want[own] = 2, 1
+	f.wantAside(want)
+	// Many at once, and one that alone is too much.
+	f.must(f.ChangeDomain(background, "you.com", func(d *directory.Domain) { d.Limit.Octets = quota.Unlimited }))
+	f.fill(byDomain, 250)
+	d, e := f.openDrop(byDomain)
+	f.must(f.ChangeDomain(background, "you.com", func(d *directory.Domain) { d.Limit = quota.Limit{Octets: quota.Unlimited, Messages: 7} }))
+	_, err := d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
+	f.must(err)
+	want[byDomain] = 7
+	f.wantAside(want)
+	big := f.mailbox("big@me.com", quota.Limit{Octets: 100 << 10})
+	f.must(f.deliver(message{id: "big", content: strings.Repeat("x", 50<<10), to: []mail.MailboxID{big}}))
+	f.limit("big@me.com", quota.Limit{Octets: 10 << 10})
+	d, e = f.openDrop(big)
+	_, err = d.Update(background, nil, storage.Change{Expunge: storage.UIDs(e)})
+	f.must(err)
+	want[big] = 0
+	f.wantAside(want)
+	// What is left is the newest.
+	restored, _, err := f.Undelete(background, byServer, time.Time{}, quota.Limit{}, mail.NewID)
+	f.must(err)
+	want[byServer] = 0
+	f.wantAside(want)
+	if restored.Messages != 3 {
+		t.Errorf("%+v came back", restored)
+	}
+	f.expire(2 * day)
+	f.wantAside(map[mail.MailboxID]int64{byServer: 0, byDomain: 0, own: 0})
+}
+
+// All mailboxes together keep no more aside than the total, and where a mailbox has no
+// limit it does not either. The oldest goes first, whose ever it is.
+func testAsideTotal(t *testing.T, f *fixture) {
+	f.reopenWith(Limits{MaxAside: 5500})
+	a, b := f.mailbox("a@me.com", inherit), f.mailbox("b@me.com", inherit)
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Deleted = day }))
+	f.fillAside(a, "a0", "a1", "a2")
+	f.fillAside(b, "b0", "b1")
+	f.wantAside(map[mail.MailboxID]int64{a: 3, b: 2})
+	f.fillAside(b, "b2", "b3")
+	f.wantAside(map[mail.MailboxID]int64{a: 1, b: 4})
+	f.fillAside(a, "a3", "a4")
+	f.wantAside(map[mail.MailboxID]int64{a: 2, b: 3})
+	f.fillAside(a, "a5", "a6", "a7", "a8", "a9", "a10")
+	f.wantAside(map[mail.MailboxID]int64{a: 5, b: 0})
+	// A total that is lower counts with the next collection.
+	f.reopenWith(Limits{MaxAside: 2500})
+	f.expire(0)
+	f.wantAside(map[mail.MailboxID]int64{a: 2, b: 0})
+	_, err := f.RemoveMailbox(background, address("a@me.com"))
+	f.must(err)
+	f.wantAside(map[mail.MailboxID]int64{a: 0, b: 0})
+	f.fillAside(b, "b4", "b5", "b6")
+	f.wantAside(map[mail.MailboxID]int64{b: 2})
+}
+
+// Off means gone: at once, for all that inherit it, and for good.
+func testAsideOff(t *testing.T, f *fixture) {
+	a, b := f.mailbox("a@me.com", inherit), f.mailbox("b@me.com", inherit)
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Deleted = day }))
+	f.retention("b@me.com", directory.Retention{Deleted: day})
+	f.fillAside(a, "a0", "a1")
+	f.fillAside(b, "b0", "b1")
+	off := func(d *directory.Domain) { d.Retention.Deleted = directory.RetentionOff }
+	f.must(f.ChangeDomain(background, "me.com", off))
+	f.wantAside(map[mail.MailboxID]int64{a: 0, b: 2})
+	f.retention("b@me.com", directory.Retention{})
+	f.wantAside(map[mail.MailboxID]int64{a: 0, b: 0})
+	f.must(f.ChangeDomain(background, "me.com", func(d *directory.Domain) { d.Retention.Deleted = day }))
+	f.fillAside(a, "a2")
+	f.wantAside(map[mail.MailboxID]int64{a: 1, b: 0})
+	for id, n := range map[mail.MailboxID]int64{a: 1, b: 0} {
+		restored, left, err := f.Undelete(background, id, time.Time{}, quota.Limit{}, mail.NewID)
+		f.must(err)
+		if restored.Messages != n || left.Messages != 0 {
+			t.Errorf("mailbox %d: %+v came back, %+v are left", id, restored, left)
+		}
+	}
+	f.fillAside(b, "b2")
+	f.wantAside(map[mail.MailboxID]int64{a: 0, b: 1})
+}

@@ -33,6 +33,8 @@ type Limits struct {
 	MinFree   int64         // octets; 0: none
 	MaxStaged int64         // octets; 0: no limit
 	Buffers   *buffers.Pool // nil: the backend's own
+	Limit     quota.Limit   // of what mailboxes keep aside that inherit theirs
+	MaxAside  int64         // octets kept aside, of all mailboxes; 0: as much as the tests need
 }
 
 // Hooks bring about what nobody can who calls the contract.
@@ -70,6 +72,9 @@ func Run(t *testing.T, hooks Hooks) {
 		"Undelete":         testUndelete,
 		"UndeletedIsNew":   testUndeletedIsNew,
 		"RemoveDeleted":    testRemoveWithDeleted,
+		"AsideBound":       testAsideBound,
+		"AsideTotal":       testAsideTotal,
+		"AsideOff":         testAsideOff,
 		"Domains":          testDomains,
 		"Mailboxes":        testMailboxes,
 		"Aliases":          testAliases,

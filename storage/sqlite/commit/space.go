@@ -76,6 +76,17 @@ func (s *Space) Take(octets int64) error {
 	return nil
 }
 
+// Short reports whether what can be spared is to make room: a quarter of the minimum
+// before mail is refused.
+func (s *Space) Short() bool {
+	if s.Check() != nil {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.minFree > 0 && s.margin-s.taken < s.minFree/4
+}
+
 // Recheck makes the next check look again.
 func (s *Space) Recheck() {
 	s.mu.Lock()

@@ -74,7 +74,7 @@ FROM entry `+which+` ORDER BY e.id`, func(row []driver.Value) error {
 
 // remove removes an entry.
 func remove(c *db.Conn, e wrongEntry) error {
-	_, _, err := tables.Expunge(c, e.Place, [][2]int64{{e.uid, e.uid}}, tables.Aside{})
+	_, err := tables.Expunge(c, e.Place, [][2]int64{{e.uid, e.uid}}, tables.Aside{})
 	return err
 }
 
@@ -95,7 +95,7 @@ SELECT ?2, ?3, body, shared, uidl, own, arrived, flags, ?4, retrieved FROM entry
 	if _, _, err := c.Exec("UPDATE share SET refs = refs + 1 WHERE body = ?", e.body); err != nil {
 		return err
 	}
-	removed, _, err := tables.Expunge(c, e.Place, [][2]int64{{e.uid, e.uid}}, tables.Aside{})
+	removed, err := tables.Expunge(c, e.Place, [][2]int64{{e.uid, e.uid}}, tables.Aside{})
 	if err != nil {
 		return err
 	}

@@ -76,14 +76,15 @@ func (r *rebuild) fromIndex(table string) error {
 // neverTwice are the tables whose ids are never given twice, with where such ids stand
 // besides, as far as they are of that table.
 var neverTwice = []struct{ table, ids string }{
-	{"mailbox", "SELECT mailbox AS id FROM folder UNION ALL SELECT mailbox FROM orphan UNION ALL SELECT mailbox FROM removed"},
+	{"mailbox", "SELECT mailbox AS id FROM folder UNION ALL SELECT mailbox FROM orphan UNION ALL SELECT mailbox FROM removed UNION ALL SELECT mailbox FROM kept"},
 	{"folder", "SELECT folder AS id FROM tally UNION ALL SELECT folder FROM orphan UNION ALL SELECT folder FROM removed UNION ALL SELECT folder FROM message UNION ALL SELECT inbox FROM mailbox"},
+	{"removed", "SELECT gone AS id FROM kept"},
 	{"body", "SELECT body AS id FROM message UNION ALL SELECT body FROM removed UNION ALL SELECT body FROM share UNION ALL SELECT body FROM transfer UNION ALL SELECT body FROM garbage UNION ALL SELECT id >> 16 FROM chunk"},
 }
 
 // idBound is what no id reaches that was ever given: one beyond is damage. Each mailbox
 // has a folder, so there are no more of those.
-var idBound = map[string]int64{"mailbox": tables.MaxFolder + 1, "folder": tables.MaxFolder + 1, "body": 1 << 46}
+var idBound = map[string]int64{"mailbox": tables.MaxFolder + 1, "folder": tables.MaxFolder + 1, "removed": 1 << 46, "body": 1 << 46}
 
 // copyHighest keeps the ids of rows that are gone from being given again.
 func (r *rebuild) copyHighest(of struct{ table, ids string }) error {

@@ -181,6 +181,20 @@ DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 		mend:  `DELETE FROM chunk WHERE id >> 16 NOT IN (SELECT id FROM body)`,
 	},
 	{
+		query: `SELECT 'what mailbox ' || mailbox || ' keeps aside is nobody''s' FROM removed WHERE id > coalesce((SELECT gone FROM kept WHERE mailbox = removed.mailbox), 0) AND mailbox NOT IN (SELECT id FROM mailbox) GROUP BY mailbox`,
+		mend:  `INSERT INTO kept (mailbox, octets, messages, gone) SELECT mailbox, 0, 0, max(id) FROM removed WHERE mailbox NOT IN (SELECT id FROM mailbox) GROUP BY mailbox ON CONFLICT (mailbox) DO UPDATE SET gone = excluded.gone`,
+	},
+	{
+		query: `SELECT 'mailbox ' || ` + address("n.mailbox") + ` || ' counts ' || coalesce(k.octets, 0) || ' octets in ' || coalesce(k.messages, 0) || ' messages kept aside, has ' || n.octets || ' in ' || n.messages FROM ` + asideNow + ` n LEFT JOIN kept k ON k.mailbox = n.mailbox WHERE coalesce(k.octets, 0) <> n.octets OR coalesce(k.messages, 0) <> n.messages`,
+		mend: `INSERT OR IGNORE INTO kept (mailbox, octets, messages, gone) SELECT mailbox, 0, 0, 0 FROM ` + asideNow + `;
+UPDATE kept SET octets = n.octets, messages = n.messages FROM ` + asideNow + ` n WHERE n.mailbox = kept.mailbox`,
+	},
+	{
+		query: `SELECT 'all mailboxes count ' || coalesce(k.octets, 0) || ' octets in ' || coalesce(k.messages, 0) || ' messages kept aside, have ' || n.octets || ' in ' || n.messages FROM ` + asideTotal + ` n LEFT JOIN kept k ON k.mailbox = 0 WHERE coalesce(k.octets, -1) <> n.octets OR coalesce(k.messages, -1) <> n.messages`,
+		mend: `INSERT OR IGNORE INTO kept (mailbox, octets, messages, gone) VALUES (0, 0, 0, 0);
+UPDATE kept SET octets = n.octets, messages = n.messages FROM ` + asideTotal + ` n WHERE mailbox = 0`,
+	},
+	{
 		query:  `SELECT 'address ' || m.local || '@' || d.name || ' is both a mailbox and an alias' FROM mailbox m JOIN alias a ON a.domain = m.domain AND a.local = m.local JOIN domain d ON d.id = m.domain`,
 		remedy: storage.RemoveOne,
 	},
@@ -189,6 +203,14 @@ DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 		remedy: storage.RemoveTarget,
 	},
 }
+
+// asideNow is what each mailbox has aside that has or counts any, asideTotal what all have.
+const (
+	asideNow = `(SELECT m.mailbox, coalesce(sum(r.octets), 0) AS octets, count(r.id) AS messages
+FROM (SELECT mailbox FROM kept WHERE mailbox > 0 UNION SELECT mailbox FROM removed) m
+LEFT JOIN removed r ON r.mailbox = m.mailbox AND r.id > coalesce((SELECT gone FROM kept WHERE mailbox = m.mailbox), 0) GROUP BY m.mailbox)`
+	asideTotal = `(SELECT coalesce(sum(octets), 0) AS octets, coalesce(sum(messages), 0) AS messages FROM kept WHERE mailbox > 0)`
+)
 
 // totals are what the all_octets and all_messages of each folder must be: of INBOX the
 // sums of the mailbox's folders, 0 of others.

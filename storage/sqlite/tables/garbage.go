@@ -38,7 +38,8 @@ const sliceChunks = 4
 
 // CollectSlice frees garbage inside an open transaction. Transfers broken off go first,
 // since who sends a long message may wait for that. Then go the entries of orphaned
-// folders, whose bodies become garbage, unless the bounds say otherwise.
+// folders and what is gone of what was aside, whose bodies become garbage, unless the
+// bounds say otherwise.
 func CollectSlice(c *db.Conn, b Bounds) (Progress, error) {
 	chunks, whole, err := freeTransfers(c, b)
 	if err != nil || !whole {
@@ -99,22 +100,33 @@ func collectRest(c *db.Conn, b Bounds) (p Progress, err error) {
 			return p, err
 		}
 	}
-	orphan, err := c.First("SELECT mailbox, folder FROM orphan LIMIT 1")
-	switch {
-	case err != nil:
-		return Progress{}, err
-	case orphan != nil:
-		one, err := emptyOrphan(c, Place{Mailbox: orphan[0].(int64), Folder: orphan[1].(int64)})
+	if one, err := makeGarbage(c); err != nil || one.More {
 		one.Freed = p.Freed
 		return one, err
-	case b.BodiesFirst:
+	}
+	if b.BodiesFirst {
 		return p, nil
 	}
 	return freeBodies(c, b)
 }
 
-// emptyOrphan removes some entries of a removed mailbox's folder, then what the mailbox
-// had put aside, and the orphan itself with the last.
+// makeGarbage makes garbage of some entries of an orphan, or of what was aside and is
+// gone. More: there was some.
+func makeGarbage(c *db.Conn) (p Progress, err error) {
+	orphan, err := c.First("SELECT mailbox, folder FROM orphan LIMIT 1")
+	if err != nil {
+		return p, err
+	}
+	if orphan != nil {
+		return emptyOrphan(c, Place{Mailbox: orphan[0].(int64), Folder: orphan[1].(int64)})
+	}
+	p.Garbage, err = forgetGone(c, sliceEntries)
+	p.More = p.Garbage.Messages > 0
+	return p, err
+}
+
+// emptyOrphan removes some entries of a removed mailbox's folder, and the orphan itself
+// with the last.
 func emptyOrphan(c *db.Conn, orphan Place) (p Progress, err error) {
 	p.More = true
 	if p.Moved, err = CompactFolder(c, orphan.Folder); err != nil {
@@ -126,10 +138,8 @@ func emptyOrphan(c *db.Conn, orphan Place) (p Progress, err error) {
 		return p, err
 	}
 	if to[0] != nil {
-		p.Garbage, _, err = Expunge(c, orphan, [][2]int64{{0, to[0].(int64)}}, Aside{})
-		return p, err
-	}
-	if p.Garbage, err = forget(c, "SELECT id FROM removed WHERE mailbox = ? ORDER BY id LIMIT ?", orphan.Mailbox, int64(sliceEntries)); err != nil || p.Garbage.Messages > 0 {
+		gone, err := Expunge(c, orphan, [][2]int64{{0, to[0].(int64)}}, Aside{})
+		p.Garbage = gone.Usage
 		return p, err
 	}
 	_, _, err = c.Exec("DELETE FROM orphan WHERE folder = ?", orphan.Folder)
@@ -230,26 +240,4 @@ func unshare(c *db.Conn, id, octets int64) error {
 func Discard(c *db.Conn, id, octets int64) error {
 	_, _, err := c.Exec("INSERT OR IGNORE INTO garbage (body, octets) VALUES (?, ?)", id, octets)
 	return err
-}
-
-// ForgetDue deletes rows of removed whose time is over, those first that have been due
-// longest and at most the given number, and returns what they were.
-func ForgetDue(c *db.Conn, now, most int64) (quota.Usage, error) {
-	return forget(c, "SELECT id FROM removed WHERE until <= ? ORDER BY until LIMIT ?", now, most)
-}
-
-// forget deletes the rows of removed that which selects, by ids along an index, and
-// makes garbage of their bodies.
-func forget(c *db.Conn, which string, args ...driver.Value) (forgotten quota.Usage, err error) {
-	where := " FROM removed WHERE id IN (" + which + ")"
-	row, err := c.First("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, args...)
-	if err != nil {
-		return quota.Usage{}, err
-	}
-	forgotten = quota.Usage{Messages: row[0].(int64), Octets: row[1].(int64)}
-	if err := discardBodies(c, row[2].(int64) > 0, where, args...); err != nil {
-		return quota.Usage{}, err
-	}
-	_, _, err = c.Exec("DELETE"+where, args...)
-	return forgotten, err
 }

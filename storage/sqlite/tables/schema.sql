@@ -116,12 +116,13 @@ SELECT id, octets, body, shared, uidl, own, arrived, flags, modseq, id >> 32, id
 
 -- Entries that were deleted and can be brought back, outside the counters.
 CREATE TABLE removed (
-    id      INTEGER PRIMARY KEY,                  -- in the order of deletion
+    id      INTEGER PRIMARY KEY AUTOINCREMENT,    -- in the order of deletion, never given twice
     mailbox INTEGER NOT NULL,
     folder  INTEGER NOT NULL,                     -- to which it comes back
     octets  INTEGER NOT NULL,
     body    INTEGER NOT NULL,
     shared  INTEGER NOT NULL,
+    uidl    TEXT    NOT NULL,                     -- that it had
     own     TEXT    NOT NULL,
     arrived INTEGER NOT NULL,
     flags   INTEGER NOT NULL,
@@ -130,6 +131,16 @@ CREATE TABLE removed (
 ) STRICT;
 CREATE INDEX removed_mailbox ON removed (mailbox);
 CREATE INDEX removed_until ON removed (until);
+
+-- How much is kept aside: a row for each mailbox that has some, and 0 for all.
+CREATE TABLE kept (
+    mailbox  INTEGER PRIMARY KEY,
+    octets   INTEGER NOT NULL,
+    messages INTEGER NOT NULL,
+    gone     INTEGER NOT NULL                     -- rows of removed up to this id are gone, and wait to be freed
+) STRICT;
+CREATE INDEX kept_gone ON kept (mailbox) WHERE gone > 0 AND mailbox > 0;
+INSERT INTO kept VALUES (0, 0, 0, 0);
 
 -- chunks = 0: the content is in data. Otherwise in that number of rows of chunk,
 -- whose id is body * 65536 + number.

@@ -1,0 +1,155 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql/driver"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"mailsrv/internal/logs"
+	"mailsrv/internal/mail"
+	"mailsrv/quota"
+	"mailsrv/storage"
+	"mailsrv/storage/sqlite/commit"
+	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
+)
+
+// asideBounds are the bounds of what is kept aside that no row has.
+type asideBounds struct {
+	server quota.Limit // for mailboxes that inherit
+	total  int64       // octets
+}
+
+// KeepAside bounds what is kept aside from now on: server is the limit that mailboxes
+// inherit, total the octets that all may have together, and each where its own limit is
+// none; 0: a tenth of the disk. What is too much goes with the next Collect, or when more
+// is put aside.
+func (s *Store) KeepAside(server quota.Limit, total int64) {
+	var fs unix.Statfs_t
+	if total <= 0 && unix.Statfs(filepath.Dir(s.path), &fs) == nil {
+		total = int64(fs.Blocks) * fs.Bsize / 10
+	}
+	s.aside.Store(&asideBounds{server, total})
+}
+
+// asideOf reads what a mailbox may keep aside.
+func (s *Store) asideOf(c *db.Conn, mailbox int64) (tables.Aside, error) {
+	b := s.aside.Load()
+	return tables.AsideOf(c, mailbox, b.server, b.total)
+}
+
+// boundAside brings what a mailbox has aside within what it may have: with its retention
+// off that is nothing.
+func (s *Store) boundAside(c *db.Conn, mailbox int64) ([]tables.Dropped, error) {
+	a, err := s.asideOf(c, mailbox)
+	if err != nil {
+		return nil, err
+	}
+	if a.Keep == 0 {
+		return nil, tables.DropAside(c, mailbox)
+	}
+	return tables.TrimAside(c, mailbox, a.Limit)
+}
+
+// boundAsideOf is boundAside for mailboxes that have something aside; which is a condition
+// on them.
+func (s *Store) boundAsideOf(c *db.Conn, which string, arg driver.Value) (dropped []tables.Dropped, err error) {
+	var all []int64
+	err = c.Each("SELECT mailbox FROM kept WHERE messages > 0 AND mailbox IN (SELECT id FROM mailbox WHERE "+which+")", func(row []driver.Value) error {
+		all = append(all, row[0].(int64))
+		return nil
+	}, arg)
+	for _, mailbox := range all {
+		if err != nil {
+			return nil, err
+		}
+		var some []tables.Dropped
+		some, err = s.boundAside(c, mailbox)
+		dropped = append(dropped, some...)
+	}
+	return dropped, err
+}
+
+// boundAllAside is boundAside for every mailbox that has something aside, one after the
+// other, and bounds the total.
+func (s *Store) boundAllAside(ctx context.Context) error {
+	all, err := db.All(ctx, s.readers, func(row []driver.Value) int64 { return row[0].(int64) },
+		"SELECT mailbox FROM kept WHERE messages > 0 AND mailbox > 0")
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(all, perSlice) {
+		if err := s.drop(ctx, func(c *db.Conn) (dropped []tables.Dropped, err error) {
+			for _, mailbox := range part {
+				some, err := s.boundAside(c, mailbox)
+				if err != nil {
+					return nil, err
+				}
+				dropped = append(dropped, some...)
+			}
+			return dropped, nil
+		}); err != nil {
+			return err
+		}
+	}
+	return s.drop(ctx, func(c *db.Conn) ([]tables.Dropped, error) { return tables.TrimTotal(c, s.aside.Load().total) })
+}
+
+// drop commits what f drops of what is aside, and tells of it.
+func (s *Store) drop(ctx context.Context, f func(*db.Conn) ([]tables.Dropped, error)) error {
+	var dropped []tables.Dropped
+	change := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
+	change.Apply = func(c *db.Conn) (err error) {
+		dropped, err = f(c)
+		return err
+	}
+	err := s.engine.Do(ctx, change)
+	if err == nil {
+		s.tellDropped(dropped)
+	}
+	return err
+}
+
+// tellDropped logs what had to make room of what was aside, and has it freed.
+func (s *Store) tellDropped(dropped []tables.Dropped) {
+	if len(dropped) == 0 {
+		return
+	}
+	s.upkeep.addGarbage(quota.Usage{})
+	slices.SortStableFunc(dropped, func(a, b tables.Dropped) int { return int(a.Mailbox - b.Mailbox) })
+	const perLine = 32
+	for len(dropped) > 0 {
+		of, octets := dropped[0], int64(0)
+		var ids []string
+		for len(dropped) > 0 && dropped[0].Mailbox == of.Mailbox && len(ids) < perLine {
+			ids = append(ids, dropped[0].UIDL)
+			octets += dropped[0].Octets
+			dropped = dropped[1:]
+		}
+		name := strconv.FormatInt(of.Mailbox, 10)
+		if of.Domain != "" {
+			name = mail.Address{Local: of.Local, Domain: of.Domain}.String()
+		}
+		s.logger.Info(logs.Expunged, logs.Mailbox, name, logs.Messages, len(ids), logs.Octets, octets,
+			logs.ID, strings.Join(ids, " "), logs.Reason, "deleted before, and kept aside no longer: others needed the room")
+	}
+}
+
+// Aside implements storage.Undeleter.
+func (s *Store) Aside(ctx context.Context, of mail.MailboxID) (map[mail.MailboxID]quota.Usage, error) {
+	all := map[mail.MailboxID]quota.Usage{}
+	err := s.readers.Use(ctx, func(c *db.Conn) error {
+		return c.Each("SELECT mailbox, octets, messages FROM kept WHERE messages > 0 AND mailbox > 0 AND (?1 = 0 OR mailbox = ?1)", func(row []driver.Value) error {
+			all[mail.MailboxID(row[0].(int64))] = quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
+			return nil
+		}, int64(of))
+	})
+	return all, err
+}
+
+var _ storage.Undeleter = (*Store)(nil)
