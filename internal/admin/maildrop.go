@@ -104,14 +104,20 @@ func (a *Admin) Purge(ctx context.Context, address string, uidls []string) (quot
 		return quota.Usage{}, err
 	}
 	if len(uidls) > 0 {
+		byUIDL := make(map[string]storage.Entry, len(entries))
+		for _, e := range entries {
+			byUIDL[e.UIDL] = e
+		}
 		chosen := make([]storage.Entry, 0, len(uidls))
+		named := make(map[storage.UID]bool, len(uidls))
 		for _, uidl := range uidls {
-			e, found := withUIDL(entries, uidl)
+			e, found := byUIDL[uidl]
 			if !found {
 				return quota.Usage{}, advise(directory.ErrNotFound,
 					"there is no message with the UIDL %q in the maildrop of %s, and nothing was removed: see: mailsrv maildrop list %s", uidl, m.Address, m.Address)
 			}
-			if !slices.Contains(chosen, e) {
+			if !named[e.UID] {
+				named[e.UID] = true
 				chosen = append(chosen, e)
 			}
 		}

@@ -171,3 +171,44 @@ func TestGoneStaysGoneAfterARebuild(t *testing.T) {
 		t.Errorf("%+v came back, %+v are left", restored, left)
 	}
 }
+
+// While a command brings much back, mail comes in beside it: no delivery waits for more
+// than a few of its transactions.
+func TestUndeleteLeavesRoom(t *testing.T) {
+	h := newHouse(t, Options{Server: true})
+	other, err := h.AddMailbox(background, directory.Mailbox{Address: mail.Address{Local: "other", Domain: "me.com"}, Switches: directory.AllOn})
+	h.must(err)
+	h.keepDeletedFor(24 * time.Hour)
+	const messages = 40_000
+	h.asideRows(messages)
+	h.tamper(fmt.Sprintf("UPDATE kept SET octets = 10 * %[1]d, messages = %[1]d; INSERT INTO kept VALUES (%[2]d, 10 * %[1]d, %[1]d, 0)", messages, h.look))
+	line := &house{t: t, dir: h.dir, look: h.look}
+	line.open(Options{})
+	defer line.Close()
+	begun, done := h.engine.Stats().Commits, make(chan error)
+	go func() {
+		restored, left, err := line.Undelete(background, h.look, time.Unix(0, 0), quota.Limit{}, mail.NewID)
+		if err == nil && (restored.Messages != messages || left.Messages != 0) {
+			err = fmt.Errorf("%+v came back, %+v are left", restored, left)
+		}
+		done <- err
+	}()
+	var took []time.Duration
+	for running := true; running; {
+		select {
+		case err := <-done:
+			h.must(err)
+			running = false
+		default:
+			begun := time.Now()
+			h.must(h.benchDeliver(mail.NewID(), []byte("text"), other))
+			took = append(took, time.Since(begun))
+		}
+	}
+	slices.Sort(took)
+	median, most := took[len(took)/2], took[len(took)-1]
+	t.Logf("%d deliveries in %d commits: median %v, at most %v", len(took), h.engine.Stats().Commits-begun, median, most)
+	if median > 50*time.Millisecond || most > time.Second {
+		t.Errorf("deliveries waited %v in the median, %v at most", median, most)
+	}
+}

@@ -17,15 +17,29 @@ import (
 // delivery waits long for it.
 const perSlice = 100
 
-// Undelete implements storage.Undeleter.
+// perUndelete is how many messages one transaction brings back.
+const perUndelete = 200
+
+// Undelete implements storage.Undeleter. What to bring back is looked for outside the
+// transactions that do it.
 func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error) {
-	for more := true; more && err == nil; {
+	for after, full := int64(0), false; !full; {
+		var ids []int64
+		if ids, err = s.asideSince(ctx, id, since, after); err != nil {
+			return restored, left, err
+		}
+		if len(ids) == 0 && after > 0 {
+			break
+		}
 		var part quota.Usage
-		part, more, err = s.undeleteSome(ctx, int64(id), since.Unix(), limit, newID)
-		restored = restored.Add(part)
-	}
-	if err != nil {
-		return restored, left, err
+		part, full, err = s.undeleteSome(ctx, int64(id), ids, limit, newID)
+		if restored = restored.Add(part); err != nil {
+			return restored, left, err
+		}
+		if len(ids) < perUndelete {
+			break
+		}
+		after = ids[len(ids)-1]
 	}
 	err = s.readers.Use(ctx, func(c *db.Conn) error {
 		row, err := c.First("SELECT count(*), coalesce(sum(octets), 0) FROM removed WHERE mailbox = ?1 AND at >= ?2 AND id > "+goneOf, int64(id), since.Unix())
@@ -40,12 +54,21 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 // goneOf is the id up to which rows of removed are gone, of the mailbox ?1.
 const goneOf = "coalesce((SELECT gone FROM kept WHERE mailbox = ?1), 0)"
 
+// asideSince finds the next rows of removed behind one that were put aside since a time.
+func (s *Store) asideSince(ctx context.Context, id mail.MailboxID, since time.Time, after int64) ([]int64, error) {
+	return db.All(ctx, s.readers, func(row []driver.Value) int64 { return row[0].(int64) },
+		"SELECT id FROM removed WHERE mailbox = ?1 AND id > max(?2, "+goneOf+") AND at >= ?3 ORDER BY id LIMIT ?4",
+		int64(id), after, since.Unix(), int64(perUndelete))
+}
+
 // aside is a row of removed, with its folder if that is there.
 type aside struct{ id, octets, folder int64 }
 
-func (s *Store) undeleteSome(ctx context.Context, mailbox, since int64, limit quota.Limit, newID func() string) (restored quota.Usage, more bool, err error) {
+// undeleteSome brings rows of removed back, those that are not gone meanwhile; full: one
+// did not fit.
+func (s *Store) undeleteSome(ctx context.Context, mailbox int64, ids []int64, limit quota.Limit, newID func() string) (restored quota.Usage, full bool, err error) {
 	err = s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
-		restored, more = quota.Usage{}, false
+		restored, full = quota.Usage{}, false
 		known, err := c.Number("SELECT count(*) FROM mailbox WHERE id = ?", mailbox)
 		if err != nil {
 			return err
@@ -54,41 +77,53 @@ func (s *Store) undeleteSome(ctx context.Context, mailbox, since int64, limit qu
 			refuse(storage.ErrNoMaildrop)
 			return nil
 		}
-		var rows []aside
-		err = c.Each(`SELECT id, octets, coalesce((SELECT id FROM folder WHERE id = r.folder AND mailbox = r.mailbox), 0)
-FROM removed r WHERE mailbox = ?1 AND at >= ?2 AND id > `+goneOf+` ORDER BY id LIMIT ?3`, func(row []driver.Value) error {
-			rows = append(rows, aside{row[0].(int64), row[1].(int64), row[2].(int64)})
-			return nil
-		}, mailbox, since, int64(perSlice))
-		if err != nil {
-			return err
-		}
-		for _, r := range rows {
+		compacted := map[int64]bool{} // folders
+		for _, id := range ids {
+			row, err := c.First(`SELECT octets, coalesce((SELECT id FROM folder WHERE id = r.folder AND mailbox = r.mailbox), 0)
+FROM removed r WHERE mailbox = ?1 AND id = ?2 AND id > `+goneOf, mailbox, id)
+			if err != nil {
+				return err
+			}
+			if row == nil {
+				continue
+			}
+			r := aside{id, row[0].(int64), row[1].(int64)}
 			to := storage.Recipient{Mailbox: mail.MailboxID(mailbox), Folder: storage.FolderID(r.folder)}
 			now, ok, err := countIn(c, to, r.octets, limit)
-			if err != nil || !ok {
+			if err != nil {
 				return err
+			}
+			if !ok {
+				full = true
+				break
+			}
+			if !compacted[now.folder] { // what arrived has lower uids
+				if _, err := tables.CompactFolder(c, now.folder); err != nil {
+					return err
+				}
+				compacted[now.folder] = true
 			}
 			if err := bringBack(c, r, now, newID()); err != nil {
 				return err
 			}
 			restored = restored.Add(quota.Usage{Octets: r.octets, Messages: 1})
 		}
-		more = len(rows) == perSlice
-		return nil
+		return tables.BroughtBack(c, mailbox, restored)
 	})
-	return restored, more, err
+	return restored, full, err
 }
 
-// bringBack makes an entry of a row of removed, for which there is room.
+// bringBack makes an entry of a row of removed, for which there is room. It is one of many
+// of its folder, side by side, and need not arrive first.
 func bringBack(c *db.Conn, r aside, to room, uidl string) error {
-	_, _, err := c.Exec(`INSERT INTO arrival (`+tables.EntryColumns+`)
+	_, _, err := c.Exec(`INSERT INTO entry (`+tables.EntryColumns+`)
 SELECT ?2, octets, body, shared, ?3, own, arrived, flags, ?4 FROM removed WHERE id = ?1`,
 		r.id, tables.EntryID(to.folder, to.uid), uidl, to.modseq)
 	if err != nil {
 		return err
 	}
-	return tables.TakeAside(c, r.id, to.Mailbox, r.octets)
+	_, _, err = c.Exec("DELETE FROM removed WHERE id = ?", r.id)
+	return err
 }
 
 // Collect implements storage.Collector.

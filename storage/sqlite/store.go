@@ -79,6 +79,7 @@ type Store struct {
 	readers  *db.Readers
 	space    *commit.Space
 	health   *commit.Health
+	holders  *db.Holders
 	cache    *cache
 	upkeep   *upkeep
 	engine   *commit.Engine
@@ -144,6 +145,7 @@ func (s *Store) open() error {
 	s.KeepAside(s.options.Limit, s.options.MaxAside)
 	s.readers = db.NewReaders(s.path, 2*runtime.GOMAXPROCS(0)+2)
 	s.space = commit.NewSpace(s.path, s.options.MinFree, s.options.Server, s.readers, s.logger)
+	s.holders = db.NewHolders(s.path)
 	s.health = commit.NewHealth(s.space, s.logger)
 	c, err := s.openDatabase()
 	for db.IsFull(err) && s.space.UseReserve() {
@@ -154,7 +156,7 @@ func (s *Store) open() error {
 	}
 	s.staging.most = s.options.MaxStaged
 	s.cache, s.upkeep = newCache(), newUpkeep(s)
-	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, LookEvery: s.options.lookEvery, Logger: s.logger}
+	o := commit.Options{Database: s.database, Conn: c, Space: s.space, Health: s.health, Cache: s.cache, Holders: s.holders, LookEvery: s.options.lookEvery, Logger: s.logger}
 	if s.options.Server {
 		s.space.Check()
 		o.Upkeep = s.upkeep
@@ -196,6 +198,7 @@ func (s *Store) Close() error {
 		time.Sleep(lease)
 	}
 	s.readers.Close()
+	s.holders.Close()
 	s.database.Close()
 	s.locks.Release()
 	return err

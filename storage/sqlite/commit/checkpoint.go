@@ -31,13 +31,17 @@ type checkpointer struct {
 	pages    int64    // new ones in the log, of which there is reason to begin
 	most     int64    // pages that the engine brings in itself
 	health   *Health
+	holders  *db.Holders
 	logger   *slog.Logger
 
 	mu sync.Mutex // one checkpoint at a time: SQLite would refuse the second
 
 	// The engine's.
-	begun  int64 // pages of the log when the last checkpoint began
-	active bool
+	begun     int64 // pages of the log when the last checkpoint began
+	active    bool
+	tellAfter time.Duration
+	long      time.Time // since when the log is longer than it should be; zero: it is not
+	told      bool      // who keeps it so
 
 	wanted   chan struct{}
 	nearly   chan struct{} // the rest is the engine's
@@ -48,11 +52,14 @@ const (
 	fewPages  = 200 // that the engine can bring in between two batches
 	maxPasses = 4
 	patience  = 20 * time.Millisecond // of the engine with readers of the old log
+	// tellReader is how long the log may be longer than it should be before it is said
+	// who keeps it so. A backup of some GiB does.
+	tellReader = time.Minute
 )
 
-func newCheckpointer(database *os.File, most int64, health *Health, logger *slog.Logger) *checkpointer {
+func newCheckpointer(database *os.File, most int64, health *Health, holders *db.Holders, logger *slog.Logger) *checkpointer {
 	k := &checkpointer{
-		database: database, pages: max(1, most/4), most: most, health: health, logger: logger,
+		database: database, pages: max(1, most/4), most: most, health: health, holders: holders, logger: logger,
 		wanted: make(chan struct{}, 1), nearly: make(chan struct{}, 1), finished: make(chan struct{}),
 	}
 	go k.run()
@@ -141,6 +148,7 @@ func (e *Engine) tendLog() {
 	if err != nil {
 		return // the next batch meets it again
 	}
+	k.watch(log)
 	if log.Pages >= k.most {
 		if e.checkpoint(); e.conn == nil {
 			return
@@ -164,6 +172,21 @@ func (e *Engine) tendLog() {
 	}
 }
 
+// watch says once that the log has been longer than it should be for long, and who reads
+// from it: it cannot begin anew meanwhile.
+func (k *checkpointer) watch(log db.Log) {
+	switch {
+	case log.Pages < k.most:
+		k.long, k.told = time.Time{}, false
+	case k.long.IsZero():
+		k.long = time.Now()
+	case !k.told && time.Since(k.long) >= k.tellAfter:
+		k.told = true
+		k.logger.Warn(logs.Storage, logs.Reason, "the write-ahead log grows and cannot begin anew while somebody reads: "+named(k.holders.Reader(), "this process, or one that cannot be named,")+" is in a reading transaction",
+			logs.Octets, log.Pages*db.PageSize, logs.Duration, time.Since(k.long).Round(time.Second).String())
+	}
+}
+
 // restartLog brings in what is left of the log and makes the next batch begin it
 // anew, unless somebody reads from it for long, such as a backup.
 func (e *Engine) restartLog() {
@@ -171,7 +194,7 @@ func (e *Engine) restartLog() {
 	defer e.checkpointer.mu.Unlock()
 	e.conn.Script(fmt.Sprintf("PRAGMA busy_timeout = %d", patience.Milliseconds()))
 	_, err := e.checkpointer.checkpoint(e.conn, "RESTART")
-	e.conn.Script("PRAGMA busy_timeout = " + db.BusyTimeout)
+	e.poll()
 	e.checkpointed(err)
 }
 

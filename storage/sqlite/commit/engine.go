@@ -2,6 +2,7 @@ package commit
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -53,6 +54,21 @@ import (
 // busyLimit is how long the lock of another process is waited for.
 const busyLimit = time.Minute
 
+// begin asks for the write lock again and again, pollLock after the last time: SQLite's own
+// wait sleeps up to 100 ms at a time, in which other processes may pass by.
+const pollLock = 2 * time.Millisecond
+
+// tellLock is how long begin waits before it says who holds the lock.
+const tellLock = 5 * time.Second
+
+// leaveAfter is how long a process that is no server may hold the lock, in transactions
+// one after the other, before it leaves it alone for leaveFor. A server that polls gets
+// it then.
+const (
+	leaveAfter = 10 * time.Millisecond
+	leaveFor   = 5 * time.Millisecond
+)
+
 // RestBefore is how long nothing must have been committed before Upkeep is done, so that
 // it delays nobody.
 const RestBefore = 50 * time.Millisecond
@@ -94,7 +110,8 @@ type Options struct {
 	Space    *Space
 	Health   *Health
 	Cache    Cache
-	Upkeep   Upkeep // nil: no server, which leaves upkeep and checkpoints to one
+	Holders  *db.Holders // names who holds a lock
+	Upkeep   Upkeep      // nil: no server, which leaves upkeep and checkpoints to one
 	// LookEvery is how often a server looks for work that nobody asks for; 0: 5 seconds.
 	LookEvery time.Duration
 	Logger    *slog.Logger
@@ -109,17 +126,22 @@ type Engine struct {
 	space    *Space
 	health   *Health
 	cache    Cache
+	holders  *db.Holders
 	upkeep   Upkeep // nil: no server
 	logger   *slog.Logger
 
 	checkpointer *checkpointer // nil: SQLite's own way
 
 	queue      *queue
-	failed     []*Change    // to be tried again
-	wrote      bool         // something was committed; to be read once it is closed
-	commits    atomic.Int64 // transactions
-	leaseAsked atomic.Bool  // a reader waits for a lease on the cache
-	idleWork   atomic.Bool  // there may be upkeep to do
+	failed     []*Change     // to be tried again
+	wrote      bool          // something was committed; to be read once it is closed
+	commits    atomic.Int64  // transactions
+	leaseAsked atomic.Bool   // a reader waits for a lease on the cache
+	idleWork   atomic.Bool   // there may be upkeep to do
+	tellAfter  time.Duration // who holds the lock
+	tellReader time.Duration // who keeps the log from beginning anew
+	since      time.Time     // the lock is held; zero: it is not
+	held       time.Duration // it was, since it was last left alone
 
 	look     *time.Ticker // of Options.LookEvery
 	rest     *time.Timer  // of RestBefore
@@ -132,16 +154,18 @@ func New(o Options) *Engine {
 		o.LookEvery = 5 * time.Second
 	}
 	return &Engine{
-		database: o.Database, conn: o.Conn, space: o.Space, health: o.Health, cache: o.Cache, upkeep: o.Upkeep, logger: o.Logger,
-		queue: newQueue(),
-		look:  time.NewTicker(o.LookEvery), rest: time.NewTimer(RestBefore), finished: make(chan struct{}),
+		database: o.Database, conn: o.Conn, space: o.Space, health: o.Health, cache: o.Cache, holders: o.Holders, upkeep: o.Upkeep, logger: o.Logger,
+		queue: newQueue(), tellAfter: tellLock, tellReader: tellReader,
+		look: time.NewTicker(o.LookEvery), rest: time.NewTimer(RestBefore), finished: make(chan struct{}),
 	}
 }
 
 // Start starts the engine's goroutines.
 func (e *Engine) Start() {
+	e.poll()
 	if e.upkeep != nil {
-		e.checkpointer = newCheckpointer(e.database, e.space.LogPages(), e.health, e.logger)
+		e.checkpointer = newCheckpointer(e.database, e.space.LogPages(), e.health, e.holders, e.logger)
+		e.checkpointer.tellAfter = e.tellReader
 		e.upkeep.Look(e.conn)
 		e.idleWork.Store(true)
 	}
@@ -329,18 +353,56 @@ func (e *Engine) begin() error {
 			return err
 		}
 	}
-	give := time.Now().Add(busyLimit)
+	e.leave()
+	begun, told := time.Now(), false
 	for {
 		_, _, err := e.conn.Exec("BEGIN IMMEDIATE")
+		waited := time.Since(begun)
 		switch {
 		case err == nil:
+			e.since = time.Now()
 			e.renewLease()
 			return nil
-		case db.Is(err, sqlite3.ErrBusy) && time.Now().Before(give):
+		case db.Is(err, sqlite3.ErrBusy) && waited < busyLimit:
+			if !told && waited >= e.tellAfter {
+				told = true
+				e.logger.Warn(logs.Storage, logs.Reason, "nothing can be stored while another process writes: "+named(e.holders.Writer(), "one that cannot be named")+" has the lock of the database",
+					logs.Duration, waited.Round(time.Millisecond).String())
+			}
 		default:
 			e.diskFailed(err)
 			return err
 		}
+	}
+}
+
+// named is the name of a process, or what else to call it.
+func named(process, otherwise string) string {
+	if process == "" {
+		return otherwise
+	}
+	return process
+}
+
+// poll has begin try again soon where another process has the lock.
+func (e *Engine) poll() {
+	e.conn.Script(fmt.Sprintf("PRAGMA busy_timeout = %d", pollLock.Milliseconds()))
+}
+
+// leave leaves the lock alone for a while, where this is no server and has held it for
+// long in transactions that followed one another.
+func (e *Engine) leave() {
+	if e.upkeep == nil && e.held >= leaveAfter {
+		time.Sleep(leaveFor)
+		e.held = 0
+	}
+}
+
+// released notes that the lock was given back.
+func (e *Engine) released() {
+	if !e.since.IsZero() {
+		e.held += time.Since(e.since)
+		e.since = time.Time{}
 	}
 }
 
@@ -406,6 +468,7 @@ func (e *Engine) once(change *Change) error {
 // applyAndCommit works inside the open transaction and always ends it. tend adds a
 // slice of upkeep, whose failure is the batch's.
 func (e *Engine) applyAndCommit(batch []*Change, tend bool) error {
+	defer e.released()
 	var did Batch
 	begun := time.Now()
 	for _, change := range batch {
@@ -499,5 +562,6 @@ func (e *Engine) reopen() error {
 		return err
 	}
 	e.conn = c
+	e.poll()
 	return nil
 }

@@ -57,7 +57,13 @@ func (u *chores) Slice(c *db.Conn, resting bool, did Batch) (done func(), more b
 // newRig starts a server's engine, or a command's without chores.
 func newRig(t *testing.T, minFree int64, u *chores) *rig {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "notes.db")
+	return newRigAt(t, filepath.Join(t.TempDir(), "notes.db"), minFree, u, func(*Engine) {})
+}
+
+// newRigAt is newRig on a database, which it makes if it is not there. prepare is called
+// before the engine starts.
+func newRigAt(t *testing.T, path string, minFree int64, u *chores, prepare func(*Engine)) *rig {
+	t.Helper()
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -66,13 +72,14 @@ func newRig(t *testing.T, minFree int64, u *chores) *rig {
 	space := NewSpace(path, minFree, u != nil, r.readers, logs.Discard())
 	c, err := db.OpenWriter(path, space.AutoCheckpoint())
 	r.must(err)
-	r.must(c.Script("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT"))
-	o := Options{Database: file, Conn: c, Space: space, Health: NewHealth(space, logs.Discard()), Cache: forgetful{}, LookEvery: 20 * time.Millisecond, Logger: logs.Discard()}
+	r.must(c.Script("CREATE TABLE IF NOT EXISTS note (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT"))
+	o := Options{Database: file, Conn: c, Space: space, Health: NewHealth(space, logs.Discard()), Cache: forgetful{}, Holders: db.NewHolders(path), LookEvery: 20 * time.Millisecond, Logger: logs.Discard()}
 	if u != nil {
 		o.Upkeep = u
 	}
 	space.Check()
 	r.Engine = New(o)
+	prepare(r.Engine)
 	r.Start()
 	t.Cleanup(func() {
 		r.Close()

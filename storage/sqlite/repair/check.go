@@ -24,11 +24,20 @@ type Access struct {
 
 // Check recounts a store of the newest schema, and reports what does not agree.
 // sound says that the pages were just found so. It returns how many findings there are.
+//
+// They are reported once the transaction is over: who shows them may wait for a person, as
+// a pager does, and the write-ahead log could not begin anew.
 func Check(ctx context.Context, a Access, sound bool, report func(storage.Finding)) (findings int, err error) {
+	var found []storage.Finding
+	defer func() {
+		for _, f := range found {
+			report(f)
+		}
+	}()
 	err = a.Read(ctx, func(c *db.Conn) error {
 		count := func(f storage.Finding) {
 			findings++
-			report(f)
+			found = append(found, f)
 		}
 		if err := pragmaCheck(ctx, c, sound, count); err != nil {
 			return err

@@ -208,12 +208,10 @@ func DropAside(c *db.Conn, mailbox int64) error {
 	return countAside(c, mailbox, quota.Usage{Octets: -has.Octets, Messages: -has.Messages})
 }
 
-// TakeAside deletes a row of removed that was brought back, and counts it out.
-func TakeAside(c *db.Conn, id, mailbox, octets int64) error {
-	if _, _, err := c.Exec("DELETE FROM removed WHERE id = ?", id); err != nil {
-		return err
-	}
-	return countAside(c, mailbox, quota.Usage{Octets: -octets, Messages: -1})
+// BroughtBack counts out what was brought back of a mailbox, whose rows of removed were
+// deleted and not gone.
+func BroughtBack(c *db.Conn, mailbox int64, u quota.Usage) error {
+	return countAside(c, mailbox, quota.Usage{Octets: -u.Octets, Messages: -u.Messages})
 }
 
 // ForgetDue deletes rows of removed whose time is over, those first that have been due
