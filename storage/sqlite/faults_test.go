@@ -183,6 +183,30 @@ func TestCheckFindsAndMends(t *testing.T) {
 	}
 }
 
+// Who shows a finding may wait for a person: the log can begin anew meanwhile.
+func TestFindingsAreToldOutsideTheTransaction(t *testing.T) {
+	h := newHouse(t, Options{})
+	h.must(h.deliver("m", "text"))
+	h.tamper("UPDATE tally SET octets = 77, all_octets = 78")
+	told := 0
+	_, err := h.Check(background, false, func(storage.Finding) {
+		told++
+		c, err := db.Open(h.path, 100)
+		h.must(err)
+		defer c.Close()
+		h.must(c.Script("PRAGMA busy_timeout = 0; INSERT INTO domain (name, created) SELECT max(id), 0 FROM domain"))
+		h.must(c.Each("PRAGMA wal_checkpoint=RESTART", func(row []driver.Value) error {
+			if row[0] != int64(0) {
+				t.Error("a reading transaction is open")
+			}
+			return nil
+		}))
+	})
+	if h.must(err); told != 2 {
+		t.Errorf("%d findings were told", told)
+	}
+}
+
 func TestRepairNeedsTheStoreToItself(t *testing.T) {
 	h := newHouse(t, Options{})
 	if _, err := h.Check(background, true, func(storage.Finding) {}); err == nil {
