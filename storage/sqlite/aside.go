@@ -120,7 +120,11 @@ func (s *Store) tellDropped(dropped []tables.Dropped) {
 	if len(dropped) == 0 {
 		return
 	}
-	s.upkeep.addGarbage(quota.Usage{})
+	var sum quota.Usage
+	for _, one := range dropped {
+		sum = sum.Add(quota.Usage{Octets: one.Octets, Messages: 1})
+	}
+	s.upkeep.addGarbage(sum)
 	slices.SortStableFunc(dropped, func(a, b tables.Dropped) int { return int(a.Mailbox - b.Mailbox) })
 	const perLine = 32
 	for len(dropped) > 0 {

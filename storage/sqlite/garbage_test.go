@@ -14,6 +14,7 @@ import (
 	"mailsrv/internal/mail"
 	"mailsrv/quota"
 	"mailsrv/storage"
+	"mailsrv/storage/sqlite/db"
 )
 
 // keepDeletedFor has look@me.com keep aside what is deleted.
@@ -211,4 +212,24 @@ func TestUndeleteLeavesRoom(t *testing.T) {
 	if median > 50*time.Millisecond || most > time.Second {
 		t.Errorf("deliveries waited %v in the median, %v at most", median, most)
 	}
+}
+
+// Mail that is delivered and deleted again and again takes no more of the disk than what
+// may be aside, what waits to be freed, and the log.
+func TestDeletedAgainAndAgain(t *testing.T) {
+	const limit = 1 << 20
+	h := newHouse(t, Options{Server: true, Limit: quota.Limit{Octets: limit}})
+	h.keepDeletedFor(24 * time.Hour)
+	most := h.size() + 3*limit + 2*maxWaste + db.MaxLogPages*db.PageSize
+	for i := range 300 {
+		h.must(h.benchDeliver(fmt.Sprint("m", i), make([]byte, limit*4/5), h.look))
+		h.deleteAll()
+		if n := h.count("SELECT octets FROM kept WHERE mailbox = ?", int64(h.look)); n > limit {
+			t.Fatalf("%d octets are aside", n)
+		}
+		if now := h.size(); now > most {
+			t.Fatalf("after %d rounds %d MiB on the disk, of at most %d", i, now>>20, most>>20)
+		}
+	}
+	t.Logf("%d MiB on the disk, of at most %d", h.size()>>20, most>>20)
 }
