@@ -57,7 +57,9 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	if err != nil {
 		return err
 	}
+	end := stopBetween(store, stopSelf)
 	err = do(&admin.Admin{Directory: store, Store: store, Limit: c.Limit(), Logger: logger})
+	end()
 	if record.failed != nil {
 		p.warn("nothing was recorded of this change, since the system's log does not take it: " + record.failed.Error())
 	}

@@ -61,7 +61,16 @@ type Keeper interface {
 	KeepAside(server quota.Limit, total int64)
 }
 
+// Stopper is a store that other processes wait for, so that one that stops must not stop
+// within a transaction.
+type Stopper interface {
+	// Between calls f while no transaction that writes is open, and none begins before it
+	// has returned.
+	Between(f func())
+}
+
 var (
+	_ Stopper  = (*sqlite.Store)(nil)
 	_ Keeper   = (*sqlite.Store)(nil)
 	_ Store    = (*sqlite.Store)(nil)
 	_ Backuper = (*sqlite.Store)(nil)

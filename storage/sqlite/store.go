@@ -208,6 +208,10 @@ func (s *Store) Close() error {
 // may be of another moment: the server must end, and find everything at its next start.
 func (s *Store) Failed() <-chan struct{} { return s.health.Failed() }
 
+// Between calls f while no transaction that writes is open, and none begins before it has
+// returned: what stops this process must not keep others waiting for the lock.
+func (s *Store) Between(f func()) { s.engine.Between(f) }
+
 // Accepting implements storage.Deliverer.
 func (s *Store) Accepting() error { return s.health.Accepting() }
 

@@ -119,7 +119,7 @@ type Options struct {
 
 // Engine owns the one connection that writes. It takes whatever waits, at once, without
 // a timer: while one batch is being synced the next one gathers. Do, Submit, Stats,
-// AskLease and Tend are safe for concurrent use.
+// Between, AskLease and Tend are safe for concurrent use.
 type Engine struct {
 	database *os.File
 	conn     *db.Conn // nil while it can't be opened
@@ -133,6 +133,7 @@ type Engine struct {
 	checkpointer *checkpointer // nil: SQLite's own way
 
 	queue      *queue
+	between    chan func()
 	failed     []*Change     // to be tried again
 	wrote      bool          // something was committed; to be read once it is closed
 	commits    atomic.Int64  // transactions
@@ -155,7 +156,7 @@ func New(o Options) *Engine {
 	}
 	return &Engine{
 		database: o.Database, conn: o.Conn, space: o.Space, health: o.Health, cache: o.Cache, holders: o.Holders, upkeep: o.Upkeep, logger: o.Logger,
-		queue: newQueue(), tellAfter: tellLock, tellReader: tellReader,
+		queue: newQueue(), between: make(chan func()), tellAfter: tellLock, tellReader: tellReader,
 		look: time.NewTicker(o.LookEvery), rest: time.NewTimer(RestBefore), finished: make(chan struct{}),
 	}
 }
@@ -217,6 +218,27 @@ func (e *Engine) Submit(change *Change) error {
 	return e.queue.add(change)
 }
 
+// Between calls f while no transaction of this engine is open, and none begins before it
+// has returned. It waits for the batch at hand. Once the engine is closed it just calls f.
+func (e *Engine) Between(f func()) {
+	done := make(chan struct{})
+	select {
+	case e.between <- func() { defer close(done); f() }:
+		<-done
+	case <-e.finished:
+		f()
+	}
+}
+
+// letBetween lets one call of Between have its turn.
+func (e *Engine) letBetween() {
+	select {
+	case f := <-e.between:
+		f()
+	default:
+	}
+}
+
 // Stats are counts of an engine's life.
 type Stats struct {
 	Commits int64 // transactions that were committed
@@ -251,6 +273,7 @@ func (e *Engine) run() {
 			e.lookAfter()
 		default:
 		}
+		e.letBetween()
 		some, closed := e.queue.state()
 		switch {
 		case some:
@@ -266,6 +289,8 @@ func (e *Engine) run() {
 		default:
 			select {
 			case <-e.queue.wake:
+			case f := <-e.between:
+				f()
 			case <-e.rest.C:
 				resting = true
 			case <-e.look.C:
@@ -364,6 +389,7 @@ func (e *Engine) begin() error {
 			e.renewLease()
 			return nil
 		case db.Is(err, sqlite3.ErrBusy) && waited < busyLimit:
+			e.letBetween()
 			if !told && waited >= e.tellAfter {
 				told = true
 				e.logger.Warn(logs.Storage, logs.Reason, "nothing can be stored while another process writes: "+named(e.holders.Writer(), "one that cannot be named")+" has the lock of the database",

@@ -173,3 +173,47 @@ func TestCommandsLeaveRoom(t *testing.T) {
 	}
 	t.Logf("the server waited %v", all/notes)
 }
+
+// What stops a process is done between its transactions, also while it waits for the lock.
+func TestBetweenTransactions(t *testing.T) {
+	r := newRig(t, 0, nil)
+	inside, goOn := make(chan struct{}), make(chan struct{})
+	done := make(chan error, 2)
+	go func() {
+		done <- r.Do(background, &Change{Effect: Effect{Kind: Edit}, Apply: func(c *db.Conn) error {
+			close(inside)
+			<-goOn
+			return insert("x")(c)
+		}})
+	}()
+	<-inside
+	between, leave := make(chan struct{}), make(chan struct{})
+	go r.Between(func() {
+		close(between)
+		<-leave
+	})
+	select {
+	case <-between:
+		t.Error("it was called within a transaction")
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(goOn)
+	<-between
+	r.must(<-done)
+	go func() { done <- r.note("y") }()
+	select {
+	case err := <-done:
+		t.Errorf("a transaction was committed meanwhile: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	close(leave)
+	r.must(<-done)
+
+	release := r.hold()
+	go func() { done <- r.note("z") }()
+	called := make(chan struct{})
+	r.Between(func() { close(called) })
+	<-called
+	release()
+	r.must(<-done)
+}
