@@ -43,76 +43,85 @@ func (s *Store) asideOf(c *db.Conn, mailbox int64) (tables.Aside, error) {
 	return tables.AsideOf(c, mailbox, b.server, b.total)
 }
 
-// boundAside brings what a mailbox has aside within what it may have: with its retention
-// off that is nothing.
-func (s *Store) boundAside(c *db.Conn, mailbox int64) ([]tables.Dropped, error) {
-	a, err := s.asideOf(c, mailbox)
-	if err != nil {
-		return nil, err
-	}
-	if a.Keep == 0 {
-		return nil, tables.DropAside(c, mailbox)
-	}
-	return tables.TrimAside(c, mailbox, a.Limit)
-}
-
-// boundAsideOf is boundAside for mailboxes that have something aside; which is a condition
+// dropOff takes away what mailboxes have aside whose retention is off; which is a condition
 // on them.
-func (s *Store) boundAsideOf(c *db.Conn, which string, arg driver.Value) (dropped []tables.Dropped, err error) {
+func (s *Store) dropOff(c *db.Conn, which string, arg driver.Value) error {
 	var all []int64
-	err = c.Each("SELECT mailbox FROM kept WHERE messages > 0 AND mailbox IN (SELECT id FROM mailbox WHERE "+which+")", func(row []driver.Value) error {
+	err := c.Each("SELECT mailbox FROM kept WHERE messages > 0 AND mailbox IN (SELECT id FROM mailbox WHERE "+which+")", func(row []driver.Value) error {
 		all = append(all, row[0].(int64))
 		return nil
 	}, arg)
 	for _, mailbox := range all {
-		if err != nil {
-			return nil, err
+		var a tables.Aside
+		if err == nil {
+			a, err = s.asideOf(c, mailbox)
 		}
-		var some []tables.Dropped
-		some, err = s.boundAside(c, mailbox)
-		dropped = append(dropped, some...)
+		if err == nil && a.Keep == 0 {
+			err = tables.DropAside(c, mailbox)
+		}
 	}
-	return dropped, err
+	return err
 }
 
-// boundAllAside is boundAside for every mailbox that has something aside, one after the
-// other, and bounds the total.
-func (s *Store) boundAllAside(ctx context.Context) error {
+// boundAside brings what mailboxes have aside within what they may have, and all together
+// within the total, in pieces; which is a condition on mailboxes.
+func (s *Store) boundAside(ctx context.Context, which string, args ...driver.Value) error {
 	all, err := db.All(ctx, s.readers, func(row []driver.Value) int64 { return row[0].(int64) },
-		"SELECT mailbox FROM kept WHERE messages > 0 AND mailbox > 0")
+		"SELECT mailbox FROM kept WHERE messages > 0 AND mailbox IN (SELECT id FROM mailbox WHERE "+which+")", args...)
 	if err != nil {
 		return err
 	}
-	for part := range slices.Chunk(all, perSlice) {
-		if err := s.drop(ctx, func(c *db.Conn) (dropped []tables.Dropped, err error) {
-			for _, mailbox := range part {
-				some, err := s.boundAside(c, mailbox)
+	for _, mailbox := range all {
+		over := false
+		err := s.readers.Use(ctx, func(c *db.Conn) error {
+			a, err := s.asideOf(c, mailbox)
+			if err != nil {
+				return err
+			}
+			has, err := tables.Kept(c, mailbox)
+			over = has.Messages > 0 && (a.Keep == 0 || a.Exceeded(has))
+			return err
+		})
+		if err == nil && over {
+			err = s.drop(ctx, func(c *db.Conn) ([]tables.Dropped, error) {
+				a, err := s.asideOf(c, mailbox)
 				if err != nil {
 					return nil, err
 				}
-				dropped = append(dropped, some...)
-			}
-			return dropped, nil
-		}); err != nil {
+				if a.Keep == 0 {
+					return nil, tables.DropAside(c, mailbox)
+				}
+				return tables.TrimAside(c, mailbox, a.Limit, perSlice)
+			})
+		}
+		if err != nil {
 			return err
 		}
 	}
-	return s.drop(ctx, func(c *db.Conn) ([]tables.Dropped, error) { return tables.TrimTotal(c, s.aside.Load().total) })
-}
-
-// drop commits what f drops of what is aside, and tells of it.
-func (s *Store) drop(ctx context.Context, f func(*db.Conn) ([]tables.Dropped, error)) error {
-	var dropped []tables.Dropped
-	change := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
-	change.Apply = func(c *db.Conn) (err error) {
-		dropped, err = f(c)
+	total := s.aside.Load().total
+	has := quota.Usage{}
+	err = s.readers.Use(ctx, func(c *db.Conn) (err error) { has, err = tables.Kept(c, 0); return err })
+	if err != nil || total <= 0 || has.Octets <= total {
 		return err
 	}
-	err := s.engine.Do(ctx, change)
-	if err == nil {
+	return s.drop(ctx, func(c *db.Conn) ([]tables.Dropped, error) { return tables.TrimTotal(c, total, perSlice) })
+}
+
+// drop commits what f drops of what is aside, again and again until that is nothing, and
+// tells of it.
+func (s *Store) drop(ctx context.Context, f func(*db.Conn) ([]tables.Dropped, error)) error {
+	for {
+		var dropped []tables.Dropped
+		change := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
+		change.Apply = func(c *db.Conn) (err error) {
+			dropped, err = f(c)
+			return err
+		}
+		if err := s.engine.Do(ctx, change); err != nil || len(dropped) == 0 {
+			return err
+		}
 		s.tellDropped(dropped)
 	}
-	return err
 }
 
 // tellDropped logs what had to make room of what was aside, and has it freed.

@@ -40,7 +40,6 @@ func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
 
 // ChangeDomain implements directory.Directory.
 func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*directory.Domain)) error {
-	var dropped []tables.Dropped
 	err := s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		row, err := c.First(domainQuery+" WHERE d.name = ?", name)
 		if err != nil {
@@ -60,12 +59,12 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		_, _, err = c.Exec("UPDATE domain SET postmaster = ?2, ("+policyColumns+") = (?3, ?4, ?5, ?6) WHERE name = ?1",
 			name, postmaster, octets, messages, retrieved, deleted)
 		if err == nil {
-			dropped, err = s.boundAsideOf(c, "domain = (SELECT id FROM domain WHERE name = ?)", name)
+			err = s.dropOff(c, "domain = (SELECT id FROM domain WHERE name = ?)", name)
 		}
 		return err
 	})
 	if err == nil {
-		s.tellDropped(dropped)
+		err = s.boundAside(ctx, "domain = (SELECT id FROM domain WHERE name = ?)", name)
 	}
 	return err
 }
@@ -169,7 +168,7 @@ func freeAddress(c *db.Conn, a mail.Address, refuse func(error)) (int64, error) 
 
 // ChangeMailbox implements directory.Directory.
 func (s *Store) ChangeMailbox(ctx context.Context, a mail.Address, change func(*directory.Mailbox)) error {
-	var dropped []tables.Dropped
+	id := int64(0)
 	err := s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		row, err := c.First(`SELECT `+mailboxColumns+` FROM domain d JOIN mailbox m ON m.domain = d.id
 JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, a.Local)
@@ -181,19 +180,19 @@ JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, 
 			return nil
 		}
 		m := scanMailbox(row)
-		id := int64(m.ID)
+		id = int64(m.ID)
 		change(&m)
 		octets, messages, retrieved, deleted := policyValues(m.Policy)
 		receives, logsIn, sends := switchValues(m.Switches)
 		_, _, err = c.Exec("UPDATE mailbox SET hash = ?2, ("+switchColumns+") = (?3, ?4, ?5), ("+policyColumns+") = (?6, ?7, ?8, ?9) WHERE id = ?1",
 			id, m.Hash, receives, logsIn, sends, octets, messages, retrieved, deleted)
 		if err == nil {
-			dropped, err = s.boundAsideOf(c, "id = ?", id)
+			err = s.dropOff(c, "id = ?", id)
 		}
 		return err
 	})
 	if err == nil {
-		s.tellDropped(dropped)
+		err = s.boundAside(ctx, "id = ?", id)
 	}
 	return err
 }

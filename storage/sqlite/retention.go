@@ -155,7 +155,7 @@ FROM mailbox m WHERE keep > 0`)
 			return err
 		}
 	}
-	if err := s.boundAllAside(ctx); err != nil {
+	if err := s.boundAside(ctx, "true"); err != nil {
 		return err
 	}
 	s.upkeep.addGarbage(quota.Usage{})

@@ -125,14 +125,11 @@ func (u *upkeep) Look(c *db.Conn) {
 	u.mayCollect()
 	aside, err := c.Number("SELECT messages FROM kept WHERE mailbox = 0")
 	u.aside.Store(err == nil && aside > 0)
-	err = c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
+	c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
 		raise(&u.backlog, row[0].(int64))
 		raise(&u.waste, row[1].(int64))
 		return nil
-	}, int64(8*maxBacklog))
-	if err != nil {
-		return
-	}
+	}, int64(8*maxBacklog)) // a damaged page is met where it counts
 	if arrived, err := c.Number("SELECT count(*) FROM (SELECT 1 FROM arrival LIMIT ?)", int64(8*maxArrivals)); err == nil {
 		u.arrived = arrived
 	}
@@ -161,8 +158,10 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func
 	}
 	drop := func() {}
 	if p.More {
-		u.garbage.Store(true)
-		u.since.Store(since)
+		u.mayCollect()
+		if since != 0 {
+			u.since.Store(since)
+		}
 	} else {
 		freed := p.Freed.Messages > 0 || p.Chunks > 0
 		p.Freed = waiting // or were shared, and needed after all

@@ -55,11 +55,11 @@ func keptAside(c *db.Conn, mailbox int64, put quota.Usage, a Aside) ([]Dropped, 
 	if err := countAside(c, mailbox, put); err != nil {
 		return nil, err
 	}
-	dropped, err := TrimAside(c, mailbox, a.Limit)
+	dropped, err := TrimAside(c, mailbox, a.Limit, MaxDropped)
 	if err != nil {
 		return nil, err
 	}
-	more, err := TrimTotal(c, a.Total)
+	more, err := TrimTotal(c, a.Total, MaxDropped)
 	return append(dropped, more...), err
 }
 
@@ -88,11 +88,19 @@ func Kept(c *db.Conn, mailbox int64) (quota.Usage, error) {
 	return quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}, nil
 }
 
+// Exceeded reports whether a mailbox that has so much aside has more than its limit.
+func (a Aside) Exceeded(has quota.Usage) bool { return exceeds(has, a.Limit) }
+
 // exceeds reports whether u is more than l allows, whose parts limit where they are above
 // 0.
 func exceeds(u quota.Usage, l quota.Limit) bool {
 	return l.Octets > 0 && u.Octets > l.Octets || l.Messages > 0 && u.Messages > l.Messages
 }
+
+// MaxDropped is how many messages a removal makes go to have room aside: as many as take
+// it some tens of milliseconds. What is still too much then, since a limit was lowered by
+// far, goes with the next ones, or by who drops in pieces.
+const MaxDropped = 10_000
 
 // errEnough ends a walk.
 var errEnough = errors.New("enough")
@@ -109,15 +117,15 @@ func scanDropped(row []driver.Value) (id int64, one Dropped) {
 }
 
 // TrimAside takes the oldest away of what a mailbox has aside above a limit, as AsideOf
-// reads it.
-func TrimAside(c *db.Conn, mailbox int64, limit quota.Limit) (dropped []Dropped, err error) {
+// reads it; no more messages than most.
+func TrimAside(c *db.Conn, mailbox int64, limit quota.Limit, most int) (dropped []Dropped, err error) {
 	has, err := Kept(c, mailbox)
 	if err != nil || !exceeds(has, limit) {
 		return nil, err
 	}
 	last := int64(0)
 	err = c.Each("SELECT "+droppedColumns+" WHERE r.mailbox = ? AND r.id > coalesce((SELECT gone FROM kept WHERE mailbox = r.mailbox), 0) ORDER BY r.id", func(row []driver.Value) error {
-		if !exceeds(has, limit) {
+		if !exceeds(has, limit) || len(dropped) >= most {
 			return errEnough
 		}
 		id, one := scanDropped(row)
@@ -153,13 +161,15 @@ func gone(c *db.Conn, mailbox, last int64, dropped []Dropped) error {
 }
 
 // TrimTotal takes the oldest away of what all mailboxes have aside above a number of
-// octets; 0 is no limit.
-func TrimTotal(c *db.Conn, most int64) ([]Dropped, error) {
+// octets, 0 being no limit; no more messages than most.
+func TrimTotal(c *db.Conn, limit int64, most int) ([]Dropped, error) {
 	all, err := Kept(c, 0)
-	if err != nil || !exceeds(all, quota.Limit{Octets: most}) {
+	if err != nil || !exceeds(all, quota.Limit{Octets: limit}) {
 		return nil, err
 	}
-	return DropOldest(c, func(dropped quota.Usage) bool { return all.Octets-dropped.Octets <= most })
+	return DropOldest(c, func(dropped quota.Usage) bool {
+		return all.Octets-dropped.Octets <= limit || dropped.Messages >= int64(most)
+	})
 }
 
 // DropOldest takes what is aside away, of whatever mailbox and the oldest first, until
