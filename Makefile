@@ -72,7 +72,7 @@ RACES ?= 100
 PEERS ?= 20
 faults:
 	@deploy/setup build
-	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) PROOF_PEERS=$(PEERS) $(proof) -run 'TestFullDisk|TestQuotaRaces|TestBadPeers|TestGuessers'
+	PROOF_DISKS=$(DISKS) PROOF_RACES=$(RACES) PROOF_PEERS=$(PEERS) $(proof) -run 'TestFullDisk|TestQuotaRaces|TestBadPeers|TestGuessers|TestBrokenOff'
 
 # SOAK is how long everything runs at once, in seconds.
 SOAK ?= 3600

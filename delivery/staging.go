@@ -28,11 +28,15 @@ type staged struct {
 	ctx   context.Context
 	total *buffers.Total // nil: not counted
 	taken int64
+	room  int64         // octets that may still be written without taking more
 }
 
 // Write implements io.Writer. Errors: as the body's.
 func (s *staged) Write(p []byte) (int, error) {
-	for s.total != nil && s.body.Octets()+int64(len(p)) > s.taken+buffers.Max {
+	if s.room -= int64(len(p)); s.room >= 0 || s.total == nil {
+		return s.body.Write(p)
+	}
+	for s.body.Octets()+int64(len(p)) > s.taken+buffers.Max {
 		if err := s.total.Take(s.ctx, buffers.Max); errors.Is(err, buffers.ErrExhausted) {
 			return 0, storage.ErrStagedFull
 		} else if err != nil {
@@ -40,7 +44,9 @@ func (s *staged) Write(p []byte) (int, error) {
 		}
 		s.taken += buffers.Max
 	}
-	return s.body.Write(p)
+	n, err := s.body.Write(p)
+	s.room = s.taken + buffers.Max - s.body.Octets()
+	return n, err
 }
 
 // discard discards the body, and gives back what it had staged.

@@ -146,11 +146,18 @@ func (w *stream) writeSome(p []byte, within time.Duration) (int, error) {
 // errYield ends a session in a transfer whose memory others need.
 var errYield = errors.New("others need the memory that its transfer holds")
 
+// shortTransfer is how many octets a transfer may hold that nobody asks back: all
+// connections that a client may have hold less than its share with them.
+const shortTransfer = 16 << 10
+
 // transferBegins begins a transfer to the client, which a drain lets finish, and returns
 // the context for what it reads and what it holds. Where others need that it fails, by
 // its next write. done is called when it holds nothing any more.
-func (w *stream) transferBegins(ctx context.Context) (transfer context.Context, done func()) {
+func (w *stream) transferBegins(ctx context.Context, octets int64) (transfer context.Context, done func()) {
 	w.transfer = true
+	if octets <= shortTransfer {
+		return ctx, func() {}
+	}
 	w.yielded.Store(false)
 	ctx, ended := buffers.As(ctx, w.Networks(), func() {
 		w.yielded.Store(true) // before the deadline, which the session sets before it looks

@@ -206,7 +206,7 @@ func (s *session) top(argument string) {
 
 // send streams a message, or the head of it, and reports whether all went out.
 func (s *session) send(e storage.Entry, head *head) bool {
-	ctx, done := s.wire.transferBegins(s.server.ctx)
+	ctx, done := s.wire.transferBegins(s.server.ctx, e.Octets)
 	defer done()
 	m, err := s.maildrop.Message(ctx, e, 0)
 	if err != nil {

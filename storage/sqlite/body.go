@@ -45,6 +45,11 @@ func (b *body) Octets() int64 { return b.octets }
 
 // Write implements storage.Body.
 func (b *body) Write(p []byte) (int, error) {
+	if b.err == nil && len(b.buffer)+len(p) <= cap(b.buffer) { // as a line does, nearly always
+		b.buffer = append(b.buffer, p...)
+		b.octets += int64(len(p))
+		return len(p), nil
+	}
 	written := 0
 	for len(p) > 0 && b.err == nil {
 		if len(b.buffer) == buffers.Max {
