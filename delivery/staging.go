@@ -28,7 +28,7 @@ type staged struct {
 	ctx   context.Context
 	total *buffers.Total // nil: not counted
 	taken int64
-	room  int64         // octets that may still be written without taking more
+	room  int64 // octets that may still be written without taking more
 }
 
 // Write implements io.Writer. Errors: as the body's.
