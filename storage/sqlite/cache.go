@@ -183,10 +183,16 @@ func (c *cache) put(m *directory.Mailbox, now tables.Counters, moment uint64) {
 
 // count takes in the counters of some maildrops that a commit has changed.
 func (c *cache) count(changed ...tables.Counters) {
+	c.countAll(len(changed), func(i int) tables.Counters { return changed[i] })
+}
+
+// countAll is count for n counters.
+func (c *cache) countAll(n int, counters func(i int) tables.Counters) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.moment++
-	for _, now := range changed {
+	for i := range n {
+		now := counters(i)
 		if k := c.byID[now.Mailbox]; k != nil {
 			k.Counters = now
 		}

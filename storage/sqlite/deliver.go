@@ -35,9 +35,7 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Recei
 		return insertMessage(c, d, b, taken)
 	}
 	change.Committed = func() {
-		for _, t := range taken {
-			s.cache.count(t.Counters)
-		}
+		s.cache.countAll(len(taken), func(i int) tables.Counters { return taken[i].Counters })
 		s.upkeep.addArrivals(int64(len(taken)))
 	}
 	if err := s.engine.Do(ctx, change); err != nil {
