@@ -2,6 +2,7 @@ package pop3d
 
 import (
 	"context"
+	"math"
 	"unsafe"
 
 	"mailsrv/quota"
@@ -29,22 +30,31 @@ const perRead = 20_000
 const uidlOctets = int64(unsafe.Sizeof("")) + 32
 
 // messageOctets is what a session keeps of each message besides.
-const messageOctets = int64(unsafe.Sizeof(storage.UID(0)) + unsafe.Sizeof(int64(0)))
+const messageOctets = int64(unsafe.Sizeof(storage.UID(0)) + unsafe.Sizeof(uint32(0)))
 
 // snapshot is what a session keeps of the messages of its maildrop, in their order.
 type snapshot struct {
-	uids   []storage.UID
-	octets []int64
-	uidls  []string // nil: of a large maildrop
-	taken  int64    // of Memory
+	uids  []storage.UID
+	short []uint32      // octets; math.MaxUint32: see long
+	long  map[int]int64 // octets of messages of 4 GiB and more
+	uidls []string      // nil: of a large maildrop
+	taken int64         // of Memory
 }
 
 // len is the number of messages.
 func (s *snapshot) len() int { return len(s.uids) }
 
+// octets returns the size of a message.
+func (s *snapshot) octets(i int) int64 {
+	if short := s.short[i]; short < math.MaxUint32 {
+		return int64(short)
+	}
+	return s.long[i]
+}
+
 // entry returns a message, without its UIDL where that is not kept.
 func (s *snapshot) entry(i int) storage.Entry {
-	e := storage.Entry{UID: s.uids[i], Octets: s.octets[i]}
+	e := storage.Entry{UID: s.uids[i], Octets: s.octets(i)}
 	if s.uidls != nil {
 		e.UIDL = s.uidls[i]
 	}
@@ -62,12 +72,18 @@ func (s *snapshot) read(ctx context.Context, m storage.Maildrop, messages int64,
 		return held, err
 	}
 	s.taken = messages * each
-	s.uids, s.octets = make([]storage.UID, 0, messages), make([]int64, 0, messages)
+	s.uids, s.short = make([]storage.UID, 0, messages), make([]uint32, 0, messages)
 	if messages <= keepUIDLs {
 		s.uidls = make([]string, 0, messages)
 	}
 	err = eachEntry(ctx, m, 0, func(e storage.Entry) bool {
-		s.uids, s.octets = append(s.uids, e.UID), append(s.octets, e.Octets)
+		if e.Octets >= math.MaxUint32 {
+			if s.long == nil {
+				s.long = map[int]int64{}
+			}
+			s.long[len(s.uids)] = e.Octets
+		}
+		s.uids, s.short = append(s.uids, e.UID), append(s.short, uint32(min(e.Octets, math.MaxUint32)))
 		if messages <= keepUIDLs {
 			s.uidls = append(s.uidls, e.UIDL)
 		}

@@ -149,7 +149,7 @@ func (s *session) unmarked(i int) bool { return !s.marks.has(i) }
 
 func (s *session) listOctets(argument string) {
 	octets := func(line []byte, i int) ([]byte, error) {
-		return strconv.AppendInt(line, s.snapshot.octets[i], 10), nil
+		return strconv.AppendInt(line, s.snapshot.octets(i), 10), nil
 	}
 	s.list(argument, octets, func(say func(int, []byte)) error {
 		var what []byte
@@ -287,7 +287,7 @@ func (s *session) dele(argument string) {
 		return
 	}
 	s.marks.add(i, s.snapshot.len())
-	s.marked = s.marked.Add(quota.Usage{Octets: s.snapshot.octets[i], Messages: 1})
+	s.marked = s.marked.Add(quota.Usage{Octets: s.snapshot.octets(i), Messages: 1})
 	// Marks are work that a takeover would lose.
 	s.wire.patience = s.settings.IdleTimeout
 	s.reply("+OK message " + strconv.Itoa(i+1) + " marked as deleted")

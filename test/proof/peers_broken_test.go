@@ -21,9 +21,9 @@ func TestBrokenOff(t *testing.T) {
 	}
 	s := newServer(t, filepath.Join(t.TempDir(), "data"))
 	s.text = "data_dir: " + s.data + "\n" + fmt.Sprintf(`hostname: mail.%s
-smtp: {listen: ["127.0.0.1:0"], max_staged: %dMiB, max_recipients: %%d, trusted_networks: []}
+smtp: {listen: ["127.0.0.1:0"], max_message_size: %dMiB, max_staged: %dMiB, max_recipients: %%d, trusted_networks: []}
 pop3: {listen: ["127.0.0.1:0"], listen_tls: []}
-`, domain, staged>>20)
+`, domain, message>>20, staged>>20)
 	s.configure()
 	s.populate(noLimit, "one", badLocal)
 	l := newLedger(t, "one")
@@ -35,10 +35,10 @@ pop3: {listen: ["127.0.0.1:0"], listen_tls: []}
 	good := newTraffic(s, l, []string{"one"}, "")
 	good.start(p.r, 1, 1)
 	var breakers sync.WaitGroup
-	for range 2 {
+	for i := range 2 {
 		breakers.Go(func() {
 			for begun := time.Now(); time.Since(begun) < lasts; {
-				c := p.dial("127.0.8.1", s.smtp)
+				c := p.dial(fmt.Sprintf("127.0.8.%d", i+1), s.smtp)
 				if c == nil {
 					return
 				}
