@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"mailsrv/internal/bounded"
 )
 
 // foreign holds hashes made by other programs: libxcrypt, OpenSSL, and the
@@ -186,7 +188,7 @@ func TestForeignHashIsReplaced(t *testing.T) {
 			} else if !strings.HasPrefix(now, "$argon2id$v=19$m=19456,t=2,p=1$") {
 				t.Fatalf("stored hash %s", now)
 			}
-			f.memory.verified = newTable[digest, time.Time](rememberCount)
+			f.memory.verified = bounded.NewTable[digest, time.Time](rememberCount)
 			if _, err := f.login(t, home, "look@me.com", v.password); err != nil {
 				t.Errorf("with the new hash: %v", err)
 			}

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"mailsrv/internal/bounded"
 	"mailsrv/internal/directory"
 	"mailsrv/internal/logs"
 	"mailsrv/internal/mail"
@@ -173,7 +174,7 @@ func (f *fixture) attempt(client netip.Addr, name string) attempt {
 
 // failures are those that are counted for the network of a client, or for its site.
 func (f *fixture) failures(n network) int {
-	owed, _ := f.throttle.networks.get(n.prefix)
+	owed, _ := f.throttle.networks.Get(n.prefix)
 	return owed.failures(f.now())
 }
 
@@ -181,7 +182,7 @@ func (f *fixture) failures(n network) int {
 func (f *fixture) forgetLogins() {
 	f.memory.mu.Lock()
 	defer f.memory.mu.Unlock()
-	f.memory.verified = newTable[digest, time.Time](rememberCount)
+	f.memory.verified = bounded.NewTable[digest, time.Time](rememberCount)
 }
 
 // ofClient is a place in the queue for who has not logged in before.

@@ -3,6 +3,8 @@ package auth
 import (
 	"sync"
 	"time"
+
+	"mailsrv/internal/bounded"
 )
 
 const (
@@ -15,18 +17,18 @@ const (
 // changes, the old password is not found here any more.
 type memory struct {
 	mu       sync.Mutex
-	verified table[digest, time.Time]
+	verified *bounded.Table[digest, time.Time]
 }
 
 func newMemory() *memory {
-	return &memory{verified: newTable[digest, time.Time](rememberCount)}
+	return &memory{verified: bounded.NewTable[digest, time.Time](rememberCount)}
 }
 
 // holds reports whether f was verified within the last hour.
 func (m *memory) holds(now time.Time, f digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at, ok := m.verified.get(f)
+	at, ok := m.verified.Get(f)
 	return ok && now.Sub(at) < rememberFor
 }
 
@@ -35,7 +37,7 @@ func (m *memory) holds(now time.Time, f digest) bool {
 func (m *memory) knew(now time.Time, f digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	at, ok := m.verified.get(f)
+	at, ok := m.verified.Get(f)
 	return ok && now.Sub(at) < familiarFor
 }
 
@@ -43,5 +45,5 @@ func (m *memory) knew(now time.Time, f digest) bool {
 func (m *memory) add(now time.Time, f digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.verified.put(f, now)
+	m.verified.Put(f, now)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"mailsrv/internal/bounded"
 	"mailsrv/internal/directory"
 )
 
@@ -43,22 +44,22 @@ const heirCount = 10_000
 // was made here at a login, and nobody has changed a password.
 type heirs struct {
 	mu sync.Mutex
-	of table[digest, digest] // by the new one: the old one
+	of *bounded.Table[digest, digest] // by the new one: the old one
 }
 
-func newHeirs() heirs { return heirs{of: newTable[digest, digest](heirCount)} }
+func newHeirs() heirs { return heirs{of: bounded.NewTable[digest, digest](heirCount)} }
 
 // add says that a hash is about to be stored in place of an old one.
 func (h *heirs) add(hash, old digest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.of.put(hash, old)
+	h.of.Put(hash, old)
 }
 
 // came reports whether hash took the place of old.
 func (h *heirs) came(hash, old digest) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	known, ok := h.of.get(hash)
+	known, ok := h.of.Get(hash)
 	return ok && known == old
 }

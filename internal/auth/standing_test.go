@@ -125,7 +125,7 @@ func TestHeirsAreBounded(t *testing.T) {
 		var hash, old digest
 		hash[0], hash[1], hash[2], old[0] = byte(i), byte(i>>8), byte(i>>16), 1
 		h.add(hash, old)
-		if n := len(h.of.young) + len(h.of.old); n > 2*heirCount {
+		if n := h.of.Len(); n > 2*heirCount {
 			t.Fatalf("%d are kept", n)
 		}
 	}

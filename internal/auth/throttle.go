@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"mailsrv/internal/bounded"
 )
 
 const (
@@ -45,10 +47,10 @@ type throttle struct {
 	seed maphash.Seed
 
 	mu          sync.Mutex
-	networks    table[netip.Prefix, debt]
-	names       table[uint64, debt]      // by digest of the name
-	guesses     table[digest, time.Time] // when one was counted
-	familiar    table[uint64, time.Time] // last success, by digest of network and address, and of network
+	networks    *bounded.Table[netip.Prefix, debt]
+	names       *bounded.Table[uint64, debt]      // by digest of the name
+	guesses     *bounded.Table[digest, time.Time] // when one was counted
+	familiar    *bounded.Table[uint64, time.Time] // last success, by digest of network and address, and of network
 	fromNetwork line[netip.Prefix]
 	forName     line[uint64]
 }
@@ -56,10 +58,10 @@ type throttle struct {
 func newThrottle() *throttle {
 	return &throttle{
 		seed:     maphash.MakeSeed(),
-		networks: newTable[netip.Prefix, debt](failureEntries),
-		names:    newTable[uint64, debt](failureEntries),
-		guesses:  newTable[digest, time.Time](failureEntries),
-		familiar: newTable[uint64, time.Time](familiarEntries),
+		networks: bounded.NewTable[netip.Prefix, debt](failureEntries),
+		names:    bounded.NewTable[uint64, debt](failureEntries),
+		guesses:  bounded.NewTable[digest, time.Time](failureEntries),
+		familiar: bounded.NewTable[uint64, time.Time](familiarEntries),
 
 		fromNetwork: line[netip.Prefix]{},
 		forName:     line[uint64]{},
@@ -105,7 +107,7 @@ func (t *throttle) begin(now time.Time, networks []network, who identity) attemp
 }
 
 func (t *throttle) isFamiliar(now time.Time, of uint64) bool {
-	last, known := t.familiar.get(of)
+	last, known := t.familiar.Get(of)
 	return known && now.Sub(last) < familiarFor
 }
 
@@ -115,7 +117,7 @@ func (t *throttle) wait(now time.Time, a attempt, wake func()) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	a.stranger.wake = wake
-	name, _ := t.names.get(a.name)
+	name, _ := t.names.Get(a.name)
 	delay := name.delay(now, t.forName.before(a.name, a.stranger), maxNameDelay)
 	for _, n := range a.networks {
 		before := t.fromNetwork.before(n.prefix, a.stranger) / n.share
@@ -130,7 +132,7 @@ func (t *throttle) delay(now time.Time, n network, more int) time.Duration {
 	if n.share > 1 {
 		most = maxSiteDelay
 	}
-	owed, _ := t.networks.get(n.prefix)
+	owed, _ := t.networks.Get(n.prefix)
 	return owed.delay(now, more, most)
 }
 
@@ -157,8 +159,8 @@ func (t *throttle) step(a attempt) {
 func (t *throttle) succeeded(now time.Time, a attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.familiar.put(a.pair, now)
-	t.familiar.put(a.home, now)
+	t.familiar.Put(a.pair, now)
+	t.familiar.Put(a.home, now)
 }
 
 // failed counts a refusal, in the place of the stranger in line, unless the same
@@ -167,24 +169,24 @@ func (t *throttle) succeeded(now time.Time, a attempt) {
 func (t *throttle) failed(now time.Time, a attempt, guess digest) (held time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	counted, known := t.guesses.get(guess)
+	counted, known := t.guesses.Get(guess)
 	again := known && now.Sub(counted) < sameGuess
 	for _, n := range a.networks {
 		if a.stranger == nil {
 			held = max(held, t.delay(now, n, 0)) // as it was before this one
 		}
 		if !again {
-			owed, _ := t.networks.get(n.prefix)
-			t.networks.put(n.prefix, owed.add(now, n.share))
+			owed, _ := t.networks.Get(n.prefix)
+			t.networks.Put(n.prefix, owed.add(now, n.share))
 		}
 	}
 	if again {
 		return held
 	}
-	t.guesses.put(guess, now)
+	t.guesses.Put(guess, now)
 	if a.stranger != nil {
-		name, _ := t.names.get(a.name)
-		t.names.put(a.name, name.add(now, 1))
+		name, _ := t.names.Get(a.name)
+		t.names.Put(a.name, name.add(now, 1))
 		t.step(a)
 	}
 	return held

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"mailsrv/internal/bounded"
 )
 
 // delays are what a sequence of failures waits beyond the floor.
@@ -173,7 +175,7 @@ func TestOneMistakeCountsOnce(t *testing.T) {
 		if owed := f.failures(networksOf(home)[0]); owed != 1 {
 			t.Errorf("%s: %d failures of the network", test.what, owed)
 		}
-		if owed, _ := f.throttle.names.get(f.attempt(home, test.name).name); owed.failures(f.now()) > 1 {
+		if owed, _ := f.throttle.names.Get(f.attempt(home, test.name).name); owed.failures(f.now()) > 1 {
 			t.Errorf("%s: %d failures of the name", test.what, owed.failures(f.now()))
 		}
 		if took, err := f.login(t, home, "see@me.com", "secret"); err != nil || took != 0 {
@@ -477,7 +479,7 @@ func TestNobodyLocksOwnerOut(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%100 == 0 { // also without the memory of verified logins
-			f.memory.verified = newTable[digest, time.Time](rememberCount)
+			f.memory.verified = bounded.NewTable[digest, time.Time](rememberCount)
 			f.people.setHash(t, m, foreign[i/100%2].hash)
 		}
 		if took, err := f.login(t, home, "look@me.com", "secret"); err != nil || took != 0 {
@@ -532,15 +534,15 @@ func TestTablesAreBounded(t *testing.T) {
 		f.Login(t.Context(), elsewhere(i), unlike(i), "wrong")
 	}
 	for what, n := range map[string]int{
-		"networks": len(f.throttle.networks.young) + len(f.throttle.networks.old),
-		"names":    len(f.throttle.names.young) + len(f.throttle.names.old),
-		"guesses":  len(f.throttle.guesses.young) + len(f.throttle.guesses.old),
+		"networks": f.throttle.networks.Len(),
+		"names":    f.throttle.names.Len(),
+		"guesses":  f.throttle.guesses.Len(),
 	} {
 		if n > 2*failureEntries || n < failureEntries {
 			t.Errorf("%d %s are kept", n, what)
 		}
 	}
-	if n := len(f.memory.verified.young) + len(f.throttle.familiar.young); n != 0 {
+	if n := f.memory.verified.Len() + f.throttle.familiar.Len(); n != 0 {
 		t.Errorf("%d failures are remembered as successes", n)
 	}
 }
