@@ -72,7 +72,12 @@ func New(o Options) *Agent {
 }
 
 // SetSettings replaces the settings for transactions that begin later.
-func (a *Agent) SetSettings(s Settings) { a.settings.Store(&s) }
+func (a *Agent) SetSettings(s Settings) {
+	a.settings.Store(&s)
+	if a.staging != nil {
+		a.staging.SetMost(s.MaxMessageSize)
+	}
+}
 
 // Postmaster returns the address that <postmaster> without a domain stands for
 // (RFC 5321 section 4.5.1). Its domain is the host's own name or the nearest parent of

@@ -59,6 +59,7 @@ type session struct {
 	maildrop storage.Maildrop
 	held     quota.Usage // what the maildrop shows
 	snapshot snapshot    // once loaded
+	listed   func()      // ends what is counted of the snapshot; nil: nothing is
 	loaded   bool
 	marks    set         // messages marked as deleted
 	marked   quota.Usage // what marks hold
@@ -261,6 +262,10 @@ func (s *session) release() {
 		s.wire.claim = nil
 	}
 	s.snapshot.free(s.server.memory)
+	if s.listed != nil {
+		s.listed()
+		s.listed = nil
+	}
 }
 
 // log writes a line with what all lines of a session carry.

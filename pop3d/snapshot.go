@@ -139,6 +139,9 @@ func (s *snapshot) eachUIDL(ctx context.Context, m storage.Maildrop, want func(i
 		}
 		return nil
 	}
+	if len(s.uids) == 0 { // all are gone since the login
+		return nil
+	}
 	i := 0
 	return eachEntry(ctx, m, s.uids[0], func(e storage.Entry) bool {
 		for i < len(s.uids) && s.uids[i] < e.UID {

@@ -78,7 +78,7 @@ func (v *crowd) Update(_ context.Context, _ storage.Claim, c storage.Change) (qu
 // crowdStore opens it for everybody.
 type crowdStore struct {
 	*store
-	drop *crowd
+	drop storage.Maildrop
 }
 
 func (s crowdStore) OpenMaildrop(context.Context, mail.MailboxID) (storage.Maildrop, error) {
@@ -173,3 +173,25 @@ func TestVastMessage(t *testing.T) {
 	c.want("+OK 2 5368709120")
 	c.want("+OK 3 1")
 }
+
+// A maildrop that was emptied since the login has nothing to list.
+func TestEmptiedSinceTheLogin(t *testing.T) {
+	s := start(t, func(c *pop3d.Config) { c.Store = crowdStore{newStore(0), &emptied{}} })
+	c := s.login(t, "alice@me.com")
+	c.send("UIDL\r\nLIST\r\nUIDL 1\r\nQUIT\r\n")
+	for range 2 {
+		c.want("+OK 0 messages")
+		c.want(".")
+	}
+	c.want("-ERR")
+	c.want("+OK bye")
+}
+
+// emptied held many messages at the login.
+type emptied struct{ storage.Maildrop }
+
+func (*emptied) Usage() quota.Usage {
+	return quota.Usage{Messages: 100_000, Octets: 100_000}
+}
+
+func (*emptied) Entries(context.Context, storage.UID, int) ([]storage.Entry, error) { return nil, nil }

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"mailsrv/internal/buffers"
 	"mailsrv/internal/logs"
 	"mailsrv/quota"
 	"mailsrv/storage"
@@ -80,13 +81,22 @@ func (s *session) load() bool {
 	if s.loaded {
 		return true
 	}
-	held, err := s.snapshot.read(s.server.ctx, s.maildrop, s.held.Messages, s.server.memory)
+	// Until it is read nothing has begun that a drain would have to wait for.
+	ctx, listed := buffers.As(s.server.serving, s.wire.Networks(), func() {})
+	held, err := s.snapshot.read(ctx, s.maildrop, s.held.Messages, s.server.memory)
 	if err != nil {
 		s.snapshot.free(s.server.memory)
+		listed()
+		if s.server.serving.Err() != nil {
+			s.reply(replyDraining)
+			s.over = overDraining
+			return false
+		}
 		s.fail(fmt.Errorf("read maildrop: %w", err))
 		s.reply(replyTemporary)
 		return false
 	}
+	s.listed = listed
 	s.held, s.loaded = held, true
 	return true
 }

@@ -1,9 +1,11 @@
 package pop3d
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"mailsrv/internal/logs"
 	"mailsrv/quota"
@@ -66,6 +68,9 @@ func (s *session) settle() error {
 	return nil
 }
 
+// namesWithin is how long memory is waited for before a deletion.
+const namesWithin = time.Second
+
 // perLine is how many messages a line of the log names.
 const perLine = 32
 
@@ -82,11 +87,14 @@ func (s *session) namesOfMarked() (gone goneNames, err error) {
 	if s.marked.Messages == 0 {
 		return gone, nil
 	}
+	// A deletion does not fail for want of memory for the log's lines: they are counted
+	// where there is some.
 	octets := s.marked.Messages * uidlOctets
-	if err := s.server.memory.Take(s.server.ctx, octets); err != nil {
-		return gone, fmt.Errorf("read UIDLs: %w", err)
+	soon, cancel := context.WithTimeout(s.server.ctx, namesWithin)
+	defer cancel()
+	if s.server.memory.Take(soon, octets) == nil {
+		gone.free = func() { s.server.memory.Give(octets) }
 	}
-	gone.free = func() { s.server.memory.Give(octets) }
 	var line []byte
 	n := 0
 	err = s.snapshot.eachUIDL(s.server.ctx, s.maildrop, s.marks.has, func(_ int, uidl string) {

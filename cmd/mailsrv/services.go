@@ -84,7 +84,7 @@ func newPOP3(s *server, store backend.Store) service {
 		Auth: auth.New(store, auth.Options{Logger: s.logger}), Group: group,
 		TLS: s.certificate.Config(), Logger: s.logger, Settings: pop3Settings(c),
 		// Sessions on large maildrops hold theirs for minutes: no message waits for that.
-		Memory: buffers.NewTotal(2*c.Memory.Buffers, 0, bufferWait),
+		Memory: buffers.NewTotal(max(2*c.Memory.Buffers, 32<<20), 0, bufferWait),
 	})
 	return service{
 		group: group,

@@ -106,7 +106,7 @@ func parseHead(text []byte) (h Head) {
 	}
 	h.From, h.Subject = decode(fields["from"]), decode(fields["subject"])
 	h.Sender = h.From
-	if list, err := netmail.ParseAddressList(fields["from"]); err == nil {
+	if list, err := netmail.ParseAddressList(fields["from"]); err == nil && len(list) > 0 { // a group may be empty
 		h.Sender = list[0].Address
 	}
 	// JSON has only four digits for a year, in any time zone.

@@ -162,7 +162,13 @@ func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, pa
 	var found Login
 	var known digest
 	asks := place{networks: try.networks, name: try.name, owner: try.stranger == nil, known: try.known || try.stranger == nil}
-	tooLong := ""
+	unlike := "" // why no password can be this one
+	switch {
+	case password == "":
+		unlike = "no password was sent"
+	case !possible(password):
+		unlike = "longer than any password"
+	}
 	if mailbox != nil {
 		found = Login{
 			Mailbox: mailbox.ID, Address: mailbox.Address, Retrieved: mailbox.Effective.Retention.Retrieved,
@@ -177,7 +183,7 @@ func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, pa
 				asks.owner, asks.known = true, true
 			}
 			if hash = a.stored(mailbox); len(password) > hash.longest {
-				tooLong = fmt.Sprintf("the password has more than %d octets, which no hash of this kind is computed for: set a new one", hash.longest)
+				unlike = fmt.Sprintf("the password has more than %d octets, which no hash of this kind is computed for: set a new one", hash.longest)
 				hash = a.dummy
 			}
 		}
@@ -209,8 +215,8 @@ func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, pa
 		refused = "mailbox is disabled, right password"
 	case !mailbox.Switches.Has(directory.LogsIn):
 		refused = "mailbox is disabled, wrong password"
-	case tooLong != "":
-		refused = tooLong
+	case unlike != "":
+		refused = unlike
 	case !matched:
 		refused = "wrong password"
 	}

@@ -18,6 +18,8 @@ func checkPassword(password string) error {
 		return errors.New("the password is empty")
 	case len(password) > maxPassword:
 		return fmt.Errorf("the password has more than %d octets", maxPassword)
+	case strings.ContainsRune(password, '\ufeff'):
+		return errors.New("the password holds a byte-order mark, which nobody types: save the file without one")
 	case strings.ContainsFunc(password, unicode.IsControl):
 		return errors.New("the password holds a control character, such as a tab, which mail programs cannot send: choose another")
 	}

@@ -27,10 +27,11 @@ const calm = 10 * time.Second
 // and where these go on to wait, transfers of networks that hold more than their share
 // are ended, the youngest first. Its methods are safe for concurrent use.
 type Total struct {
-	share int64 // of one network
-	wait  time.Duration
+	amount int64
+	wait   time.Duration
 
 	mu       sync.Mutex
+	share    int64 // of one network
 	free     int64
 	networks map[netip.Prefix]*held
 	holders  map[*holder]*holding // that took some and have not ended
@@ -56,9 +57,17 @@ type waiter struct {
 // transfer may need, the octets of most. Who takes waits for so long.
 func NewTotal(amount, most int64, wait time.Duration) *Total {
 	return &Total{
-		share: max(amount/share, most),
-		wait:  wait, free: amount, networks: map[netip.Prefix]*held{}, holders: map[*holder]*holding{},
+		amount: amount, share: max(amount/share, most),
+		wait: wait, free: amount, networks: map[netip.Prefix]*held{}, holders: map[*holder]*holding{},
 	}
+}
+
+// SetMost changes the octets that one transfer may need.
+func (t *Total) SetMost(most int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.share = max(t.amount/share, most)
+	t.serve()
 }
 
 // holder is a transfer of a client.
@@ -119,9 +128,13 @@ func holderOf(ctx context.Context) *holder {
 	return h
 }
 
-// Take takes octets, no more than there are in all. It waits where they are not free.
+// Take takes octets. It waits where they are not free, but not for more than there are in
+// all: ErrExhausted.
 // Errors: ErrExhausted, or the context's.
 func (t *Total) Take(ctx context.Context, octets int64) error {
+	if octets > t.amount {
+		return ErrExhausted
+	}
 	w := &waiter{octets: octets, holder: holderOf(ctx)}
 	t.mu.Lock()
 	if w.holder != nil && t.holders[w.holder] == nil {

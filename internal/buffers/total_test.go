@@ -303,3 +303,14 @@ func TestTransfersAtOnce(t *testing.T) {
 		t.Errorf("not everything went back: %v", err)
 	}
 }
+
+// Who asks for more than there is in all is told at once, and is in nobody's way.
+func TestMoreThanThereIs(t *testing.T) {
+	total := buffers.NewTotal(100, 0, wait)
+	if err := total.Take(t.Context(), 101); !errors.Is(err, buffers.ErrExhausted) {
+		t.Errorf("got %v", err)
+	}
+	if err := total.Take(t.Context(), 100); err != nil {
+		t.Error(err)
+	}
+}

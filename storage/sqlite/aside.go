@@ -107,6 +107,14 @@ func (s *Store) boundAside(ctx context.Context, which string, args ...driver.Val
 	return s.drop(ctx, func(c *db.Conn) ([]tables.Dropped, error) { return tables.TrimTotal(c, total, perSlice) })
 }
 
+// boundLater logs why boundAside did not come to its end. The change that called for it
+// counts all the same, and the next Collect goes on.
+func (s *Store) boundLater(err error) {
+	if err != nil {
+		s.logger.Warn(logs.Storage, logs.Reason, "what is aside was not brought within its new bounds; this is tried again within the hour", logs.Error, err)
+	}
+}
+
 // drop commits what f drops of what is aside, again and again until that is nothing, and
 // tells of it.
 func (s *Store) drop(ctx context.Context, f func(*db.Conn) ([]tables.Dropped, error)) error {

@@ -17,6 +17,7 @@ import (
 	"mailsrv/quota"
 	"mailsrv/storage"
 	"mailsrv/storage/sqlite/db"
+	"mailsrv/storage/sqlite/tables"
 )
 
 // damage overwrites the database where needle stands: only that, or all of the
@@ -265,4 +266,38 @@ func (h *house) readSome() (read, all int) {
 	}
 	drop.Update(background, nil, storage.Change{Expunge: storage.UIDs(entries[:len(entries)/2]), Retrieved: storage.UIDs(entries[len(entries)/2:])})
 	return read, len(entries)
+}
+
+// A row of garbage whose size is no number any more, as a flipped bit makes it, ends no
+// server: not while it runs, and not at its start.
+func TestDamagedSizeOfGarbage(t *testing.T) {
+	h := newHouse(t, Options{Server: true, lookEvery: 5 * time.Millisecond})
+	h.must(h.deliver("m", "text"))
+	h.upkeep.collect.Met(db.ErrRow) // it would be freed
+	h.tamper("PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, 'INTEGER NOT NULL', 'ANY NOT NULL') WHERE name = 'garbage'")
+	h.tamper("INSERT INTO garbage VALUES (999, 'abc')")
+	time.Sleep(50 * time.Millisecond) // some looks
+	h.must(h.deliver("n", "text"))
+	h.must(h.Close())
+	h.open(Options{Server: true, lookEvery: 5 * time.Millisecond})
+	h.must(h.deliver("o", "text"))
+}
+
+// Where a damaged page keeps garbage from being freed, what is broken off does not keep
+// others from staging.
+func TestBrokenOffWhileNothingIsFreed(t *testing.T) {
+	h := newHouse(t, Options{Server: true, MaxStaged: 4 << 20})
+	h.wait("the first look to end", func() bool { return h.engine.Stats().Idle })
+	h.must(h.change(background, func(*db.Conn) error { // on the engine's goroutine
+		h.upkeep.free = func(*db.Conn, tables.Bounds) (tables.Progress, error) { return tables.Progress{}, db.ErrRow }
+		return nil
+	}))
+	for i := range 10 {
+		b, err := h.NewBody(background, 0)
+		h.must(err)
+		if _, err := b.Write(make([]byte, 3<<20)); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+		b.Discard()
+	}
 }

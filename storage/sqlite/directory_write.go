@@ -1,10 +1,13 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"mailsrv/internal/directory"
@@ -65,7 +68,7 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 		return err
 	})
 	if err == nil {
-		err = s.boundAside(ctx, "domain = (SELECT id FROM domain WHERE name = ?)", name)
+		s.boundLater(s.boundAside(ctx, "domain = (SELECT id FROM domain WHERE name = ?)", name))
 	}
 	return err
 }
@@ -193,7 +196,7 @@ JOIN tally p ON p.folder = m.inbox WHERE d.name = ? AND m.local = ?`, a.Domain, 
 		return err
 	})
 	if err == nil {
-		err = s.boundAside(ctx, "id = ?", id)
+		s.boundLater(s.boundAside(ctx, "id = ?", id))
 	}
 	return err
 }
@@ -289,7 +292,7 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 			return err
 		}
 		var outgrown *directory.OutgrownError
-		err = directory.Outgrown(tables.Aliases{Conn: c}, directory.Alias{Address: a.Address, Targets: append(whole, a.Targets...)})
+		err = directory.Outgrown(tables.Aliases{Conn: c}, directory.Alias{Address: a.Address, Targets: union(whole, a.Targets)})
 		switch {
 		case errors.As(err, &outgrown):
 			refuse(err)
@@ -310,6 +313,15 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 		}
 		return nil
 	})
+}
+
+// union returns each target once.
+func union(a, b []mail.Address) []mail.Address {
+	all := append(slices.Clone(a), b...)
+	slices.SortFunc(all, func(a, b mail.Address) int {
+		return cmp.Or(strings.Compare(a.Domain, b.Domain), strings.Compare(a.Local, b.Local))
+	})
+	return slices.Compact(all)
 }
 
 // RemoveAlias implements directory.Directory.

@@ -66,7 +66,7 @@ func (m *maildrop) Message(ctx context.Context, e storage.Entry, from int64) (st
 
 // message reads one message, a row's content at a time. Every read asks for
 // the entry again: once it is gone, so may be its body.
-// Subqueries rather than joins: see roomQuery.
+// Subqueries rather than joins: see roomFor.
 type message struct {
 	store    *Store
 	entry    int64

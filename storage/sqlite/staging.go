@@ -98,6 +98,15 @@ func (s *staging) free(octets int64) {
 	s.tell()
 }
 
+// freeBroken counts out all that was broken off.
+func (s *staging) freeBroken() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held -= s.broken
+	s.broken = 0
+	s.tell()
+}
+
 // tell wakes those who wait. mu is held.
 func (s *staging) tell() {
 	if s.change != nil {

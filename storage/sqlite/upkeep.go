@@ -69,7 +69,7 @@ func newUpkeep(s *Store) *upkeep {
 		staging: &s.staging,
 		dropped: s.tellDropped,
 		compact: s.health.NewWork("new mail is no longer put with the rest of its maildrop, so that each listing takes longer the more comes"),
-		collect: s.health.NewWork("deleted mail is no longer removed from the disk"),
+		collect: s.health.NewWork("deleted mail, and what was broken off, is no longer removed from the disk"),
 		free:    tables.CollectSlice,
 	}
 }
@@ -85,6 +85,10 @@ func (u *upkeep) addGarbage(of quota.Usage) {
 
 // addBroken says that a transfer was broken off that has staged this number of octets.
 func (u *upkeep) addBroken(octets int64) {
+	if u.collect.Stopped() {
+		u.staging.free(octets)
+		return
+	}
 	u.broken.Add(octets)
 	u.addGarbage(quota.Usage{})
 }
@@ -125,11 +129,13 @@ func (u *upkeep) Look(c *db.Conn) {
 	u.mayCollect()
 	aside, err := c.Number("SELECT messages FROM kept WHERE mailbox = 0")
 	u.aside.Store(err == nil && aside > 0)
-	c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
-		raise(&u.backlog, row[0].(int64))
-		raise(&u.waste, row[1].(int64))
-		return nil
-	}, int64(8*maxBacklog)) // a damaged page is met where it counts
+	db.Guarded(func() error { // damage is met where it counts
+		return c.Each("SELECT count(*), coalesce(sum(octets), 0) FROM (SELECT octets FROM garbage LIMIT ?)", func(row []driver.Value) error {
+			raise(&u.backlog, row[0].(int64))
+			raise(&u.waste, row[1].(int64))
+			return nil
+		}, int64(8*maxBacklog))
+	})
 	if arrived, err := c.Number("SELECT count(*) FROM (SELECT 1 FROM arrival LIMIT ?)", int64(8*maxArrivals)); err == nil {
 		u.arrived = arrived
 	}
@@ -154,7 +160,7 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func
 	since := u.since.Swap(0)
 	err = db.Guarded(func() (err error) { p, err = u.free(c, u.bounds(waiting, resting, beside)); return err })
 	if err != nil {
-		return nil, false, u.collect.Met(err)
+		return nil, false, u.met(err)
 	}
 	drop := func() {}
 	if p.More {
@@ -168,8 +174,8 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func
 		if p.More = u.mustDrop(); p.More && freed {
 			u.space.Recheck() // that may have been enough
 		} else if p.More {
-			if drop, err = u.dropAside(c); err != nil {
-				return nil, false, u.collect.Met(err)
+			if err = db.Guarded(func() (err error) { drop, err = u.dropAside(c); return err }); err != nil {
+				return nil, false, u.met(err)
 			}
 		}
 	}
@@ -183,6 +189,16 @@ func (u *upkeep) Slice(c *db.Conn, resting bool, beside commit.Batch) (done func
 		lower(&u.backlog, p.Freed.Messages-p.Garbage.Messages)
 		lower(&u.waste, p.Freed.Octets-p.Garbage.Octets)
 	}, p.More, nil
+}
+
+// met is collect.Met. Where that stops the work, nothing that was broken off will be freed:
+// its octets must not keep others from staging.
+func (u *upkeep) met(err error) error {
+	u.collect.Met(err)
+	if u.collect.Stopped() {
+		u.staging.freeBroken()
+	}
+	return err
 }
 
 // bounds are those of the next slice of collection.

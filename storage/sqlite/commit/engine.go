@@ -390,6 +390,9 @@ func (e *Engine) begin() error {
 			return nil
 		case db.Is(err, sqlite3.ErrBusy) && waited < busyLimit:
 			e.letBetween()
+			if e.leaseAsked.Load() {
+				e.renewLease() // what is cached is true all the same
+			}
 			if !told && waited >= e.tellAfter {
 				told = true
 				e.logger.Warn(logs.Storage, logs.Reason, "nothing can be stored while another process writes: "+named(e.holders.Writer(), "one that cannot be named")+" has the lock of the database",

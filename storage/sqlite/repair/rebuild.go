@@ -52,6 +52,9 @@ func Rebuild(ctx context.Context, dir, path string, report func(storage.Finding)
 		return false, fmt.Errorf("open %s: %w", path, err)
 	}
 	defer r.from.Close()
+	if err := r.clearKilled(); err != nil {
+		return false, err
+	}
 	if sound, err = r.sound(); sound || err != nil {
 		return sound, err
 	}
@@ -60,9 +63,6 @@ func Rebuild(ctx context.Context, dir, path string, report func(storage.Finding)
 
 // layOut puts a new database in the place of the old one.
 func (r *rebuild) layOut() (err error) {
-	if err := r.clearKilled(); err != nil {
-		return err
-	}
 	for _, kept := range []string{r.damaged(), r.lost()} {
 		if _, err := os.Lstat(kept); err == nil {
 			return fmt.Errorf("%s %w", kept, storage.ErrKept)

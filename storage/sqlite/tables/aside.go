@@ -211,7 +211,7 @@ func DropAside(c *db.Conn, mailbox int64) error {
 	if err != nil || has.Messages == 0 {
 		return err
 	}
-	_, _, err = c.Exec("UPDATE kept SET gone = (SELECT max(id) FROM removed WHERE mailbox = ?1) WHERE mailbox = ?1", mailbox)
+	_, _, err = c.Exec("UPDATE kept SET gone = coalesce((SELECT max(id) FROM removed WHERE mailbox = ?1), gone) WHERE mailbox = ?1", mailbox)
 	if err != nil {
 		return err
 	}

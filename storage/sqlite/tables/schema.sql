@@ -97,7 +97,7 @@ CREATE TABLE entry (
 ) STRICT;
 CREATE INDEX entry_retrieved ON entry (folder, retrieved) WHERE retrieved IS NOT NULL;
 
--- Entries in the order of their commits, until compaction moves them to entry; see arrivals.go.
+-- Entries in the order of their commits, until compaction moves them to entry; see entry.go.
 CREATE TABLE arrival (
     number  INTEGER PRIMARY KEY,
     id      INTEGER NOT NULL,                     -- the entry's
