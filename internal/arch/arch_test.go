@@ -215,12 +215,25 @@ func TestImportsFollowThePlan(t *testing.T) {
 		for _, line := range breaches(p) {
 			t.Error(line)
 		}
+		if r, known := find(p.ImportPath); known { // go test -v prints the table
+			t.Logf("row %2d  %-28s %s", r.row, strings.TrimPrefix(p.ImportPath, module+"/"), strings.Join(roomsOf(p.Imports), " "))
+		}
 	}
 	for _, r := range plan {
 		if !strings.HasSuffix(r.path, "/...") && !seen[r.path] {
 			t.Errorf("the plan has a row for %s, which does not exist", r.path)
 		}
 	}
+}
+
+// roomsOf returns those of some imports that are rooms of the house.
+func roomsOf(imports []string) (rooms []string) {
+	for _, path := range imports {
+		if room, ours := strings.CutPrefix(path, module+"/"); ours {
+			rooms = append(rooms, room)
+		}
+	}
+	return rooms
 }
 
 // The test above must be able to fail.
