@@ -34,9 +34,9 @@ const spaceAge = time.Second
 // [Space.UseReserve] is for the engine's goroutine alone.
 type Space struct {
 	path    string // of the database
-	minFree int64 // octets
-	reserve int64 // octets; 0: none
-	server  bool  // writes the reserve file; others only give it up
+	minFree int64  // octets
+	reserve int64  // octets; 0: none
+	server  bool   // writes the reserve file; others only give it up
 	readers *db.Readers
 	logger  *slog.Logger
 
