@@ -38,8 +38,8 @@ type cache struct {
 	byID      map[int64]*known
 	others    map[mail.Address]directory.Match // addresses that are no mailbox's
 	answers   map[question]any
-	moment    uint64 // grows with each change of what is cached
-	edits     uint64 // grows with each change of the directory
+	moment    uint64    // grows with each change of what is cached
+	edits     uint64    // grows with each change of the directory
 	until     time.Time // end of the lease
 	version   int64     // data_version at its begin; -1: unknown
 }
