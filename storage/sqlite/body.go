@@ -155,7 +155,7 @@ func (b *body) Discard() {
 	b.id, b.chunks = 0, 0
 }
 
-// breakOff notes that a transfer that has staged this number of octets will not be finished.
+// breakOff notes that a transfer will not be finished. octets is what it has staged.
 // The octets count in staging until they are freed. If the process ends before this is
 // committed, the next start breaks the transfer off.
 func (s *Store) breakOff(id, octets int64) {

@@ -83,7 +83,7 @@ func (u *upkeep) addGarbage(of quota.Usage) {
 	u.engine.Tend()
 }
 
-// addBroken notes that a transfer that has staged this number of octets was broken off.
+// addBroken notes that a transfer was broken off. octets is what it has staged.
 func (u *upkeep) addBroken(octets int64) {
 	if u.collect.Stopped() {
 		u.staging.free(octets)

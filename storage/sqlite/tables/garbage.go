@@ -227,8 +227,8 @@ func discardBodies(c *db.Conn, someShared bool, where string, args ...driver.Val
 	return err
 }
 
-// unshare subtracts one reference from a shared body. With the last reference the body, of
-// this number of octets, becomes garbage.
+// unshare subtracts one reference from a shared body, which has octets octets. Without
+// references it becomes garbage.
 func unshare(c *db.Conn, id, octets int64) error {
 	if _, _, err := c.Exec("UPDATE share SET refs = refs - 1 WHERE body = ?", id); err != nil {
 		return err
