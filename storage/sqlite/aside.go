@@ -19,16 +19,16 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// asideBounds are the bounds of what is kept aside that no row has.
+// asideBounds are the bounds of what is kept aside that are not in the database.
 type asideBounds struct {
-	server quota.Limit // for mailboxes that inherit
+	server quota.Limit // for mailboxes that inherit it
 	total  int64       // octets
 }
 
-// KeepAside bounds what is kept aside from now on: server is the limit that mailboxes
-// inherit, total the octets that all may have together, and each where its own limit is
-// none; 0: a tenth of the disk. What is too much goes with the next Collect, or when more
-// is put aside.
+// KeepAside sets the bounds of what is kept aside from now on. server is the limit that
+// mailboxes inherit. total is how many octets all mailboxes together may have aside, and
+// also each mailbox that has no limit of its own; 0: a tenth of the disk. What is above the
+// bounds is dropped by the next [Store.Collect], or when more is put aside.
 func (s *Store) KeepAside(server quota.Limit, total int64) {
 	var fs unix.Statfs_t
 	if total <= 0 && unix.Statfs(filepath.Dir(s.path), &fs) == nil {
@@ -43,8 +43,8 @@ func (s *Store) asideOf(c *db.Conn, mailbox int64) (tables.Aside, error) {
 	return tables.AsideOf(c, mailbox, b.server, b.total)
 }
 
-// dropOff takes away what mailboxes have aside whose retention is off; which is a condition
-// on them.
+// dropOff drops all that mailboxes have aside if their retention of deleted mail is off.
+// which is a condition on rows of mailbox.
 func (s *Store) dropOff(c *db.Conn, which string, arg driver.Value) error {
 	var all []int64
 	err := c.Each("SELECT mailbox FROM kept WHERE messages > 0 AND mailbox IN (SELECT id FROM mailbox WHERE "+which+")", func(row []driver.Value) error {
@@ -63,8 +63,8 @@ func (s *Store) dropOff(c *db.Conn, which string, arg driver.Value) error {
 	return err
 }
 
-// boundAside brings what mailboxes have aside within what they may have, and all together
-// within the total, in pieces; which is a condition on mailboxes.
+// boundAside drops what mailboxes have aside above their limits, and what all have above the
+// total, in several transactions. which is a condition on rows of mailbox.
 func (s *Store) boundAside(ctx context.Context, which string, args ...driver.Value) error {
 	all, err := db.All(ctx, s.readers, func(row []driver.Value) int64 { return row[0].(int64) },
 		"SELECT mailbox FROM kept WHERE messages > 0 AND mailbox IN (SELECT id FROM mailbox WHERE "+which+")", args...)
@@ -107,16 +107,16 @@ func (s *Store) boundAside(ctx context.Context, which string, args ...driver.Val
 	return s.drop(ctx, func(c *db.Conn) ([]tables.Dropped, error) { return tables.TrimTotal(c, total, perSlice) })
 }
 
-// boundLater logs why boundAside did not come to its end. The change that called for it
-// counts all the same, and the next Collect goes on.
+// boundLater logs why boundAside failed. The change before it is committed nevertheless, and
+// the next Collect goes on.
 func (s *Store) boundLater(err error) {
 	if err != nil {
 		s.logger.Warn(logs.Storage, logs.Reason, "what is aside was not brought within its new bounds; this is tried again within the hour", logs.Error, err)
 	}
 }
 
-// drop commits what f drops of what is aside, again and again until that is nothing, and
-// tells of it.
+// drop commits what f drops of what is aside, again and again until f drops nothing, and
+// logs it.
 func (s *Store) drop(ctx context.Context, f func(*db.Conn) ([]tables.Dropped, error)) error {
 	for {
 		var dropped []tables.Dropped
@@ -132,7 +132,7 @@ func (s *Store) drop(ctx context.Context, f func(*db.Conn) ([]tables.Dropped, er
 	}
 }
 
-// tellDropped logs what had to make room of what was aside, and has it freed.
+// tellDropped logs the messages that were dropped to make room, and has them freed.
 func (s *Store) tellDropped(dropped []tables.Dropped) {
 	if len(dropped) == 0 {
 		return

@@ -13,21 +13,22 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// body collects a message: in one buffer as long as it fits, else in chunks of
-// buffers.Max that are staged in the database ahead of the commit.
+// body collects the content of a message. As long as the content fits it is in one buffer.
+// A longer one is staged in the database before the commit, in chunks of buffers.Max
+// octets.
 //
-// The buffer begins as the smallest, since a promise costs its sender nothing. What
-// does not fit any more takes the size that was promised at once: who waits for
-// memory then holds little, and all who wait get it in turn.
+// The buffer begins with the smallest size, since announcing a size costs a sender nothing.
+// When the content does not fit any more, the buffer takes the whole announced size at once.
+// So transfers that wait for memory hold little of it, and all get it in turn.
 type body struct {
 	store    *Store
 	ctx      context.Context
-	promised int // octets, at most buffers.Max
+	promised int // announced octets, at most buffers.Max
 	buffer   []byte
 	octets   int64
-	id       int64 // of the body row; 0: nothing staged
-	chunks   int64 // staged
-	err      error // of an earlier Write
+	id       int64 // id of the body's row; 0: nothing is staged
+	chunks   int64 // staged chunks
+	err      error // error of an earlier Write
 	done     bool
 }
 
@@ -45,7 +46,7 @@ func (b *body) Octets() int64 { return b.octets }
 
 // Write implements storage.Body.
 func (b *body) Write(p []byte) (int, error) {
-	if b.err == nil && len(b.buffer)+len(p) <= cap(b.buffer) { // as a line does, nearly always
+	if b.err == nil && len(b.buffer)+len(p) <= cap(b.buffer) { // a line nearly always fits
 		b.buffer = append(b.buffer, p...)
 		b.octets += int64(len(p))
 		return len(p), nil
@@ -104,8 +105,8 @@ func insertChunk(c *db.Conn, body, number int64, data []byte) error {
 	return err
 }
 
-// insert writes the body row with what is not staged yet, inside the commit of
-// its delivery, and returns its id.
+// insert writes the body's row, with the content that is not staged, in the transaction of
+// its delivery. It returns the row's id.
 func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 	prefix, trace := d.ReturnPath+d.Trace, int64(len(d.ReturnPath))
 	crc := crc32.Update(0, tables.Castagnoli, []byte(prefix))
@@ -125,7 +126,7 @@ func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 	switch owned, _, err := c.Exec("DELETE FROM transfer WHERE body = ? AND over = 0", b.id); {
 	case err != nil:
 		return 0, err
-	case owned == 0: // never deliver what may be freed, or another's by now
+	case owned == 0: // its chunks may be freed, and its id may be another's by now
 		return 0, errors.New("the transfer was given up")
 	}
 	_, _, err := c.Exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ?, trace = ? WHERE id = ?",
@@ -133,7 +134,7 @@ func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 	return b.id, err
 }
 
-// delivered gives the transfer's place free: what was staged is now mail.
+// delivered subtracts the staged octets, which are mail now, from staging.
 func (b *body) delivered() {
 	b.store.staging.end(b.chunks * buffers.Max)
 	b.id, b.chunks = 0, 0
@@ -154,9 +155,9 @@ func (b *body) Discard() {
 	b.id, b.chunks = 0, 0
 }
 
-// breakOff says that a transfer, which has staged so many octets, will not be finished.
-// Its octets count until they are free. Should the process end before it is noted, the
-// next start does it.
+// breakOff notes that a transfer will not be finished. octets is what it has staged.
+// The octets count in staging until they are freed. If the process ends before this is
+// committed, the next start breaks the transfer off.
 func (s *Store) breakOff(id, octets int64) {
 	s.staging.breakOff(octets)
 	over := &commit.Change{Effect: commit.Effect{Kind: commit.Abandon}}

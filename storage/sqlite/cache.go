@@ -10,41 +10,41 @@ import (
 )
 
 const (
-	// maxCached bounds the mailboxes in the cache; each takes some 500 octets.
+	// maxCached is the most mailboxes in the cache. Each takes some 500 octets.
 	maxCached = 20_000
-	// maxOthers bounds the other addresses in it, which strangers choose.
+	// maxOthers is the most other addresses in the cache. Strangers choose these.
 	maxOthers = 2_000
-	// lease is how long the cache counts after the engine has made
-	// sure that no other process has changed the database. Whoever changes it
-	// from another process outwaits that before saying that it is done.
+	// lease is how long the cache is valid after the engine has seen that no other
+	// process has changed the database. Another process that changes the database waits
+	// for longer than that before it reports that it is done.
 	lease = 10 * time.Millisecond
 )
 
-// cache keeps mailboxes as they were looked up, with their counters of
-// after the last commit: a busy server reads the database for none of its
-// recipients and logins. Beside them it keeps what stands under other addresses, aliases
-// or nothing, and the answers to questions about the whole directory, which a stranger
-// can ask as often as he likes.
+// cache keeps mailboxes as they were looked up, with their counters after the last commit.
+// So a busy server needs no read of the database for most recipients and logins. It also
+// keeps what other addresses stand for (aliases or nothing), and the answers to questions
+// about the whole directory, which a stranger can cause as often as he likes. All methods
+// are safe for concurrent use.
 //
-// Changes of this process pass through the engine, which tells of them after
-// the commit and before anybody hears of it. Those of other processes show in
-// SQLite's data_version, which it reads with each batch, and when asked.
+// The engine reports changes of this process after the commit and before their callers get
+// the outcome. Changes of other processes show in SQLite's data_version, which the engine
+// reads with each batch and when asked.
 type cache struct {
-	ask     func()        // for a look at data_version; set before use
-	reading chan struct{} // holds one who reads the answer to a question
+	ask     func()        // asks the engine to read data_version; set before use
+	reading chan struct{} // has a value while somebody reads the answer to a question
 
 	mu        sync.Mutex
 	byAddress map[mail.Address]*known
 	byID      map[int64]*known
-	others    map[mail.Address]directory.Match // without a mailbox
+	others    map[mail.Address]directory.Match // addresses that are no mailbox's
 	answers   map[question]any
-	moment    uint64 // grows with each change of what is cached
-	edits     uint64 // grows with each change of the directory
-	until     time.Time
-	version   int64
+	moment    uint64    // grows with each change of what is cached
+	edits     uint64    // grows with each change of the directory
+	until     time.Time // end of the lease
+	version   int64     // data_version at its begin; -1: unknown
 }
 
-// question is one about the whole directory.
+// question is a question about the whole directory.
 type question int
 
 // The questions, with the types of their answers.
@@ -53,7 +53,7 @@ const (
 	firstDomain                   // string; "": there is none
 )
 
-// known is a mailbox, whose Usage is that of counters.
+// known is a mailbox with its counters. Its Usage is that of the counters.
 type known struct {
 	mailbox directory.Mailbox
 	tables.Counters
@@ -65,7 +65,7 @@ func newCache() *cache {
 	return c
 }
 
-// mailbox returns what stands under an address, or nil if it must be read.
+// mailbox returns the mailbox of an address, or nil if the database must be asked.
 func (c *cache) mailbox(a mail.Address) *directory.Mailbox {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,7 +78,7 @@ func (c *cache) mailbox(a mail.Address) *directory.Mailbox {
 	return &m
 }
 
-// maildrop returns a mailbox's counters, if they need not be read.
+// maildrop returns a mailbox's counters; not ok if the database must be asked.
 func (c *cache) maildrop(id int64) (now tables.Counters, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,7 +89,8 @@ func (c *cache) maildrop(id int64) (now tables.Counters, ok bool) {
 	return k.Counters, true
 }
 
-// other returns what stands under an address that is no mailbox's, if it need not be read.
+// other returns what an address that is no mailbox's stands for; not ok if the database must
+// be asked.
 func (c *cache) other(a mail.Address) (directory.Match, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -97,7 +98,8 @@ func (c *cache) other(a mail.Address) (directory.Match, bool) {
 	return m, ok && c.valid()
 }
 
-// putOther caches what stands under an address, read since the edits were so many.
+// putOther caches what an address stands for. edits is what edited returned before that was
+// read: if there were edits since, nothing is cached.
 func (c *cache) putOther(a mail.Address, m directory.Match, edits uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,7 +115,8 @@ func (c *cache) putOther(a mail.Address, m directory.Match, edits uint64) {
 	c.others[a] = m
 }
 
-// answer returns the answer to a question, if it need not be read. Nobody may change it.
+// answer returns the answer to a question; not ok if the database must be asked. The answer
+// must not be changed.
 func (c *cache) answer(q question) (any, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -121,7 +124,7 @@ func (c *cache) answer(q question) (any, bool) {
 	return a, ok && c.valid()
 }
 
-// knows reports whether there is an answer, which may have no lease.
+// knows reports whether the answer to a question is cached, even if the lease is over.
 func (c *cache) knows(q question) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,7 +132,7 @@ func (c *cache) knows(q question) bool {
 	return ok
 }
 
-// putAnswer caches an answer, read since the edits were so many.
+// putAnswer caches an answer. edits is as for putOther.
 func (c *cache) putAnswer(q question, answer any, edits uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -138,14 +141,15 @@ func (c *cache) putAnswer(q question, answer any, edits uint64) {
 	}
 }
 
-// edited is the number of edits to name when what is read from here on is put.
+// edited returns the number of edits so far, for putOther and putAnswer of what is read after
+// this call.
 func (c *cache) edited() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.edits
 }
 
-// valid reports whether the lease lasts, and asks for another.
+// valid reports whether the lease lasts, and asks for a new one if not.
 func (c *cache) valid() bool {
 	if time.Now().Before(c.until) {
 		return true
@@ -154,15 +158,14 @@ func (c *cache) valid() bool {
 	return false
 }
 
-// now is the moment to name when what is read from here on is put.
+// now returns the current moment, for put of what is read after this call.
 func (c *cache) now() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.moment
 }
 
-// put caches a mailbox that was read since moment, unless something has
-// changed meanwhile.
+// put caches a mailbox that was read after moment, unless anything has changed since.
 func (c *cache) put(m *directory.Mailbox, now tables.Counters, moment uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -181,12 +184,12 @@ func (c *cache) put(m *directory.Mailbox, now tables.Counters, moment uint64) {
 	c.byID[int64(m.ID)] = k
 }
 
-// count takes in the counters of some maildrops that a commit has changed.
+// count updates the cached counters of mailboxes that a commit has changed.
 func (c *cache) count(changed ...tables.Counters) {
 	c.countAll(len(changed), func(i int) tables.Counters { return changed[i] })
 }
 
-// countAll is count for n counters.
+// countAll is as count, for n counters.
 func (c *cache) countAll(n int, counters func(i int) tables.Counters) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -199,7 +202,7 @@ func (c *cache) countAll(n int, counters func(i int) tables.Counters) {
 	}
 }
 
-// Forget drops everything: anything may have changed.
+// Forget implements commit.Cache. It drops everything.
 func (c *cache) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,8 +216,8 @@ func (c *cache) drop() {
 	c.others, c.answers = map[mail.Address]directory.Match{}, map[question]any{}
 }
 
-// Renew begins a lease at a time since which the data_version of the engine's
-// connection was read. Another version says that another process has committed.
+// Renew implements commit.Cache. It begins a lease at since, and drops everything if version
+// is not the last one: another process has committed then.
 func (c *cache) Renew(since time.Time, version int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -225,7 +228,8 @@ func (c *cache) Renew(since time.Time, version int64) {
 	c.until = since.Add(lease)
 }
 
-// Expire ends the lease: the connection that the version was read from is gone.
+// Expire implements commit.Cache. It drops everything and ends the lease: the connection
+// that the version was read from is closed.
 func (c *cache) Expire() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,9 +17,9 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// Check implements storage.Checker. With repair the store must have been
-// opened with Exclusive; without, a server may be at work meanwhile. storage.ErrNewer: only the
-// program that knows all of a schema can say what disagrees.
+// Check implements storage.Checker. With mend the store must have been opened with
+// Exclusive. Without it a server may be running meanwhile. [storage.ErrNewer] if the schema
+// is newer than this program's: only a program that knows all of a schema can check it.
 func (s *Store) Check(ctx context.Context, mend bool, report func(storage.Finding)) (remaining int, err error) {
 	if s.schema > tables.Current.Newest() {
 		return 0, tables.NewerError(s.schema, tables.Current.Newest())
@@ -36,13 +36,12 @@ func (s *Store) Check(ctx context.Context, mend bool, report func(storage.Findin
 	return repair.Check(ctx, access, s.options.Sound, report)
 }
 
-// change is edit for what refuses nothing.
+// change is as edit, for changes that are never refused.
 func (s *Store) change(ctx context.Context, f func(*db.Conn) error) error {
 	return s.edit(ctx, func(c *db.Conn, _ func(error)) error { return f(c) })
 }
 
-// Rebuild is repair.Rebuild for the database of a data directory. What disagrees then is
-// mended before the new file takes its place; an older schema is upgraded.
+// Rebuild is as [repair.Rebuild], for the database of a data directory.
 func Rebuild(ctx context.Context, dir string, o Options, report func(storage.Finding)) (sound bool, err error) {
 	path, err := o.path(dir)
 	if err != nil {
@@ -59,9 +58,10 @@ func Rebuild(ctx context.Context, dir string, o Options, report func(storage.Fin
 	return repair.Rebuild(ctx, dir, path, report)
 }
 
-// Secure takes the database at path, and the files that SQLite keeps beside it, from
-// everybody else, and returns those that everybody could open. What is no store of ours it
-// leaves as it is: the errors of tables.OpenFile.
+// Secure sets the mode 0600 on the database at path, and on the files that SQLite keeps
+// beside it, where everybody has any permission on them. It returns the paths of those
+// files. If there is no database it does nothing. It does not touch a file that is no store
+// of ours. Errors: as [tables.OpenFile].
 func Secure(path string) (exposed []string, err error) {
 	f, err := tables.OpenFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -96,11 +96,11 @@ func Secure(path string) (exposed []string, err error) {
 	return exposed, nil
 }
 
-// Backup writes a copy of the whole store into a new file, as it stands at one
-// moment: what is delivered meanwhile is not in it. A server may be at work;
-// nothing waits for the backup. progress hears how many octets of how many have
-// been copied. An existing file is not overwritten: fs.ErrExist. storage.ErrBackup if
-// another one is on its way there.
+// Backup writes a copy of the whole store into a new file, as it is at one moment: what is
+// delivered during the backup is not in it. A server may be running, and nothing waits for
+// the backup. It calls progress with the octets that were copied and their total. Errors:
+// [fs.ErrExist] if the file exists, [storage.ErrBackup] if another backup is writing it, the
+// context's, or an unexpected one.
 func (s *Store) Backup(ctx context.Context, file string, progress func(done, total int64)) error {
 	source, err := db.Open(s.path, db.ReaderCacheKiB)
 	if err != nil {
@@ -110,10 +110,11 @@ func (s *Store) Backup(ctx context.Context, file string, progress func(done, tot
 	return backup.Write(ctx, source, file, progress)
 }
 
-// Restore puts a backup into an empty data directory, after recounting all of
-// it; findings are reported and refuse it. Errors: storage.ErrLocked,
-// ErrOccupied, ErrNotEmpty, ErrNewer. After an error the directory is as it was. The caller
-// closes the file.
+// Restore restores a backup into an empty data directory. Before that it recounts all of the
+// backup; if there are findings it reports them and refuses the backup. It calls progress
+// with the octets that were copied and their total. The caller closes file. After an error
+// the directory is as it was. Errors: [storage.ErrLocked], [storage.ErrOccupied],
+// [storage.ErrNotEmpty], [storage.ErrNewer], the context's, or an unexpected one.
 func Restore(ctx context.Context, dir string, o Options, file *os.File, progress func(done, total int64), report func(storage.Finding)) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
@@ -125,8 +126,8 @@ func Restore(ctx context.Context, dir string, o Options, file *os.File, progress
 	return backup.Restore(ctx, dir, path, file, progress, func(copied string) error { return verify(ctx, copied, report) })
 }
 
-// verify opens a copy as a store, which upgrades it where it is older, and
-// recounts it. Then it is one file.
+// verify opens the copy at path as a store, which upgrades an older schema, and recounts it.
+// Afterwards the copy is one file, without a log.
 func verify(ctx context.Context, path string, report func(storage.Finding)) error {
 	s, err := Open(ctx, filepath.Dir(path), Options{Path: path, held: true})
 	if err != nil {
@@ -134,7 +135,7 @@ func verify(ctx context.Context, path string, report func(storage.Finding)) erro
 	}
 	findings, err := s.Check(ctx, false, report)
 	if err == nil && findings == 0 {
-		// What came after the backup is lost, and its uids are given again.
+		// Mail that came after the backup is lost, and its uids will be given again.
 		err = s.change(ctx, func(c *db.Conn) error { return tables.RenewValidity(c, "true") })
 	}
 	if closed := s.Close(); err == nil {
@@ -146,5 +147,5 @@ func verify(ctx context.Context, path string, report func(storage.Finding)) erro
 	return err
 }
 
-// Version is SQLite's version.
+// Version returns SQLite's version.
 func Version() string { return db.Version() }

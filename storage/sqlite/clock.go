@@ -9,7 +9,8 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// readClock reads what the store knows of the clock; a store without its row knows nothing.
+// readClock reads what the store knows of the clock. If the row of store is missing it knows
+// nothing.
 func readClock(c *db.Conn) (state storage.ClockState, err error) {
 	err = db.Guarded(func() error {
 		return c.Each("SELECT noted, seen, pause FROM store", func(row []driver.Value) error {
@@ -23,8 +24,8 @@ func readClock(c *db.Conn) (state storage.ClockState, err error) {
 	return state, err
 }
 
-// recallClock reads the time up to which the clock was seen to be right. Where that is
-// damaged check tells of it, and mail is served without.
+// recallClock reads the time up to which the clock was seen to be right. If that is damaged,
+// mail is served without it, and Check reports the damage.
 func (s *Store) recallClock(c *db.Conn) error {
 	clock, err := readClock(c)
 	if db.IsDamage(err) {
@@ -67,7 +68,7 @@ func (s *Store) keepClock(ctx context.Context, next func(storage.ClockState) sto
 	return err
 }
 
-// now is the time to stamp rows with.
+// now returns the time to write into rows.
 func (s *Store) now() time.Time {
 	return storage.ClockState{Seen: time.Unix(s.seen.Load(), 0)}.Stamp(time.Now())
 }

@@ -49,17 +49,18 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Recei
 	return receipt, nil
 }
 
-// room is where a message was counted in.
+// room is the folder that a message was counted into, and what the message was given there.
 type room struct {
-	tables.Counters // the mailbox's, after it
+	tables.Counters // the mailbox's counters after that
 	folder          int64
 	uid, modseq     int64 // given to the message
-	before          int64 // highest uid given before it
+	before          int64 // highest uid that was given before
 }
 
-// roomFor holds if a mailbox takes mail and has room. The limits are read here, in the
-// commit, so that one just lowered counts. Subqueries, since a build without
-// SQLITE_ENABLE_QPSG compiles a join anew at each bind.
+// roomFor is the condition that a mailbox receives mail and has room. It reads the limits
+// in the transaction of the delivery, so that a limit that was just lowered counts. It has
+// subqueries instead of joins, since a build without SQLITE_ENABLE_QPSG compiles a join anew
+// at each bind.
 const roomFor = `
 WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?1) AND EXISTS (
     SELECT 1 FROM mailbox m WHERE m.id = ?1 AND m.receives
@@ -68,8 +69,8 @@ WHERE folder = (SELECT inbox FROM mailbox WHERE id = ?1) AND EXISTS (
     AND tally.all_messages < coalesce(nullif(coalesce(m.limit_messages,
         (SELECT limit_messages FROM domain WHERE id = m.domain), max(?4, 0)), 0), 9223372036854775807))`
 
-// The queries that count a message in, or change nothing. ?5 is the uid to give, 0 the
-// next. Into INBOX one row changes.
+// The queries that count a message in. If there is no room they change nothing. ?5 is the
+// uid to give; 0: the next one. For INBOX a single row changes.
 const (
 	addOne = "octets = octets + ?2, messages = messages + 1, last = iif(?5 = 0, last + 1, ?5), modseq = modseq + 1"
 	addAll = "all_octets = all_octets + ?2, all_messages = all_messages + 1"
@@ -80,14 +81,15 @@ const (
 	countFolder = "UPDATE tally SET " + addOne + " WHERE folder = ?1 AND " + hasUID + " RETURNING last, modseq"
 )
 
-// countIn counts a message into a recipient's folder, if there is room for it.
+// countIn counts a message into a recipient's folder. It returns not ok, and has changed
+// nothing, if the recipient cannot take it.
 func countIn(c *db.Conn, r storage.Recipient, octets int64, limit quota.Limit) (t room, ok bool, err error) {
 	mailbox, uid := int64(r.Mailbox), int64(r.UID)
 	given := int64(0) // in the folder
 	if r.UID != 0 || r.Folder != 0 {
 		p, err := tables.PlaceOf(c, mailbox, int64(r.Folder))
 		if errors.Is(err, storage.ErrNoMaildrop) {
-			return t, false, nil // whyNot says so
+			return t, false, nil // whyNot reports it
 		}
 		if err == nil {
 			given, err = c.Number("SELECT last FROM tally WHERE folder = ?", p.Folder)
@@ -111,7 +113,8 @@ func countIn(c *db.Conn, r storage.Recipient, octets int64, limit quota.Limit) (
 	return t, true, nil
 }
 
-// countElsewhere is countIn for a folder that is not INBOX and has given a uid last.
+// countElsewhere is as countIn, for a folder other than INBOX. last is the highest uid that
+// the folder has given.
 func countElsewhere(c *db.Conn, p tables.Place, octets, uid, last int64, limit quota.Limit) (t room, ok bool, err error) {
 	if uid == 0 && last >= int64(storage.MaxUID) || uid != 0 && uid <= last {
 		return t, false, nil
@@ -132,7 +135,7 @@ func countElsewhere(c *db.Conn, p tables.Place, octets, uid, last int64, limit q
 	return t, true, nil
 }
 
-// countOut takes back what countIn did.
+// countOut undoes countIn.
 func countOut(c *db.Conn, t room, octets int64) error {
 	_, _, err := c.Exec("UPDATE tally SET octets = octets - ?2, messages = messages - 1, last = ?3, modseq = modseq - 1 WHERE folder = ?1",
 		t.folder, octets, t.before)
@@ -142,9 +145,9 @@ func countOut(c *db.Conn, t room, octets int64) error {
 	return err
 }
 
-// takeRoom counts the message into every folder, or into none when some cannot take
-// it, which refusal says. No savepoint: errors that roll back a transaction would not
-// stop at one, and they cost more than undoing by hand.
+// takeRoom counts the message into every recipient's folder. If some cannot take it, it
+// counts it into none and returns a refusal. It uses no savepoint: errors that roll back a
+// transaction do not stop at one, and a savepoint costs more than undoing with countOut.
 func takeRoom(c *db.Conn, d *storage.Delivery) (taken []room, refusal, err error) {
 	taken = make([]room, 0, len(d.To))
 	var misfits []storage.Misfit
@@ -185,8 +188,8 @@ func takeRoom(c *db.Conn, d *storage.Delivery) (taken []room, refusal, err error
 	return nil, refusal, nil
 }
 
-// whyNot names the reason for which countIn changed nothing: one that the sender hears
-// of, or a refusal.
+// whyNot finds out why countIn changed nothing. It returns a reason, which is reported to
+// the sender, or a refusal.
 func whyNot(c *db.Conn, r storage.Recipient, octets int64, limit quota.Limit) (reason storage.MisfitReason, refusal, err error) {
 	row, err := c.First(`
 SELECT m.receives, p.all_octets, p.all_messages,
@@ -201,7 +204,7 @@ FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN tally p ON p.folder = 
 		return storage.MisfitGone, nil, nil
 	case row[0].(int64) == 0:
 		return storage.MisfitDisabled, nil, nil
-	case row[1] == nil || row[5] == nil: // a page of it was lost: that is no reason to send mail back
+	case row[1] == nil || row[5] == nil: // a damaged page has lost it: that is no reason to bounce mail
 		return 0, nil, fmt.Errorf("%w: mailbox %d has no counters", storage.ErrCorrupt, r.Mailbox)
 	}
 	held := quota.Usage{Octets: row[1].(int64), Messages: row[2].(int64)}
@@ -218,8 +221,8 @@ FROM mailbox m JOIN domain d ON d.id = m.domain LEFT JOIN tally p ON p.folder = 
 	return 0, fmt.Errorf("mailbox %d, uid %d after %d: %w", r.Mailbox, r.UID, row[5], storage.ErrUID), nil
 }
 
-// insertMessage writes the body once and an entry for each recipient, where it was
-// counted in.
+// insertMessage writes the body once, and an entry in each folder that the message was
+// counted into.
 func insertMessage(c *db.Conn, d *storage.Delivery, b *body, taken []room) error {
 	id, err := b.insert(c, d)
 	if err != nil {

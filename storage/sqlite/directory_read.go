@@ -14,13 +14,13 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// mailboxColumns are what scanMailbox reads; m is the mailbox, d its domain, p
-// its INBOX's counters.
+// mailboxColumns are the columns that scanMailbox reads. m is the mailbox, d its domain, and
+// p the counters of its INBOX.
 const mailboxColumns = `m.id, m.local, d.name, m.receives, m.logs_in, m.sends, m.hash, m.created, p.all_octets, p.all_messages,
     m.limit_octets, m.limit_messages, m.keep_retrieved, m.keep_deleted,
     d.limit_octets, d.limit_messages, d.keep_retrieved, d.keep_deleted`
 
-// policyColumns are what policyOf reads, in its order.
+// policyColumns are the columns that policyOf reads, in its order.
 const policyColumns = "limit_octets, limit_messages, keep_retrieved, keep_deleted"
 
 // policyOf reads a policy. A column that is NULL is not set.
@@ -73,7 +73,7 @@ func keepValue(d time.Duration) driver.Value {
 	return int64(max(d, 0) / time.Second)
 }
 
-// switchColumns are what switchesOf reads, in its order.
+// switchColumns are the columns that switchesOf reads, in its order.
 const switchColumns = "receives, logs_in, sends"
 
 // switchesOf reads a mailbox's switches.
@@ -150,9 +150,9 @@ func (s *Store) Lookup(ctx context.Context, a mail.Address) (directory.Match, er
 	return match, err
 }
 
-// lookupMailbox asks all in one statement: two would be two read transactions, each
-// of which reads again what a commit has changed meanwhile. Subqueries cost a tenth
-// of joins.
+// lookupMailbox reads everything in one statement: two would be two read transactions, each
+// of which reads again the pages that a commit has changed. Subqueries cost a tenth of
+// joins.
 func lookupMailbox(c *db.Conn, a mail.Address) (m *directory.Mailbox, now tables.Counters, err error) {
 	row, err := c.First(`SELECT m.id, m.receives, m.logs_in, m.sends, m.hash, m.created,
     m.inbox, (SELECT octets FROM tally WHERE folder = m.inbox), (SELECT messages FROM tally WHERE folder = m.inbox),
@@ -174,7 +174,7 @@ FROM mailbox m WHERE m.domain = (SELECT id FROM domain WHERE name = ?) AND m.loc
 		Policy:   policyOf(row[12:]),
 	}
 	m.Effective = m.Policy.Or(policyOf(row[16:]))
-	if row[7] != nil { // a page of it was lost otherwise
+	if row[7] != nil { // NULL: a damaged page has lost it
 		now = tables.ScanCounters(int64(m.ID), row[6:])
 	}
 	m.Usage = now.Usage
@@ -218,9 +218,9 @@ func scanDomain(row []driver.Value) directory.Domain {
 	return d
 }
 
-// Expiries implements directory.Reader. What a domain sets counts as some
-// mailbox's, whether or not one inherits it: few domains are read for that, not
-// every mailbox.
+// Expiries implements directory.Reader. What a domain sets counts even if none of its
+// mailboxes inherits it, so that only the few domains must be read for that and not every
+// mailbox.
 func (s *Store) Expiries(ctx context.Context) ([]time.Duration, error) {
 	all, err := ask(ctx, s, whichExpiries, func() ([]time.Duration, error) {
 		return db.All(ctx, s.readers, func(row []driver.Value) time.Duration {
@@ -244,8 +244,8 @@ func (s *Store) FirstDomain(ctx context.Context) (string, error) {
 	return name, err
 }
 
-// ask answers a question from the cache, or reads the answer and caches it: one reads at a
-// time, and for all who wait.
+// ask answers a question from the cache, or reads the answer and caches it. Only one caller
+// reads at a time; the others wait for its answer.
 func ask[T any](ctx context.Context, s *Store, q question, read func() (T, error)) (answer T, err error) {
 	if known, ok := s.cache.answer(q); ok {
 		return known.(T), nil
@@ -256,8 +256,8 @@ func ask[T any](ctx context.Context, s *Store, q question, read func() (T, error
 	case <-ctx.Done():
 		return answer, ctx.Err()
 	}
-	// A lease is shorter than reading may take, and had in less: while the answer is only
-	// in want of one, it is waited for.
+	// Reading may take longer than a lease lasts, and longer than renewing it takes. So if
+	// the answer is cached and only the lease is over, wait for a new lease.
 	for range 50 {
 		if known, ok := s.cache.answer(q); ok {
 			return known.(T), nil

@@ -17,8 +17,8 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// Each change below looks before it writes and refuses without having changed
-// a row: the transaction is shared with others.
+// Each change below checks for refusals before it writes. A refused change must have changed
+// no row, since it shares the transaction with others.
 
 // AddDomain implements directory.Directory.
 func (s *Store) AddDomain(ctx context.Context, d directory.Domain) error {
@@ -73,8 +73,8 @@ func (s *Store) ChangeDomain(ctx context.Context, name string, change func(*dire
 	return err
 }
 
-// postmasterValue is what to store for a postmaster; not ok when it was refused
-// for being no mailbox.
+// postmasterValue returns the value to store for a postmaster. It refuses and returns not ok
+// if the address is no mailbox.
 func postmasterValue(c *db.Conn, a mail.Address, refuse func(error)) (value driver.Value, ok bool, err error) {
 	if a.IsZero() {
 		return nil, true, nil
@@ -141,8 +141,8 @@ func (s *Store) AddMailbox(ctx context.Context, m directory.Mailbox) (mail.Mailb
 	return mail.MailboxID(id), err
 }
 
-// freeAddress returns the domain's id, or refuses and returns 0 when it is not
-// hosted or the address is taken.
+// freeAddress returns the id of the address's domain. It refuses and returns 0 if the domain
+// is not hosted or the address is taken.
 func freeAddress(c *db.Conn, a mail.Address, refuse func(error)) (int64, error) {
 	domain, err := domainID(c, a.Domain)
 	if err != nil {
@@ -243,8 +243,8 @@ func (s *Store) RemoveMailbox(ctx context.Context, a mail.Address) (quota.Usage,
 		if err := tables.DropAside(c, id); err != nil {
 			return err
 		}
-		// The mail goes in slices afterwards, by the server or the next one:
-		// a large maildrop must not hold up deliveries to others.
+		// A server removes the mail afterwards, in slices: a large maildrop must not hold up
+		// deliveries to others.
 		for _, query := range []string{
 			"INSERT INTO orphan (folder, mailbox) SELECT id, mailbox FROM folder WHERE mailbox = ?",
 			"DELETE FROM tally WHERE folder IN (SELECT id FROM folder WHERE mailbox = ?)",
@@ -315,7 +315,7 @@ func (s *Store) AddAlias(ctx context.Context, a directory.Alias) error {
 	})
 }
 
-// union returns each target once.
+// union returns the targets of a and b, each once.
 func union(a, b []mail.Address) []mail.Address {
 	all := append(slices.Clone(a), b...)
 	slices.SortFunc(all, func(a, b mail.Address) int {

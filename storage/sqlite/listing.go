@@ -10,25 +10,26 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// perText is how many compacted entries are read as one text.
+// perText is the number of compacted entries whose values are read as one text.
 const perText = 1000
 
-// listing is how rows of some columns are read into values, one a message.
+// listing says how to read some columns of messages into values of type T, one for each
+// message.
 //
-// A row costs the driver more than SQLite: a text of a thousand values of each column
-// takes half the time. Each column costs too, so that POP3's list reads no more than
-// it shows. The text of the UIDLs stays as long as they do.
+// A row costs the driver more time than SQLite. Reading one text for each column, with a
+// thousand values in it, takes half the time. Each column costs time too, so POP3's listing
+// reads only what it shows. The text of the UIDLs stays in memory as long as they do.
 type listing[T any] struct {
-	arrivals string // columns of arrival: id, then the others
-	entries  string // the same of entry, each a text of many values
+	arrivals string // query of arrival: id, then the columns
+	entries  string // the same of entry, each column as a text of many values
 	columns  int
-	row      func(row []driver.Value) T // of arrivals
-	words    func(texts []text) T       // cuts the first value of each
+	row      func(row []driver.Value) T // makes a value of a row of arrivals
+	words    func(texts []text) T       // makes a value of the first value of each text
 	uid      func(T) storage.UID
-	whole    func(T) bool // no value was missing
+	whole    func(T) bool // reports whether no value was missing
 }
 
-// listingOf reads the given columns; the first of all is uid, the last uidl.
+// listingOf completes a listing for these columns. uid is put before them and uidl behind.
 func listingOf[T any](l listing[T], columns ...string) listing[T] {
 	joined := strings.Join(columns, ", ")
 	l.columns = len(columns) + 2
@@ -41,7 +42,7 @@ func listingOf[T any](l listing[T], columns ...string) listing[T] {
 	return l
 }
 
-// What a maildrop lists.
+// The listings of a maildrop.
 var (
 	entryListing = listingOf(listing[storage.Entry]{
 		row: func(row []driver.Value) storage.Entry {
@@ -82,7 +83,8 @@ func (m *maildrop) Details(ctx context.Context, from storage.UID, most int) ([]s
 	return list(ctx, m, &detailListing, from, most)
 }
 
-// list reads messages of a snapshot, from a uid on, no more of them than most.
+// list reads at most most messages of a snapshot, beginning with the first uid that is not
+// below from.
 func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.UID, most int) (all []T, err error) {
 	err = m.store.readers.Use(ctx, func(c *db.Conn) error {
 		all, err = l.read(c, tables.EntryID(m.Folder, int64(from)), tables.EntryID(m.Folder, m.last), most, int(min(int64(most), m.usage.Messages)))
@@ -91,9 +93,9 @@ func list[T any](ctx context.Context, m *maildrop, l *listing[T], from storage.U
 	return all, err
 }
 
-// read returns messages whose entries' ids are from first to last, no more of them than
-// most; expected is the number to make room for. The arrivals are read first: what
-// moves meanwhile is met twice, not missed.
+// read returns at most most messages whose entries have ids from first to last. expected is
+// the number to make room for. It reads arrivals first: a message that is compacted
+// meanwhile is then read twice, and never missed.
 func (l *listing[T]) read(c *db.Conn, first, last int64, most, expected int) ([]T, error) {
 	var arrived []T
 	err := c.Each(l.arrivals, func(row []driver.Value) error {
@@ -104,7 +106,7 @@ func (l *listing[T]) read(c *db.Conn, first, last int64, most, expected int) ([]
 		return nil, err
 	}
 	all := make([]T, 0, expected)
-	newest := storage.UID(0) // of those compacted
+	newest := storage.UID(0) // highest uid of the compacted entries
 	for more := true; more && len(all) < most; {
 		piece := min(perText, most-len(all))
 		row, err := c.First(l.entries, first, last, int64(piece))
@@ -121,7 +123,7 @@ func (l *listing[T]) read(c *db.Conn, first, last int64, most, expected int) ([]
 		for range found {
 			one := l.words(texts)
 			if uid := l.uid(one); uid <= newest || !l.whole(one) {
-				return nil, db.ErrRow // the texts leave out what is NULL
+				return nil, db.ErrRow // a value was NULL, which the texts leave out
 			}
 			newest = l.uid(one)
 			all = append(all, one)
@@ -141,17 +143,17 @@ func (l *listing[T]) read(c *db.Conn, first, last int64, most, expected int) ([]
 	return all, nil
 }
 
-// text is values with a space between two.
+// text is a list of values, separated by spaces.
 type text string
 
-// word cuts the first value; "": there is none.
+// word removes and returns the first value, or "" if there is none.
 func (t *text) word() string {
 	word, rest, _ := strings.Cut(string(*t), " ")
 	*t = text(rest)
 	return word
 }
 
-// number cuts the first value, a whole number that is not negative.
+// number removes and returns the first value, an integer that is not negative.
 func (t *text) number() (n int64) {
 	for i := range len(*t) {
 		c := (*t)[i]

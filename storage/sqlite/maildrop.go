@@ -15,7 +15,7 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// maildrop is one session's snapshot.
+// maildrop is one session's snapshot of an INBOX.
 type maildrop struct {
 	store *Store
 	tables.Place
@@ -51,8 +51,8 @@ func (m *maildrop) Usage() quota.Usage { return m.usage }
 // Message implements storage.Maildrop.
 func (m *maildrop) Message(ctx context.Context, e storage.Entry, from int64) (storage.Message, error) {
 	msg := &message{store: m.store, entry: tables.EntryID(m.Folder, int64(e.UID))}
-	// The driver copies a row's content out of SQLite's memory; that copy is
-	// what is counted here.
+	// The driver copies a row's content out of SQLite's memory. The reservation is for that
+	// copy.
 	msg.reserved = min(e.Octets, buffers.Max)
 	if err := m.store.buffers.Reserve(ctx, msg.reserved); err != nil {
 		return nil, err
@@ -64,16 +64,16 @@ func (m *maildrop) Message(ctx context.Context, e storage.Entry, from int64) (st
 	return msg, nil
 }
 
-// message reads one message, a row's content at a time. Every read asks for
-// the entry again: once it is gone, so may be its body.
-// Subqueries rather than joins: see roomFor.
+// message reads one message, the content of one row at a time. Each read looks for the entry
+// again: if that is gone, its body may be gone or another's. It uses subqueries instead of
+// joins; see roomFor.
 type message struct {
 	store    *Store
 	entry    int64
 	reserved int64
-	head     []byte // what is left of prefix and own, then nil
-	data     []byte // the piece that follows the head
-	number   int64  // of the next chunk
+	head     []byte // rest of prefix and own; nil: nothing is left
+	data     []byte // the piece behind the head
+	number   int64  // number of the next chunk
 	chunks   int64
 }
 
@@ -107,8 +107,8 @@ FROM message e WHERE e.id = ?`, m.entry)
 	return m.skip(ctx, from)
 }
 
-// skip passes over the first octets of a message of which the row has been read, and
-// reads the chunk that it comes to.
+// skip skips the first from octets of a message whose row has been read, and reads the chunk
+// in which the next octet is.
 func (m *message) skip(ctx context.Context, from int64) (err error) {
 	if within := min(from, int64(len(m.head))); within > 0 {
 		m.head = m.head[within:]
@@ -152,7 +152,7 @@ FROM message e WHERE e.id = ?1`, m.entry, m.number)
 	return data, damaged(err)
 }
 
-// damaged tells damage from other failures.
+// damaged adds storage.ErrDamaged to an error that says that the database is damaged.
 func damaged(err error) error {
 	if db.IsDamage(err) && !errors.Is(err, storage.ErrDamaged) {
 		return errors.Join(storage.ErrDamaged, err)

@@ -13,15 +13,15 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// perSlice is how many messages one transaction of this file moves, so that no
-// delivery waits long for it.
+// perSlice is the number of messages that one transaction of this file moves. It is small,
+// so that no delivery waits long for it.
 const perSlice = 100
 
-// perUndelete is how many messages one transaction brings back.
+// perUndelete is the number of messages that one transaction brings back.
 const perUndelete = 200
 
-// Undelete implements storage.Undeleter. What to bring back is looked for outside the
-// transactions that do it.
+// Undelete implements storage.Undeleter. It looks for the messages outside the transactions
+// that bring them back.
 func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time, limit quota.Limit, newID func() string) (restored, left quota.Usage, err error) {
 	for after, full := int64(0), false; !full; {
 		var ids []int64
@@ -51,21 +51,22 @@ func (s *Store) Undelete(ctx context.Context, id mail.MailboxID, since time.Time
 	return restored, left, err
 }
 
-// goneOf is the id up to which rows of removed are gone, of the mailbox ?1.
+// goneOf is SQL for the id up to which rows of removed of the mailbox ?1 are gone.
 const goneOf = "coalesce((SELECT gone FROM kept WHERE mailbox = ?1), 0)"
 
-// asideSince finds the next rows of removed behind one that were put aside since a time.
+// asideSince returns the ids of the next rows of removed, above after, that were put aside at
+// since or later.
 func (s *Store) asideSince(ctx context.Context, id mail.MailboxID, since time.Time, after int64) ([]int64, error) {
 	return db.All(ctx, s.readers, func(row []driver.Value) int64 { return row[0].(int64) },
 		"SELECT id FROM removed WHERE mailbox = ?1 AND id > max(?2, "+goneOf+") AND at >= ?3 ORDER BY id LIMIT ?4",
 		int64(id), after, since.Unix(), int64(perUndelete))
 }
 
-// aside is a row of removed, with its folder if that is there.
+// aside is a row of removed. folder is 0 if its folder does not exist any more.
 type aside struct{ id, octets, folder int64 }
 
-// undeleteSome brings rows of removed back, those that are not gone meanwhile; full: one
-// did not fit.
+// undeleteSome brings back the rows of removed with these ids, unless they are gone
+// meanwhile. full reports that one did not fit.
 func (s *Store) undeleteSome(ctx context.Context, mailbox int64, ids []int64, limit quota.Limit, newID func() string) (restored quota.Usage, full bool, err error) {
 	err = s.edit(ctx, func(c *db.Conn, refuse func(error)) error {
 		restored, full = quota.Usage{}, false
@@ -97,7 +98,7 @@ FROM removed r WHERE mailbox = ?1 AND id = ?2 AND id > `+goneOf, mailbox, id)
 				full = true
 				break
 			}
-			if !compacted[now.folder] { // what arrived has lower uids
+			if !compacted[now.folder] { // its arrivals have lower uids
 				if _, err := tables.CompactFolder(c, now.folder); err != nil {
 					return err
 				}
@@ -113,8 +114,8 @@ FROM removed r WHERE mailbox = ?1 AND id = ?2 AND id > `+goneOf, mailbox, id)
 	return restored, full, err
 }
 
-// bringBack makes an entry of a row of removed, for which there is room. It is one of many
-// of its folder, side by side, and need not arrive first.
+// bringBack makes an entry of a row of removed that was counted in. It writes to entry and
+// not to arrival, since it is one of many for the same folder, which share pages.
 func bringBack(c *db.Conn, r aside, to room, uidl string) error {
 	_, _, err := c.Exec(`INSERT INTO entry (`+tables.EntryColumns+`)
 SELECT ?2, octets, body, shared, ?3, own, arrived, flags, ?4 FROM removed WHERE id = ?1`,
@@ -162,7 +163,8 @@ FROM mailbox m WHERE keep > 0`)
 	return nil
 }
 
-// expireSome removes some messages of an INBOX that were retrieved before a time.
+// expireSome removes some messages of an INBOX that were retrieved before a time, in Unix
+// seconds. more reports that there may be more of them.
 func (s *Store) expireSome(ctx context.Context, from tables.Place, before int64) (gone []storage.Entry, more bool, err error) {
 	var removed tables.Expunged
 	expire := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}
@@ -186,7 +188,8 @@ func (s *Store) expireSome(ctx context.Context, from tables.Place, before int64)
 	return gone, len(gone) == perSlice, err
 }
 
-// forgetSome drops some deleted messages whose time to be brought back is over.
+// forgetSome drops some deleted messages whose time to be brought back is over at now, in
+// Unix seconds. more reports that there may be more of them.
 func (s *Store) forgetSome(ctx context.Context, now int64) (more bool, err error) {
 	var forgotten quota.Usage
 	drop := &commit.Change{Effect: commit.Effect{Kind: commit.Remove}}

@@ -8,23 +8,25 @@ import (
 	"mailsrv/storage"
 )
 
-// stagingWait is how long a transfer waits for what others have broken off to be freed.
-// Its client waits no longer for a reply within its content.
+// stagingWait is how long a transfer waits until the octets of broken off transfers are
+// freed. A client would not wait longer while it sends content.
 const stagingWait = 30 * time.Second
 
-// staging bounds the octets that transfers have staged: those of unfinished ones, and of
-// those broken off until they are free. It is safe for concurrent use.
+// staging bounds the octets that transfers have staged: those of unfinished transfers, and
+// those of broken off transfers until they are freed. All methods are safe for concurrent
+// use.
 type staging struct {
-	most int64 // 0: no limit
+	most int64 // octets; 0: no limit
 
 	mu     sync.Mutex
-	held   int64         // of all
-	broken int64         // of those broken off
-	change chan struct{} // closed when some are free; nil: nobody waits
+	held   int64         // octets of all transfers
+	broken int64         // octets of broken off transfers
+	change chan struct{} // closed when a new try is worthwhile; nil: nobody waits
 }
 
-// take counts octets in that are about to be staged. It waits where freeing what was
-// broken off makes room. storage.ErrStagedFull; the context's error.
+// take adds octets that are about to be staged. If there is no room, but freeing broken off
+// transfers would make room, it waits for that. Errors: storage.ErrStagedFull, or the
+// context's.
 func (s *staging) take(ctx context.Context, octets int64) error {
 	var late <-chan time.Time
 	for {
@@ -47,7 +49,8 @@ func (s *staging) take(ctx context.Context, octets int64) error {
 	}
 }
 
-// tryTake counts octets in, or returns what is closed when it is worth another try.
+// tryTake adds octets. If it must wait it returns a channel that is closed when a new try is
+// worthwhile.
 func (s *staging) tryTake(octets int64) (change chan struct{}, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -64,7 +67,7 @@ func (s *staging) tryTake(octets int64) (change chan struct{}, err error) {
 	return s.change, nil
 }
 
-// end counts octets out that are mail now, or were not staged after all.
+// end subtracts octets that are mail now, or that were not staged after all.
 func (s *staging) end(octets int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,16 +75,15 @@ func (s *staging) end(octets int64) {
 	s.tell()
 }
 
-// breakOff says that staged octets will not become mail. They count until free is told
-// of them.
+// breakOff notes that staged octets will not become mail. They count until free.
 func (s *staging) breakOff(octets int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken += octets
-	s.tell() // where all that was missing is that they might be waited for
+	s.tell() // a take that would have failed may now wait
 }
 
-// found counts octets in that an earlier run has left behind, broken off.
+// found adds octets of broken off transfers that an earlier run has left.
 func (s *staging) found(octets int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +91,7 @@ func (s *staging) found(octets int64) {
 	s.broken += octets
 }
 
-// free counts octets out that were broken off and are free.
+// free subtracts octets of broken off transfers that were freed.
 func (s *staging) free(octets int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +100,7 @@ func (s *staging) free(octets int64) {
 	s.tell()
 }
 
-// freeBroken counts out all that was broken off.
+// freeBroken subtracts all octets of broken off transfers.
 func (s *staging) freeBroken() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,7 +109,7 @@ func (s *staging) freeBroken() {
 	s.tell()
 }
 
-// tell wakes those who wait. mu is held.
+// tell wakes those who wait in take. The caller holds mu.
 func (s *staging) tell() {
 	if s.change != nil {
 		close(s.change)
@@ -115,7 +117,7 @@ func (s *staging) tell() {
 	}
 }
 
-// octets is how many count.
+// octets returns the octets of all transfers.
 func (s *staging) octets() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()

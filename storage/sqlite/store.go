@@ -24,40 +24,41 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// Options of a store.
+// Options are the settings with which [Open] opens a store.
 type Options struct {
 	// Path of the database file; empty: mailsrv.db in the data directory.
 	Path string
-	// Server takes the lock that only one server may hold on a data directory,
-	// sweeps what earlier transfers left behind, and frees space in the
+	// Server takes the lock that only one server may hold on a data directory, breaks off
+	// the transfers that an earlier server left unfinished, and frees space in the
 	// background.
 	Server bool
 	// Exclusive takes the same lock without serving, as a repair needs it.
 	Exclusive bool
-	// Sound says that Rebuild has just found the pages sound: Check takes its word.
+	// Sound says that Rebuild has just found the pages sound: Check does not check them
+	// again.
 	Sound bool
-	// MinFree is how much of the disk stays free, in octets; below it no mail
-	// is accepted. 0 checks nothing.
+	// MinFree is how many octets of the disk must stay free. Below it no mail is accepted.
+	// 0: nothing is checked.
 	MinFree int64
-	// MaxStaged bounds the content of transfers that are unfinished, or broken off and
-	// not free yet, in octets; 0 is no limit.
+	// MaxStaged bounds the octets of transfers that are unfinished, or broken off and not
+	// freed yet. 0: no limit.
 	MaxStaged int64
-	// Limit is the server's, for mailboxes that inherit, and MaxAside bounds what is kept
-	// aside of deleted mail, in octets: as KeepAside takes them.
+	// Limit is the server's limit, for mailboxes that inherit it. MaxAside bounds the octets
+	// of deleted mail that is kept aside. See [Store.KeepAside].
 	Limit    quota.Limit
 	MaxAside int64
-	// AsItIs leaves an older schema as it is. The store is then for Backup alone.
+	// AsItIs leaves an older schema as it is. The store can then be used only for Backup.
 	AsItIs bool
-	// Buffers lends the memory for messages; nil makes a pool of 16 MiB.
+	// Buffers lends the memory for messages; nil: the store makes a pool of 16 MiB.
 	Buffers *buffers.Pool
-	// Logger hears of the store's condition; nil discards.
+	// Logger logs the store's condition; nil: nothing is logged.
 	Logger *slog.Logger
 
 	lookEvery time.Duration // commit.Options.LookEvery
 	held      bool          // the caller holds the locks on the data directory
 }
 
-// path is where the database is.
+// path returns the path of the database.
 func (o Options) path(dir string) (string, error) {
 	if o.Path == "" {
 		return filepath.Abs(filepath.Join(dir, "mailsrv.db"))
@@ -65,18 +66,19 @@ func (o Options) path(dir string) (string, error) {
 	return filepath.Abs(o.Path)
 }
 
-// Store is the store on SQLite: all that backend.Store asks for. All methods are safe for concurrent use.
+// Store is the store on SQLite. It implements backend.Store. All methods are safe for
+// concurrent use, but nothing may be in use when [Store.Close] is called.
 type Store struct {
 	options Options
 	dir     string
 	path    string
 	buffers *buffers.Pool
 	logger  *slog.Logger
-	locks   db.Locks // none: not asked for
-	// database is the file, for syncing it. SQLite's locks on it end when any
-	// descriptor of the process is closed, so it is closed last.
+	locks   db.Locks // none: the options ask for none
+	// database is the open file, for syncing it. Closing any descriptor of the file ends
+	// SQLite's locks on it, so this one is closed last.
 	database *os.File
-	schema   int64 // of the database: higher than ours where we may write all the same
+	schema   int64 // of the database; above ours if the database is newer and we may write
 	readers  *db.Readers
 	space    *commit.Space
 	health   *commit.Health
@@ -90,11 +92,12 @@ type Store struct {
 	claims   storage.LocalClaims
 }
 
-// Open opens the store in the data directory dir, making both where they are
-// missing, and upgrading an older schema. A newer one is written to where it allows
-// that. Errors: storage.ErrLocked if Server or
-// Exclusive is asked for and another process holds the directory, ErrOccupied,
-// ErrNewer, ErrEarly, ErrForeign, ErrCorrupt, ErrLost.
+// Open opens the store in the data directory dir. It creates the directory and the database
+// if they do not exist, and upgrades an older schema. It works with a newer schema if that
+// allows it. The caller closes the store. Errors: [storage.ErrLocked] if Server or Exclusive
+// is set and another process has the lock of the directory, [storage.ErrOccupied],
+// [storage.ErrNewer], [storage.ErrEarly], [storage.ErrForeign], [storage.ErrCorrupt],
+// [storage.ErrLost], or an unexpected one.
 func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
@@ -110,7 +113,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	if s.logger == nil {
 		s.logger = logs.Discard()
 	}
-	// Nothing is made beside what is no store of ours.
+	// Create nothing beside a file that is no store of ours.
 	if s.database, err = tables.OpenFile(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("database: %w", err)
 	}
@@ -125,7 +128,7 @@ func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// closeFiles closes the database's file and gives the locks back.
+// closeFiles closes the database's file and releases the locks.
 func (s *Store) closeFiles() {
 	if s.database != nil {
 		s.database.Close()
@@ -152,8 +155,8 @@ func (s *Store) hold() (err error) {
 	return nil
 }
 
-// openFile opens the database's file, or makes it, unless it is open. Another one may
-// stand there since it was: a repair or a restore has ended meanwhile.
+// openFile opens or creates the database's file, unless it is open already. If a repair or a
+// restore has replaced the file since it was opened, openFile opens the new one.
 func (s *Store) openFile() error {
 	for {
 		if s.database != nil {
@@ -184,7 +187,7 @@ func (s *Store) open() error {
 	if err := s.openFile(); err != nil {
 		return err
 	}
-	// A database whose name is lost in a power cut is lost whole.
+	// If a power cut loses the name of the database, all of it is lost.
 	if err := db.SyncPath(filepath.Dir(s.path)); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
@@ -216,8 +219,8 @@ func (s *Store) open() error {
 	return nil
 }
 
-// openDatabase opens the writing connection, brings the schema up to date, and breaks
-// off the transfers that an earlier server left unfinished.
+// openDatabase opens the connection that writes, upgrades the schema, and breaks off the
+// transfers that an earlier server left unfinished.
 func (s *Store) openDatabase() (c *db.Conn, err error) {
 	if c, err = db.OpenWriter(s.path, s.space.AutoCheckpoint()); err != nil {
 		return nil, db.Named(err)
@@ -239,8 +242,8 @@ func (s *Store) openDatabase() (c *db.Conn, err error) {
 	return c, nil
 }
 
-// Close commits what waits and closes everything. Nothing may be in use. When it
-// returns, a server that has the same store open knows of every change.
+// Close commits the waiting changes and closes everything. Nothing of the store may be in
+// use. When Close returns, a server that has the same store open sees every change.
 func (s *Store) Close() error {
 	err := s.engine.Close()
 	if !s.options.Server && s.engine.Wrote() {
@@ -253,27 +256,29 @@ func (s *Store) Close() error {
 	return err
 }
 
-// Failed is closed when the disk has failed to sync the database. What is read since
-// may be of another moment: the server must end, and find everything at its next start.
+// Failed returns a channel that is closed when the disk has failed to sync the database.
+// What is read after that may be older than what was committed. The server must end; its
+// next start finds everything that was committed.
 func (s *Store) Failed() <-chan struct{} { return s.health.Failed() }
 
-// Between calls f while no transaction that writes is open, and none begins before it has
-// returned: what stops this process must not keep others waiting for the lock.
+// Between calls f while this process has no transaction open that writes, and none begins
+// before f has returned. It is for an f that stops this process, which must not hold the
+// write lock meanwhile.
 func (s *Store) Between(f func()) { s.engine.Between(f) }
 
 // Accepting implements storage.Deliverer.
 func (s *Store) Accepting() error { return s.health.Accepting() }
 
-// edit commits what f does, for a change of anything but mail. refuse takes the reason
-// for which f has left every row as it was.
+// edit commits what f does. It is for changes of anything but mail. f refuses by calling
+// refuse with the reason; it must then have changed no row.
 func (s *Store) edit(ctx context.Context, f func(c *db.Conn, refuse func(error)) error) error {
 	change := &commit.Change{Effect: commit.Effect{Kind: commit.Edit}, Committed: s.cache.Forget}
 	change.Apply = func(c *db.Conn) error { return f(c, func(err error) { change.Refusal = err }) }
 	return s.engine.Do(ctx, change)
 }
 
-// Claim implements storage.Claims. One server alone has a data directory, so that
-// claims live in its memory.
+// Claim implements storage.Claims. Claims are kept in memory, since only one server uses a
+// data directory.
 func (s *Store) Claim(ctx context.Context, id mail.MailboxID, c storage.Claimant) (storage.Claim, error) {
 	return s.claims.Claim(ctx, id, c)
 }

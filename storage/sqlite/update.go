@@ -14,7 +14,8 @@ import (
 // Update implements storage.Maildrop.
 func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change storage.Change) (quota.Usage, error) {
 	if claim != nil {
-		// Nobody takes it before the session yields it, and that waits for us.
+		// Nobody can take the claim before the session yields it, and the session waits for
+		// this call.
 		if err := claim.Hold(ctx); err != nil {
 			return quota.Usage{}, err
 		}
@@ -69,16 +70,16 @@ func (m *maildrop) Update(ctx context.Context, claim storage.Claim, change stora
 	return removed.Usage, nil
 }
 
-// fewRuns is how many runs of uids are removed or noted as they are. Were there more,
-// it is worth a look at what stands between them.
+// fewRuns is how many runs of uids are used as they are. If there are more, it is worthwhile
+// to look whether there are messages between them.
 const fewRuns = 32
 
-// perLook is how many messages are looked at at a time for that.
+// perLook is the number of messages that are read at a time for that.
 const perLook = 8 * perText
 
-// runs turns messages into runs of uids that hold nothing else, each a statement or
-// two. Between two neighbours no other message can come to be, so that runs with
-// nothing between them are one: deleting all that was fetched is then one run.
+// runs turns messages into runs of uids that contain no other messages. Each run costs a
+// statement or two. No new message can get a uid between two others, so runs with no message
+// between them are joined: deleting all messages that were fetched is then one run.
 func (m *maildrop) runs(ctx context.Context, marked []storage.UID) (runs [][2]int64, err error) {
 	if !slices.IsSorted(marked) {
 		marked = slices.Sorted(slices.Values(marked))
@@ -93,8 +94,8 @@ func (m *maildrop) runs(ctx context.Context, marked []storage.UID) (runs [][2]in
 	if len(runs) <= fewRuns {
 		return runs, nil
 	}
-	occupied := make([]bool, len(runs)) // something stands behind the run that stays
-	at := 0                             // the run that was come to
+	occupied := make([]bool, len(runs)) // a message that stays follows the run
+	at := 0                             // the current run
 	for from := storage.UID(runs[0][0]); at < len(runs)-1; {
 		there, err := m.Entries(ctx, from, perLook)
 		if err != nil {

@@ -7,11 +7,11 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// errOlder says that the schema is older and stays so.
+// errOlder says that the schema is older and is not upgraded.
 var errOlder = errors.New("the schema is an older one")
 
-// beforeUpgrade makes sure that no server of an older version is running, nor begins
-// before the store is closed.
+// beforeUpgrade makes sure that no server of an older version is running, and that none
+// starts before the store is closed.
 func (s *Store) beforeUpgrade(schema int64) error {
 	if s.options.AsItIs {
 		return errOlder

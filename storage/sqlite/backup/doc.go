@@ -1,3 +1,3 @@
-// Package backup writes a database into one file while a server is at work, and puts
-// such a file where there is no database yet.
+// Package backup copies a database into one file while a server is running, and restores
+// such a file to where there is no database yet.
 package backup

@@ -13,12 +13,13 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// partial is what the name of a backup ends in until it is whole. No other
-// program's files end so: what a killed backup left is removed by the next.
+// partial is the suffix of a backup's name until it is complete. No other program uses it,
+// so the next backup may remove what a killed one has left.
 const partial = ".mailsrv-part"
 
-// claim makes an empty private file that is nobody else's until it is closed, in
-// place of one that a killed process left.
+// claim creates an empty file that only its owner can read, and locks it until it is closed.
+// If a killed process has left a file there, claim replaces that. storage.ErrBackup if
+// another process has it locked. The caller closes the file.
 func claim(path string) (*os.File, error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
@@ -26,7 +27,7 @@ func claim(path string) (*os.File, error) {
 		if left {
 			f, err = os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
 			if errors.Is(err, fs.ErrNotExist) {
-				continue // the other backup has just ended
+				continue // another backup has just ended
 			}
 		}
 		if err != nil {
@@ -46,10 +47,11 @@ func claim(path string) (*os.File, error) {
 	}
 }
 
-// lockPart locks a file and reports whether it still has its name.
+// lockPart locks a file and reports whether it still has its name. storage.ErrBackup if
+// another process has it locked.
 func lockPart(f *os.File) (named bool, err error) {
-	// A flock would keep SQLite itself out where files are on another machine. This
-	// octet is behind those that SQLite locks, on a page that it never writes.
+	// On a network file system a flock would lock out SQLite itself. This octet is behind
+	// those that SQLite locks, and on a page that it never writes.
 	octet := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<30 + 512, Len: 1}
 	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &octet)
 	switch {
@@ -69,10 +71,11 @@ func lockPart(f *os.File) (named bool, err error) {
 	return err == nil && os.SameFile(opened, found), err
 }
 
-// install gives a whole file its name for good, unless that is taken: fs.ErrExist.
+// install renames a complete file to path and syncs the directory. fs.ErrExist if there is
+// a file at path.
 func install(part, path string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, part, unix.AT_FDCWD, path, unix.RENAME_NOREPLACE)
-	if errors.Is(err, unix.EINVAL) { // NFS, for one, cannot ask for that
+	if errors.Is(err, unix.EINVAL) { // some file systems, such as NFS, do not support the flag
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("%s: %w", path, fs.ErrExist)
 		}

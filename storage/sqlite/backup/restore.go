@@ -16,12 +16,15 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// Restore puts a backup where path names no database yet, for the data directory dir.
-// verify looks at the copy first, and brings it up to date; what it returns refuses the
-// backup. Errors: storage.ErrLocked, ErrOccupied, ErrNotEmpty, ErrNewer. After an error
-// all is as it was. The caller closes the file.
+// Restore copies a backup to path, where there must be no database yet, for the data
+// directory dir. Before that it calls verify with the path of the copy, which upgrades and
+// recounts that; if verify returns an error the backup is refused. It calls progress with
+// the octets that were copied and their total. The caller closes file. After an error
+// nothing has changed. Errors: [storage.ErrLocked], [storage.ErrOccupied],
+// [storage.ErrNotEmpty], [storage.ErrNewer], those of verify, the context's, or an
+// unexpected one.
 func Restore(ctx context.Context, dir, path string, file *os.File, progress func(done, total int64), verify func(copied string) error) (err error) {
-	// Nothing is made beside what is no store of ours.
+	// Create nothing beside a file that is no store of ours.
 	switch f, err := tables.OpenFile(path); {
 	case err == nil:
 		f.Close()
@@ -33,7 +36,7 @@ func Restore(ctx context.Context, dir, path string, file *os.File, progress func
 		return err
 	}
 	defer func() { held.Release() }()
-	// Any command would begin a new store where there is none.
+	// Without this lock any command could create a new store at path meanwhile.
 	alone, err := db.LockDatabase(path, unix.LOCK_EX)
 	if err != nil {
 		return err
@@ -43,7 +46,7 @@ func Restore(ctx context.Context, dir, path string, file *os.File, progress func
 		return err
 	}
 	part := path + ".restore"
-	if err := db.Remove(part); err != nil { // of a restore that was killed
+	if err := db.Remove(part); err != nil { // a killed restore may have left it
 		return err
 	}
 	defer func() {
@@ -58,7 +61,7 @@ func Restore(ctx context.Context, dir, path string, file *os.File, progress func
 		err = verify(part)
 	}
 	if err == nil {
-		if _, left := os.Lstat(part + "-wal"); left == nil { // it would be lost with its name
+		if _, left := os.Lstat(part + "-wal"); left == nil { // the rename would leave it behind
 			err = errors.New("the copy does not become one file: free some of the disk, and let no other program open it")
 		}
 	}
@@ -75,8 +78,8 @@ func Restore(ctx context.Context, dir, path string, file *os.File, progress func
 	return err
 }
 
-// nothingAt returns storage.ErrNotEmpty unless none of a database's files is there: a log
-// that is left of another one would be applied to this one.
+// nothingAt returns storage.ErrNotEmpty if any file of a database is at path: the log of
+// another database would be applied to the restored one.
 func nothingAt(path string) error {
 	for _, name := range db.FilesOf(path) {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
@@ -86,7 +89,8 @@ func nothingAt(path string) error {
 	return nil
 }
 
-// isOurs refuses a file that is no store of ours before anything is made of it.
+// isOurs returns an error if the file is no store of ours. It is called before anything
+// changes the file.
 func isOurs(path string) error {
 	c, err := db.Open(path, db.ReaderCacheKiB)
 	var o tables.Origin
@@ -100,7 +104,7 @@ func isOurs(path string) error {
 	return err
 }
 
-// copyFile copies to a new private file.
+// copyFile copies a file to a new one that only its owner can read.
 func copyFile(ctx context.Context, in *os.File, to string, progress func(done, total int64)) error {
 	info, err := in.Stat()
 	if err != nil {

@@ -16,10 +16,12 @@ import (
 // backupStep is how many pages are copied between two reports of progress.
 const backupStep = 256
 
-// Write copies a database into a new file, inside one read transaction, so that it ends
-// however much is written meanwhile. progress hears how many octets of how many have
-// been copied. fs.ErrExist if the file is there; storage.ErrBackup if another backup is
-// on its way there.
+// Write copies the database of source into a new file. It reads in one transaction, so that
+// it comes to an end however much others write meanwhile. It calls progress with the octets
+// that were copied and their total. source has no transaction open; the caller closes it.
+// After an error there is no new file, unless somebody else has put one there. Errors:
+// [fs.ErrExist] if the file exists, [storage.ErrBackup] if another backup is writing the
+// same file, the context's, or an unexpected one.
 func Write(ctx context.Context, source *db.Conn, file string, progress func(done, total int64)) (err error) {
 	if _, err := os.Lstat(file); err == nil {
 		return fmt.Errorf("%s: %w", file, fs.ErrExist)
@@ -45,8 +47,9 @@ func Write(ctx context.Context, source *db.Conn, file string, progress func(done
 	if err := copyPages(ctx, source, part, func(done, total int64) { progress(done*size, total*size) }); err != nil {
 		return fmt.Errorf("copy to %s: %w", part.Name(), err)
 	}
-	// One file that is whole by itself: it says of itself that it has no log (versions
-	// for writing and reading, https://www.sqlite.org/fileformat2.html section 1.3.3).
+	// The backup must be complete as one file, so its header must say that it has no
+	// write-ahead log (the versions for writing and reading,
+	// https://www.sqlite.org/fileformat2.html section 1.3.3).
 	if _, err := part.WriteAt([]byte{1, 1}, 18); err != nil {
 		return err
 	}
@@ -59,10 +62,10 @@ func Write(ctx context.Context, source *db.Conn, file string, progress func(done
 	return stillNamed(part, file)
 }
 
-// errExchanged: whoever may write into the folder has put something else there.
+// errExchanged says that somebody who may write into the directory has replaced the file.
 var errExchanged = errors.New("somebody else has put another file in its place: back up into a folder that nobody else can write to")
 
-// stillNamed returns errExchanged unless a name is an open file's.
+// stillNamed returns errExchanged unless name is the name of the open file f.
 func stillNamed(f *os.File, name string) error {
 	opened, err := f.Stat()
 	if err != nil {
@@ -74,12 +77,12 @@ func stillNamed(f *os.File, name string) error {
 	return nil
 }
 
-// beforeOpen is called before SQLite opens a file by its name; tests put others there.
+// beforeOpen is called before SQLite opens a file by its name. Tests replace the file in it.
 var beforeOpen = func(name string) {}
 
-// openPart opens an empty file of ours for SQLite, which knows names only, and makes
-// sure that it is that file which it has open: it shows SQLite's lock. No other file is
-// made or opened beside it.
+// openPart opens our empty file part with SQLite. SQLite opens files only by name, so
+// openPart verifies that SQLite has opened this very file: SQLite's lock must be on it. No
+// other file is created or opened beside it.
 func openPart(part *os.File) (*db.Conn, error) {
 	beforeOpen(part.Name())
 	target, err := db.OpenPlain(part.Name())
@@ -87,10 +90,10 @@ func openPart(part *os.File) (*db.Conn, error) {
 		return nil, err
 	}
 	err = target.Transaction("BEGIN", func(c *db.Conn) error {
-		if _, err := c.Number("SELECT count(*) FROM sqlite_schema"); err != nil { // which locks the file
+		if _, err := c.Number("SELECT count(*) FROM sqlite_schema"); err != nil { // this locks the file
 			return err
 		}
-		lock := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<30 + 2, Len: 510} // SHARED_FIRST and SHARED_SIZE in its source
+		lock := unix.Flock_t{Type: unix.F_WRLCK, Start: 1<<30 + 2, Len: 510} // SHARED_FIRST and SHARED_SIZE in SQLite's source
 		if err := unix.FcntlFlock(part.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
 			return err
 		}
@@ -109,6 +112,8 @@ func openPart(part *os.File) (*db.Conn, error) {
 	return target, nil
 }
 
+// copyPages copies all pages of source into part, and calls progress with the pages that
+// were copied and their total.
 func copyPages(ctx context.Context, source *db.Conn, part *os.File, progress func(done, total int64)) error {
 	target, err := openPart(part)
 	if err != nil {
@@ -129,7 +134,7 @@ func copyPages(ctx context.Context, source *db.Conn, part *os.File, progress fun
 		}
 		progress(int64(copying.PageCount()-copying.Remaining()), int64(copying.PageCount()))
 		if !done && before == copying.Remaining() {
-			time.Sleep(10 * time.Millisecond) // the source is busy for a moment
+			time.Sleep(10 * time.Millisecond) // the source is busy
 		}
 	}
 	return copying.Close()

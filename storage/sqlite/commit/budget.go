@@ -2,9 +2,9 @@ package commit
 
 import "mailsrv/storage/sqlite/db"
 
-// LogPages is how long the write-ahead log may become. All that is new in it
-// must find room in the database on a full disk, or it can never be emptied:
-// half of the reserve is for that.
+// LogPages returns how long the write-ahead log may become, in pages. On a full disk all
+// new pages in it must find room in the database, or the log can never be emptied. Half
+// of the reserve is for that.
 func (s *Space) LogPages() int64 {
 	if s.reserve <= 0 {
 		return db.MaxLogPages
@@ -12,8 +12,9 @@ func (s *Space) LogPages() int64 {
 	return min(db.MaxLogPages, max(1, s.reserve/2/db.PageSize))
 }
 
-// AutoCheckpoint is the length at which SQLite itself brings the log in at a COMMIT;
-// 0: never. A server's checkpointer does it, since a COMMIT says nothing of a failure.
+// AutoCheckpoint returns the length of the log, in pages, at which SQLite itself runs a
+// checkpoint at a COMMIT; 0: never. In a server the checkpointer does it, since a COMMIT
+// does not report that its checkpoint failed.
 func (s *Space) AutoCheckpoint() int64 {
 	if s.server {
 		return 0
@@ -21,9 +22,9 @@ func (s *Space) AutoCheckpoint() int64 {
 	return s.LogPages()
 }
 
-// batchOctets is how much content one batch may bring. What it adds to the
-// write-ahead log must, beside what may be in there already, find room where the
-// reserve stands.
+// batchOctets returns how many octets of content one batch may bring. What the batch adds
+// to the write-ahead log, together with what is in the log already, must fit into the
+// space of the reserve.
 func (s *Space) batchOctets() int64 {
 	if s.reserve == 0 {
 		return maxBatchOctets
@@ -31,8 +32,9 @@ func (s *Space) batchOctets() int64 {
 	return min(maxBatchOctets, s.reserve/8)
 }
 
-// Pages is how many of something a batch may take on, each of which may write
-// a page, if it were most: a batch must find room where the reserve stands.
+// Pages returns how many rows, or other things that may each write a page, one batch may
+// take: most, or less if the reserve is small. A batch must fit into the space of the
+// reserve.
 func (s *Space) Pages(most int64) int64 {
 	if s.reserve == 0 {
 		return most

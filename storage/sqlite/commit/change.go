@@ -11,40 +11,40 @@ import (
 type Change struct {
 	Effect Effect
 	// Apply changes rows inside a transaction that other changes share. It may run
-	// twice, the second time alone. An error rolls the transaction back.
+	// more than once, each time after a rollback. An error rolls the transaction back.
 	Apply func(c *db.Conn) error
-	// Refusal is set by Apply where it has left every row as it was, and says why.
+	// Refusal is set by Apply when it refuses the change. Apply has then changed no row.
 	Refusal error
-	// Committed is called on the engine's goroutine when the change is on the disk,
-	// before anybody hears of it, and not where it was refused. It brings what is
-	// cached of the rows up to date.
+	// Committed is called on the engine's goroutine after the commit and before the
+	// caller gets the outcome, but not for a refused change. It brings the cache of the
+	// rows up to date. nil: there is nothing to do.
 	Committed func()
 
 	state atomic.Int32
 	done  chan error
 }
 
-// Effect is what a change does beside its rows. It is declared when the change is
-// added, and decides how it waits and what is done for it.
+// Effect declares what a change is for and how much it brings. It decides when the engine
+// takes the change, and whether the change may use the reserve.
 type Effect struct {
 	Kind   Kind
-	Octets int64 // of content that it brings: of Add and Stage alone
-	Rows   int64 // that it adds and that may each write a page: of Add alone
+	Octets int64 // octets of content that it brings; only with Add and Stage
+	Rows   int64 // rows that it adds, each of which may write a page; only with Add
 }
 
-// Kind is what a change is for.
+// Kind is the kind of a change.
 type Kind int
 
 // The kinds of changes.
 const (
 	Edit    Kind = iota + 1 // anything else, such as a command
 	Add                     // adds mail
-	Stage                   // adds content that is no mail yet: waits for all others
-	Remove                  // frees space: may use what is reserved for that
-	Abandon                 // a Remove that nobody waits for: what fails is tried again later
+	Stage                   // adds content of an unfinished transfer: waits for all others
+	Remove                  // frees space: may use the reserve
+	Abandon                 // a Remove that nobody waits for: if it fails it is tried again later
 )
 
-// check returns what is wrong with a declaration.
+// check returns an error if the declaration contradicts itself.
 func (e Effect) check() error {
 	brings := e.Kind == Add || e.Kind == Stage
 	switch {
@@ -58,8 +58,8 @@ func (e Effect) check() error {
 	return nil
 }
 
-// frees reports whether a change of the kind may use the space that is reserved for
-// removing mail.
+// frees reports whether a change of the kind may use the reserve, which is for removing
+// mail.
 func (k Kind) frees() bool { return k == Remove || k == Abandon }
 
 // The states of a change.

@@ -16,44 +16,44 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// checkpointer brings the write-ahead log into the database while the engine
-// goes on: on the engine's own connection that would stop all mail for the
-// tenth of a second that it takes. What is committed meanwhile is brought in by
-// further passes, each shorter. The last few pages are the engine's, between
-// two batches: only when nothing is added can the log begin anew in its place.
+// checkpointer copies the write-ahead log into the database on a connection of its own,
+// while the engine goes on. On the engine's connection a checkpoint would stop all mail
+// for the tenth of a second that it takes. Further passes copy what was committed during
+// the first one; each is shorter. The engine copies the last few pages between two
+// batches: SQLite can only restart the log while nobody adds to it.
 //
-// Once a sync of the database has failed there are no more checkpoints. The kernel
-// takes the pages for written, whatever became of them, and SQLite may count them as
-// brought in: they are sure in the log alone, which must not begin anew. The next
-// start brings all of it in once more.
+// After a failed sync of the database there are no more checkpoints. The kernel counts
+// the pages as written, whether they are on the disk or not, and SQLite may count them as
+// copied. Only the log is known to have them, so it must not restart. The next start of
+// the server copies all of it once more.
 type checkpointer struct {
-	database *os.File // its name is that of the database
-	pages    int64    // new ones in the log, of which there is reason to begin
-	most     int64    // pages that the engine brings in itself
+	database *os.File // the open database file
+	pages    int64    // new pages in the log at which a checkpoint begins
+	most     int64    // pages in the log at which the engine itself runs a checkpoint
 	health   *Health
 	holders  *db.Holders
 	logger   *slog.Logger
 
 	mu sync.Mutex // one checkpoint at a time: SQLite would refuse the second
 
-	// The engine's.
+	// Only the engine's goroutine uses these.
 	begun     int64 // pages of the log when the last checkpoint began
-	active    bool
+	active    bool  // a checkpoint was asked for and has not been finished by the engine
 	tellAfter time.Duration
-	long      time.Time // since when the log is longer than it should be; zero: it is not
-	told      bool      // who keeps it so
+	long      time.Time // since when the log has at least most pages; zero: it has fewer
+	told      bool      // the reader that keeps the log long was logged
 
-	wanted   chan struct{}
-	nearly   chan struct{} // the rest is the engine's
+	wanted   chan struct{} // asks for a checkpoint
+	nearly   chan struct{} // the passes are done, the engine does the rest
 	finished chan struct{}
 }
 
 const (
-	fewPages  = 200 // that the engine can bring in between two batches
+	fewPages  = 200 // pages that the engine can copy between two batches
 	maxPasses = 4
-	patience  = 20 * time.Millisecond // of the engine with readers of the old log
-	// tellReader is how long the log may be longer than it should be before it is said
-	// who keeps it so. A backup of some GiB does.
+	patience  = 20 * time.Millisecond // how long the engine waits for readers of the log
+	// tellReader is how long the log may be longer than it should be before the reader
+	// that keeps it so is logged. A backup of some GiB keeps it so.
 	tellReader = time.Minute
 )
 
@@ -66,7 +66,7 @@ func newCheckpointer(database *os.File, most int64, health *Health, holders *db.
 	return k
 }
 
-// close ends the goroutine, after the pass at hand.
+// close ends the goroutine after its current checkpoint.
 func (k *checkpointer) close() {
 	close(k.wanted)
 	<-k.finished
@@ -75,7 +75,7 @@ func (k *checkpointer) close() {
 func (k *checkpointer) run() {
 	defer close(k.finished)
 	for range k.wanted {
-		// What fails here the engine tries again, and knows what to make of it.
+		// If this fails, the engine tries again and handles the error.
 		if err := k.passes(); err != nil {
 			k.logger.Debug(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
 		}
@@ -83,6 +83,7 @@ func (k *checkpointer) run() {
 	}
 }
 
+// passes copies the log until few pages are left, with at most maxPasses passes.
 func (k *checkpointer) passes() error {
 	c, err := db.Open(k.database.Name(), db.ReaderCacheKiB)
 	if err != nil {
@@ -98,7 +99,7 @@ func (k *checkpointer) passes() error {
 	return nil
 }
 
-// pass brings in what the log has by now.
+// pass copies what the log has by now into the database, and syncs that.
 func (k *checkpointer) pass(c *db.Conn) (db.Log, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -106,8 +107,8 @@ func (k *checkpointer) pass(c *db.Conn) (db.Log, error) {
 	if err != nil {
 		return log, err
 	}
-	// SQLite syncs the database only when it has brought in everything, which
-	// would leave all of that to the engine.
+	// SQLite syncs the database only once it has copied the whole log. The engine would
+	// then have to wait for the whole sync.
 	if err := unix.Fdatasync(int(k.database.Fd())); err != nil {
 		k.syncFailed(err)
 		return log, err
@@ -115,7 +116,8 @@ func (k *checkpointer) pass(c *db.Conn) (db.Log, error) {
 	return log, nil
 }
 
-// checkpoint runs a checkpoint, unless a sync has failed. The caller holds mu.
+// checkpoint runs a checkpoint. If a sync has failed it returns storage.ErrReadOnly
+// instead. The caller holds mu.
 func (k *checkpointer) checkpoint(c *db.Conn, mode string) (db.Log, error) {
 	if k.health.unsynced.Load() {
 		return db.Log{}, storage.ErrReadOnly
@@ -128,17 +130,18 @@ func (k *checkpointer) checkpoint(c *db.Conn, mode string) (db.Log, error) {
 	return log, err
 }
 
-// syncFailed ends all checkpoints, that of SQLite's last connection too, which would
-// then remove the log: that asks for the database's shared lock for itself alone, as
-// which it locks the octets of SHARED_FIRST and SHARED_SIZE in its source.
+// syncFailed prevents all further checkpoints. SQLite's last connection would run one when
+// it is closed, and then remove the log. For that it needs an exclusive lock on the octets
+// that SHARED_FIRST and SHARED_SIZE name in its source, so syncFailed takes a shared lock
+// on them.
 func (k *checkpointer) syncFailed(err error) {
 	lock := unix.Flock_t{Type: unix.F_RDLCK, Start: 1<<30 + 2, Len: 510}
 	locked := unix.FcntlFlock(k.database.Fd(), unix.F_OFD_SETLK, &lock)
 	k.health.syncFailed(errors.Join(err, locked))
 }
 
-// tendLog is the engine's part, after a batch: it has the log brought into
-// the database when that has become long, and ends what was begun.
+// tendLog runs after each batch. It starts the checkpointer when the log has become long,
+// and finishes a checkpoint whose passes are done.
 func (e *Engine) tendLog() {
 	k := e.checkpointer
 	if k == nil || e.conn == nil {
@@ -146,7 +149,7 @@ func (e *Engine) tendLog() {
 	}
 	log, err := e.conn.Checkpoint("NOOP")
 	if err != nil {
-		return // the next batch meets it again
+		return // the next batch will meet the error too
 	}
 	k.watch(log)
 	if log.Pages >= k.most {
@@ -164,7 +167,7 @@ func (e *Engine) tendLog() {
 		return
 	}
 	if log.Pages < k.begun {
-		k.begun = 0 // the log has begun anew
+		k.begun = 0 // the log was restarted
 	}
 	if log.Pages-k.begun >= k.pages {
 		k.begun, k.active = log.Pages, true
@@ -172,8 +175,8 @@ func (e *Engine) tendLog() {
 	}
 }
 
-// watch says once that the log has been longer than it should be for long, and who reads
-// from it: it cannot begin anew meanwhile.
+// watch logs once that the log has been longer than it should be for tellAfter, and names
+// a process that reads from it. While anybody reads from the log it cannot restart.
 func (k *checkpointer) watch(log db.Log) {
 	switch {
 	case log.Pages < k.most:
@@ -187,8 +190,8 @@ func (k *checkpointer) watch(log db.Log) {
 	}
 }
 
-// restartLog brings in what is left of the log and makes the next batch begin it
-// anew, unless somebody reads from it for long, such as a backup.
+// restartLog copies the rest of the log and makes the next batch restart it, unless
+// somebody reads from it for longer than patience, as a backup does.
 func (e *Engine) restartLog() {
 	e.checkpointer.mu.Lock()
 	defer e.checkpointer.mu.Unlock()
@@ -198,8 +201,8 @@ func (e *Engine) restartLog() {
 	e.checkpointed(err)
 }
 
-// checkpoint brings the write-ahead log into the database, as far as there is
-// room, so that it can be written anew in its place. No transaction is open.
+// checkpoint copies the write-ahead log into the database, as far as there is room, so
+// that the log can restart. No transaction may be open.
 func (e *Engine) checkpoint() {
 	if e.conn == nil {
 		return
@@ -214,6 +217,7 @@ func (e *Engine) checkpoint() {
 	e.checkpointed(err)
 }
 
+// checkpointed handles the error of a checkpoint. A full disk is handled elsewhere.
 func (e *Engine) checkpointed(err error) {
 	if err != nil && !db.IsFull(err) && !e.unsynced() {
 		e.logger.Warn(logs.Storage, logs.Reason, "checkpoint", logs.Error, err)
@@ -221,5 +225,5 @@ func (e *Engine) checkpointed(err error) {
 	}
 }
 
-// unsynced reports whether what is in the database may not be on the disk.
+// unsynced reports whether a sync of the database has failed.
 func (e *Engine) unsynced() bool { return e.health.unsynced.Load() }

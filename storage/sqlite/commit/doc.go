@@ -1,6 +1,6 @@
-// Package commit is the engine that commits: one goroutine owns the one connection that
-// writes, joins the changes that wait into one transaction, and answers each after the
-// commit. It brings the write-ahead log into the database, watches the disk, and says
-// how well the store is. It knows no table: what a change does to rows, what is cached
-// of them and what work they leave for a rest are its callers'.
+// Package commit is the engine that commits. One goroutine owns the only connection that
+// writes. It joins the waiting changes into one transaction and answers each of them after
+// the commit. The package also checkpoints the write-ahead log, watches the free space of
+// the disk, and reports the condition of the store. It knows no table: its callers say
+// what a change does to rows, what is cached of them, and what upkeep they need.
 package commit

@@ -18,7 +18,7 @@ import (
 // The engine, one goroutine:
 //
 //	┌───► rest
-//	│      │   a change is queued; or none for RestBefore, and there is upkeep
+//	│      │   a change is queued; or none came for RestBefore, and there is upkeep
 //	│      ▼
 //	│    gather ............ the queue grows until the write lock is held
 //	│      ▼
@@ -36,90 +36,96 @@ import (
 //	│      ▼                                       │
 //	└─── checkpoint, if the log is long ◄──────────┘
 //
-// A change that refuses has an outcome and changes no row: that is no error. One that
-// was alone in its transaction is tried again only where the disk was full.
+// A refusal is an outcome, not an error: the change has changed no row. A change that
+// failed alone in its transaction is tried again only if the disk was full.
 //
-// At a rest one slice of Upkeep is a batch of its own, until a change comes or nothing
-// is left. Where that cannot wait, a slice goes with each batch.
+// At a rest the engine runs one slice of Upkeep after the other, each in a transaction of
+// its own, until a change comes or nothing is left to do. If the upkeep cannot wait for a
+// rest, each batch takes one slice along.
 //
 // Three kinds of error change more than their batch:
 //
-//   - The disk is full: the log is checkpointed before each is tried alone, and a change
-//     that frees space may use the reserve.
-//   - An I/O error or a damaged page ends the connection, and the next begin opens
-//     another. The third within a minute makes the store read-only until a restart.
-//   - A failed sync of the database, at a checkpoint: nothing is written and nothing
-//     checkpointed until a restart.
+//   - The disk is full: the log is checkpointed before each change is tried alone, and a
+//     change that frees space may use the reserve.
+//   - An I/O error or a damaged page: the connection is closed, and the next begin opens
+//     a new one. The third such error within a minute makes the store read-only until a
+//     restart.
+//   - A failed sync of the database at a checkpoint: until a restart nothing is written
+//     and nothing is checkpointed.
 
-// busyLimit is how long the lock of another process is waited for.
+// busyLimit is how long the engine waits for another process to release the write lock.
 const busyLimit = time.Minute
 
-// begin asks for the write lock again and again, pollLock after the last time: SQLite's own
-// wait sleeps up to 100 ms at a time, in which other processes may pass by.
+// pollLock is the time between two attempts of begin to take the write lock. SQLite's own
+// wait sleeps up to 100 ms at a time, and other processes may take the lock meanwhile.
 const pollLock = 2 * time.Millisecond
 
-// tellLock is how long begin waits before it says who holds the lock.
+// tellLock is how long begin waits before it logs who holds the lock.
 const tellLock = 5 * time.Second
 
-// leaveAfter is how long a process that is no server may hold the lock, in transactions
-// one after the other, before it leaves it alone for leaveFor. A server that polls gets
-// it then.
+// A process that is not a server, and has held the lock for leaveAfter in consecutive
+// transactions, waits for leaveFor before the next one. A server that polls gets the lock
+// in that time.
 const (
 	leaveAfter = 10 * time.Millisecond
 	leaveFor   = 5 * time.Millisecond
 )
 
-// RestBefore is how long nothing must have been committed before Upkeep is done, so that
-// it delays nobody.
+// RestBefore is how long no change must have come before [Upkeep] runs, so that upkeep
+// delays nobody.
 const RestBefore = 50 * time.Millisecond
 
-// Cache is what is remembered of rows. The engine calls it on its own goroutine.
+// Cache is a cache of rows that the engine keeps valid. The engine calls it on its own
+// goroutine.
 type Cache interface {
-	// Renew tells that the database had this data_version at a time since which
-	// nobody but this engine can have changed it unseen. Another version than before
-	// says that another process has.
+	// Renew reports SQLite's data_version of the database, read after the time since. A
+	// version other than the last one means that another process has changed the
+	// database. The same version means that the cache was valid at since.
 	Renew(since time.Time, version int64)
-	// Forget tells that any row may have changed.
+	// Forget says that any row may have changed.
 	Forget()
-	// Expire tells that versions are no longer comparable, besides.
+	// Expire says that any row may have changed, and that the next version cannot be
+	// compared with the last one.
 	Expire()
 }
 
 // Upkeep is work on rows that waits for a rest. The engine calls it on its own goroutine.
 type Upkeep interface {
-	// Look counts what waits, some of which other processes may have left.
+	// Look counts the waiting work, including what other processes have left.
 	Look(c *db.Conn)
-	// Pressed reports whether so much waits that a slice must go with each batch.
+	// Pressed reports whether so much work waits that each batch must take a slice along.
 	Pressed() bool
-	// Slice does a part of the work in the open transaction: resting, in one of its own;
-	// otherwise with a batch, which says what it has done. done is called once it is
-	// committed, unless it is nil. more: there may be more to do.
+	// Slice does a part of the work in the open transaction. If resting is set, the
+	// transaction has nothing else in it. Otherwise the slice follows a batch, and beside
+	// says what that has done. The engine calls done after the commit, unless it is nil.
+	// more reports whether there may be more to do.
 	Slice(c *db.Conn, resting bool, beside Batch) (done func(), more bool, err error)
 }
 
-// Batch is what the changes of a batch have done by the time that its slice begins.
+// Batch is what the changes of a batch have done before the slice of upkeep begins.
 type Batch struct {
-	Rows int64         // that they add
-	Took time.Duration // of the engine
+	Rows int64         // rows added, as declared in Effect.Rows
+	Took time.Duration // time that the engine spent on them
 }
 
-// Options of an engine.
+// Options are the parts and settings of an [Engine].
 type Options struct {
-	Database *os.File // of which the name counts, and the descriptor for syncing
-	Conn     *db.Conn // that commits, and is the engine's from then on
+	Database *os.File // the open database file: its name is opened, its descriptor is synced
+	Conn     *db.Conn // the connection that commits; the engine owns and closes it
 	Space    *Space
 	Health   *Health
 	Cache    Cache
-	Holders  *db.Holders // names who holds a lock
-	Upkeep   Upkeep      // nil: no server, which leaves upkeep and checkpoints to one
+	Holders  *db.Holders // names the process that holds a lock
+	Upkeep   Upkeep      // nil: this is no server, and leaves upkeep and checkpoints to one
 	// LookEvery is how often a server looks for work that nobody asks for; 0: 5 seconds.
 	LookEvery time.Duration
 	Logger    *slog.Logger
 }
 
-// Engine owns the one connection that writes. It takes whatever waits, at once, without
-// a timer: while one batch is being synced the next one gathers. Do, Submit, Stats,
-// Between, AskLease and Tend are safe for concurrent use.
+// Engine owns the one connection that writes. It takes waiting changes at once, without a
+// timer: while one batch is synced, the next one gathers. [Engine.Do], [Engine.Submit],
+// [Engine.Stats], [Engine.Between], [Engine.AskLease] and [Engine.Tend] are safe for
+// concurrent use.
 type Engine struct {
 	database *os.File
 	conn     *db.Conn // nil while it can't be opened
@@ -130,26 +136,26 @@ type Engine struct {
 	upkeep   Upkeep // nil: no server
 	logger   *slog.Logger
 
-	checkpointer *checkpointer // nil: SQLite's own way
+	checkpointer *checkpointer // nil: SQLite checkpoints by itself at a COMMIT
 
 	queue      *queue
 	between    chan func()
-	failed     []*Change     // to be tried again
-	wrote      bool          // something was committed; to be read once it is closed
-	commits    atomic.Int64  // transactions
+	failed     []*Change     // changes of kind Abandon to be tried again
+	wrote      bool          // something was committed; read only after Close
+	commits    atomic.Int64  // committed transactions
 	leaseAsked atomic.Bool   // a reader waits for a lease on the cache
 	idleWork   atomic.Bool   // there may be upkeep to do
-	tellAfter  time.Duration // who holds the lock
-	tellReader time.Duration // who keeps the log from beginning anew
-	since      time.Time     // the lock is held; zero: it is not
-	held       time.Duration // it was, since it was last left alone
+	tellAfter  time.Duration // wait after which the holder of the lock is logged
+	tellReader time.Duration // wait after which the reader that keeps the log long is logged
+	since      time.Time     // when the write lock was taken; zero: it is not held
+	held       time.Duration // how long the lock was held since the last pause of leave
 
-	look     *time.Ticker // of Options.LookEvery
-	rest     *time.Timer  // of RestBefore
+	look     *time.Ticker // fires every Options.LookEvery
+	rest     *time.Timer  // fires RestBefore after the last change
 	finished chan struct{}
 }
 
-// New makes an engine. Start starts it, Close ends it.
+// New makes an engine. [Engine.Start] starts it, and [Engine.Close] ends it.
 func New(o Options) *Engine {
 	if o.LookEvery == 0 {
 		o.LookEvery = 5 * time.Second
@@ -173,7 +179,8 @@ func (e *Engine) Start() {
 	go e.run()
 }
 
-// Close commits what waits, and ends the goroutines and the connection.
+// Close commits the waiting changes, ends the goroutines and closes the connection. It must
+// be called once, after [Engine.Start].
 func (e *Engine) Close() error {
 	e.queue.close()
 	<-e.finished
@@ -186,11 +193,13 @@ func (e *Engine) Close() error {
 	return e.conn.Close()
 }
 
-// Wrote reports whether anything was committed. It may be called once Close has returned.
+// Wrote reports whether anything was committed. Call it only after [Engine.Close] has
+// returned.
 func (e *Engine) Wrote() bool { return e.wrote }
 
-// Do commits one change and returns its outcome: nil, its refusal, storage.ErrReadOnly,
-// ErrNoSpace, or an unexpected error. ctx takes it back only while it waits.
+// Do commits one change and returns its outcome: nil, its refusal, [storage.ErrReadOnly],
+// [storage.ErrNoSpace], the context's error, or an unexpected one. ctx can withdraw the
+// change only while it waits: once a batch has taken it, Do returns its outcome.
 func (e *Engine) Do(ctx context.Context, change *Change) error {
 	if err := e.Submit(change); err != nil {
 		return err
@@ -206,7 +215,8 @@ func (e *Engine) Do(ctx context.Context, change *Change) error {
 	}
 }
 
-// Submit queues a change without waiting for it. Its effect is checked here.
+// Submit queues a change without waiting for it. It returns an error if the store is
+// read-only or closed, or if the change's Effect is not valid.
 func (e *Engine) Submit(change *Change) error {
 	if err := e.health.Writable(); err != nil {
 		return err
@@ -218,8 +228,9 @@ func (e *Engine) Submit(change *Change) error {
 	return e.queue.add(change)
 }
 
-// Between calls f while no transaction of this engine is open, and none begins before it
-// has returned. It waits for the batch at hand. Once the engine is closed it just calls f.
+// Between calls f between two transactions of this engine: none is open, and none begins
+// before f has returned. It waits for the current batch. After [Engine.Close] it just
+// calls f.
 func (e *Engine) Between(f func()) {
 	done := make(chan struct{})
 	select {
@@ -230,7 +241,7 @@ func (e *Engine) Between(f func()) {
 	}
 }
 
-// letBetween lets one call of Between have its turn.
+// letBetween runs one waiting call of Between, if there is one.
 func (e *Engine) letBetween() {
 	select {
 	case f := <-e.between:
@@ -239,30 +250,31 @@ func (e *Engine) letBetween() {
 	}
 }
 
-// Stats are counts of an engine's life.
+// Stats is what an engine has done since its start.
 type Stats struct {
-	Commits int64 // transactions that were committed
+	Commits int64 // committed transactions
 	Idle    bool  // no upkeep is known to wait
 }
 
-// Stats returns what the engine has done so far.
+// Stats returns what the engine has done so far, and whether it is idle.
 func (e *Engine) Stats() Stats { return Stats{e.commits.Load(), !e.idleWork.Load()} }
 
-// Tend says that there may be upkeep to do.
+// Tend tells the engine that there may be upkeep to do.
 func (e *Engine) Tend() {
 	if e.upkeep != nil && !e.idleWork.Swap(true) {
 		e.queue.signal()
 	}
 }
 
-// AskLease asks for a new lease on the cache: whether another process has changed the
-// database.
+// AskLease asks the engine to renew the lease on the cache: to see whether another process
+// has changed the database. It does not wait for that.
 func (e *Engine) AskLease() {
 	if !e.leaseAsked.Swap(true) {
 		e.queue.signal()
 	}
 }
 
+// run is the engine's goroutine.
 func (e *Engine) run() {
 	defer close(e.finished)
 	defer e.look.Stop()
@@ -303,8 +315,9 @@ func (e *Engine) run() {
 // pressed reports whether upkeep cannot wait for a rest.
 func (e *Engine) pressed() bool { return e.upkeep != nil && e.upkeep.Pressed() }
 
-// lookAfter finds the work that nobody asks for: what the command line has left
-// to free, what failed when the disk was full, and whether it still is.
+// lookAfter looks for work that nobody asks for: garbage that the command line has left,
+// and changes that failed when the disk was full. It also checks whether the disk is
+// still full.
 func (e *Engine) lookAfter() {
 	if e.upkeep == nil || e.health.Writable() != nil {
 		return
@@ -315,7 +328,7 @@ func (e *Engine) lookAfter() {
 	e.idleWork.Store(true)
 	for _, change := range e.failed {
 		change.state.Store(waiting)
-		e.queue.add(change) // once closed, the next start does it
+		e.queue.add(change) // if the queue is closed, the next start does the work
 	}
 	e.failed = nil
 	if e.space.Check() != nil {
@@ -323,7 +336,7 @@ func (e *Engine) lookAfter() {
 	}
 }
 
-// commitWaiting opens a transaction, then takes what waits by that time.
+// commitWaiting opens a transaction, then commits the changes that wait by that time.
 func (e *Engine) commitWaiting() {
 	if err := e.begin(); err != nil {
 		e.answer(e.takeBatch(), err)
@@ -345,9 +358,9 @@ func (e *Engine) runSlice() {
 		change.Committed, more, err = e.upkeep.Slice(c, true, Batch{})
 		return err
 	}
-	e.idleWork.Store(false) // before, so that what comes to wait meanwhile counts
+	e.idleWork.Store(false) // before the slice, so that a Tend during it counts
 	if e.begin() != nil {
-		return // lookAfter comes back to it
+		return // lookAfter tries again
 	}
 	e.finish([]*Change{change}, false)
 	e.tendLog()
@@ -356,7 +369,8 @@ func (e *Engine) runSlice() {
 	}
 }
 
-// answer tells those who wait that their changes failed.
+// answer tells the callers that their changes failed. Changes of kind Abandon, for which
+// nobody waits, are kept to be tried again.
 func (e *Engine) answer(batch []*Change, err error) {
 	for _, change := range batch {
 		if change.Effect.Kind == Abandon {
@@ -367,8 +381,9 @@ func (e *Engine) answer(batch []*Change, err error) {
 	}
 }
 
-// begin takes the write lock, waiting for another process (the command line)
-// that holds it. Deliveries that cannot wait so long withdraw by themselves.
+// begin begins a transaction and takes the write lock. If another process (the command
+// line) holds the lock, begin waits for up to busyLimit. Deliveries that cannot wait so
+// long withdraw by themselves.
 func (e *Engine) begin() error {
 	if e.unsynced() {
 		return storage.ErrReadOnly
@@ -391,7 +406,7 @@ func (e *Engine) begin() error {
 		case db.Is(err, sqlite3.ErrBusy) && waited < busyLimit:
 			e.letBetween()
 			if e.leaseAsked.Load() {
-				e.renewLease() // what is cached is true all the same
+				e.renewLease() // the cache can be checked without the write lock
 			}
 			if !told && waited >= e.tellAfter {
 				told = true
@@ -405,7 +420,7 @@ func (e *Engine) begin() error {
 	}
 }
 
-// named is the name of a process, or what else to call it.
+// named returns process, or otherwise if process is empty.
 func named(process, otherwise string) string {
 	if process == "" {
 		return otherwise
@@ -413,13 +428,13 @@ func named(process, otherwise string) string {
 	return process
 }
 
-// poll has begin try again soon where another process has the lock.
+// poll sets the connection's busy timeout to pollLock: begin polls for the lock itself.
 func (e *Engine) poll() {
 	e.conn.Script(fmt.Sprintf("PRAGMA busy_timeout = %d", pollLock.Milliseconds()))
 }
 
-// leave leaves the lock alone for a while, where this is no server and has held it for
-// long in transactions that followed one another.
+// leave waits for leaveFor if this process is not a server and has held the lock for
+// leaveAfter in consecutive transactions.
 func (e *Engine) leave() {
 	if e.upkeep == nil && e.held >= leaveAfter {
 		time.Sleep(leaveFor)
@@ -427,7 +442,7 @@ func (e *Engine) leave() {
 	}
 }
 
-// released notes that the lock was given back.
+// released notes that the write lock was released.
 func (e *Engine) released() {
 	if !e.since.IsZero() {
 		e.held += time.Since(e.since)
@@ -435,8 +450,7 @@ func (e *Engine) released() {
 	}
 }
 
-// renewLease begins a lease on the cache, unless it cannot be known whether
-// that still holds.
+// renewLease renews the lease on the cache, unless data_version cannot be read.
 func (e *Engine) renewLease() {
 	e.leaseAsked.Store(false)
 	if e.conn == nil {
@@ -449,8 +463,9 @@ func (e *Engine) renewLease() {
 }
 
 // finish applies the batch in the open transaction, with a slice of upkeep if tend is
-// set, commits, and answers. When anything unexpected happens the batch is rolled back
-// and each change is tried once more by itself: one bad change never harms its neighbours.
+// set, commits, and answers. If anything unexpected happens, the batch is rolled back
+// and each change is tried once more by itself, so that one bad change does not fail the
+// others.
 func (e *Engine) finish(batch []*Change, tend bool) {
 	shared := len(batch) > 1 || tend
 	err := e.applyAndCommit(batch, tend)
@@ -472,8 +487,9 @@ func (e *Engine) finish(batch []*Change, tend bool) {
 	}
 }
 
-// alone tries one change of a failed transaction by itself. first is the error of
-// that, and the change's own if it was not shared.
+// alone tries one change of a failed transaction by itself. first is the error of the
+// failed transaction. If that was not shared, first is the change's own error, and the
+// change is tried again only if the disk was full.
 func (e *Engine) alone(change *Change, first error, shared bool) error {
 	err := first
 	if shared || db.IsFull(err) {
@@ -494,8 +510,8 @@ func (e *Engine) once(change *Change) error {
 	return e.applyAndCommit([]*Change{change}, false)
 }
 
-// applyAndCommit works inside the open transaction and always ends it. tend adds a
-// slice of upkeep, whose failure is the batch's.
+// applyAndCommit applies the batch in the open transaction, and always ends that. If tend
+// is set it adds a slice of upkeep. If the slice fails, the batch fails.
 func (e *Engine) applyAndCommit(batch []*Change, tend bool) error {
 	defer e.released()
 	var did Batch
@@ -515,7 +531,7 @@ func (e *Engine) applyAndCommit(batch []*Change, tend bool) error {
 		did.Took = time.Since(begun)
 		done, more, err := e.upkeep.Slice(e.conn, false, did)
 		if err != nil {
-			e.idleWork.Store(false) // until lookAfter
+			e.idleWork.Store(false) // until lookAfter sets it again
 			e.rollback(err)
 			return err
 		}
@@ -541,13 +557,12 @@ func (e *Engine) applyAndCommit(batch []*Change, tend bool) error {
 	return nil
 }
 
-// rollback ends a failed transaction. After a failure of the disk the state of
-// the connection is not to be trusted: it is closed, and opened again by the
-// next batch.
+// rollback ends a failed transaction. After a failure of the disk the state of the
+// connection cannot be trusted: rollback closes it, and the next batch opens a new one.
 func (e *Engine) rollback(cause error) {
-	e.cache.Forget() // a COMMIT that failed may have done its work
+	e.cache.Forget() // a COMMIT that failed may have changed the rows
 	if db.IsFull(cause) {
-		e.space.Recheck() // which tells of it, once
+		e.space.Recheck() // the next check logs that the disk is full, once
 	} else {
 		e.logger.Warn(logs.Storage, logs.Reason, "a batch was rolled back", logs.Error, cause)
 	}
@@ -563,8 +578,8 @@ func (e *Engine) rollback(cause error) {
 	}
 }
 
-// diskFailed drops the connection after a failure of the disk, and reports whether it
-// did. A disk that is only full counts as sound.
+// diskFailed drops the connection if err is a failure of the disk, and reports whether it
+// did. A disk that is only full is not counted as a failure in [Health].
 func (e *Engine) diskFailed(err error) bool {
 	if !isDiskFailure(err) {
 		return false
@@ -576,14 +591,14 @@ func (e *Engine) diskFailed(err error) bool {
 	return true
 }
 
-// drop closes the connection.
+// drop closes the connection and expires the cache.
 func (e *Engine) drop() {
 	e.cache.Expire()
 	e.conn.Close()
 	e.conn = nil
 }
 
-// reopen opens another.
+// reopen opens a new connection after drop.
 func (e *Engine) reopen() error {
 	c, err := db.OpenWriter(e.database.Name(), e.space.AutoCheckpoint())
 	if err != nil {

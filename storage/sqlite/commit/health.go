@@ -14,34 +14,33 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// Condition is how well a store is. Of several that hold, the gravest counts.
+// Condition is the condition of a store. If several hold, the gravest counts.
 type Condition int
 
 // The conditions, the gravest last.
 const (
 	Well     Condition = iota
-	Hampered           // some work at a rest has met damage, and is left undone
-	Full               // too little of the disk is free: no mail is taken
-	ReadOnly           // the disk failed thrice in a minute: nothing is written until a restart
+	Hampered           // some upkeep has met damage, and is left undone
+	Full               // too little of the disk is free: no mail is accepted
+	ReadOnly           // the disk failed three times in a minute: nothing is written until a restart
 	Unsynced           // a sync of the database failed: as ReadOnly, and the server must end
 )
 
-// Health is the condition of a store, and what it is made of. It is safe for
-// concurrent use.
+// Health knows the [Condition] of a store. All methods are safe for concurrent use.
 type Health struct {
 	space  *Space
 	logger *slog.Logger
 
 	readOnly atomic.Bool
 	unsynced atomic.Bool
-	failed   chan struct{} // closed when unsynced
+	failed   chan struct{} // closed when unsynced becomes true
 
 	mu       sync.Mutex
-	failures []time.Time // of the disk, the last minute's
+	failures []time.Time // failures of the disk in the last minute
 	works    []*Work
 }
 
-// NewHealth is the health of a store that nothing is known against.
+// NewHealth returns the health of a store of which no failure is known yet.
 func NewHealth(space *Space, logger *slog.Logger) *Health {
 	return &Health{space: space, logger: logger, failed: make(chan struct{})}
 }
@@ -66,7 +65,7 @@ func (h *Health) Condition() Condition {
 	return Well
 }
 
-// Writable returns nil, or storage.ErrReadOnly where nothing is written until a restart.
+// Writable returns nil, or [storage.ErrReadOnly] if nothing is written until a restart.
 func (h *Health) Writable() error {
 	if h.readOnly.Load() || h.unsynced.Load() {
 		return storage.ErrReadOnly
@@ -74,7 +73,8 @@ func (h *Health) Writable() error {
 	return nil
 }
 
-// Accepting returns nil while mail may be taken, else storage.ErrReadOnly or ErrNoSpace.
+// Accepting returns nil while mail is accepted, else [storage.ErrReadOnly] or
+// [storage.ErrNoSpace].
 func (h *Health) Accepting() error {
 	if err := h.Writable(); err != nil {
 		return err
@@ -82,11 +82,12 @@ func (h *Health) Accepting() error {
 	return h.space.Check()
 }
 
-// Failed is closed when a sync of the database has failed. What is read since may be of
-// another moment.
+// Failed returns a channel that is closed when a sync of the database has failed. What is
+// read after that may be older than what was committed.
 func (h *Health) Failed() <-chan struct{} { return h.failed }
 
-// GiveUpWriting makes the store read-only because of an error. It is logged once.
+// GiveUpWriting makes the store read-only until a restart, because of err. Only the first
+// call logs it.
 func (h *Health) GiveUpWriting(err error) {
 	if !h.readOnly.Swap(true) {
 		h.logger.Error(logs.Storage, logs.Reason, storage.ErrReadOnly.Error(), logs.Error, err)
@@ -94,7 +95,7 @@ func (h *Health) GiveUpWriting(err error) {
 }
 
 // diskFailed notes a failure of the disk. The third within a minute makes the store
-// read-only: a disk that fails now and then must not be given more mail.
+// read-only: no more mail is entrusted to a disk that keeps failing.
 func (h *Health) diskFailed(err error) {
 	h.mu.Lock()
 	now := time.Now()
@@ -112,7 +113,8 @@ func (h *Health) diskFailed(err error) {
 	}
 }
 
-// syncFailed says once that what is in the database may not be on the disk.
+// syncFailed notes that a sync of the database failed: what is in it may not be on the
+// disk. Only the first call logs it.
 func (h *Health) syncFailed(err error) {
 	if !h.unsynced.Swap(true) {
 		h.logger.Error(logs.Storage, logs.Reason, "the disk has failed to sync the database: nothing is lost, and nothing is written until a restart, which brings all mail in from the write-ahead log once more", logs.Error, err)
@@ -120,7 +122,7 @@ func (h *Health) syncFailed(err error) {
 	}
 }
 
-// explain turns what SQLite says into the contract's errors.
+// explain turns SQLite's errors into those of package storage.
 func (h *Health) explain(err error) error {
 	switch {
 	case h.Writable() != nil:
@@ -131,21 +133,22 @@ func (h *Health) explain(err error) error {
 	return db.Named(err)
 }
 
-// isDiskFailure reports whether err says that the disk, or what it has kept, cannot be
-// relied upon.
+// isDiskFailure reports whether err says that the disk has failed, or that its content is
+// damaged.
 func isDiskFailure(err error) bool {
 	return db.Is(err, sqlite3.ErrIoErr) || db.Is(err, sqlite3.ErrCorrupt) || db.Is(err, sqlite3.ErrNotADB)
 }
 
-// Work is some work at a rest that damage stops, since it would meet the same page
-// again. It is safe for concurrent use.
+// Work is one kind of upkeep. Damage stops it for good, since it would meet the same page
+// again. All methods are safe for concurrent use.
 type Work struct {
 	health  *Health
 	effect  string
 	stopped atomic.Bool
 }
 
-// NewWork makes a work of which effect says what it means where it is left undone.
+// NewWork adds a [Work] to the health. effect is the text that is logged when damage stops
+// it: what follows when the work is left undone.
 func (h *Health) NewWork(effect string) *Work {
 	w := &Work{health: h, effect: effect}
 	h.mu.Lock()
@@ -157,7 +160,8 @@ func (h *Health) NewWork(effect string) *Work {
 // Stopped reports whether the work has met damage.
 func (w *Work) Stopped() bool { return w.stopped.Load() }
 
-// Met returns err. Where that is damage it stops the work, and says once what this means.
+// Met returns err. If err is damage it stops the work, and the first time logs what
+// follows from that.
 func (w *Work) Met(err error) error {
 	if db.IsDamage(err) && !w.stopped.Swap(true) {
 		w.health.logger.Error(logs.Storage, logs.Reason, w.effect, logs.Error, db.Named(err))

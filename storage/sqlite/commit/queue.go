@@ -7,22 +7,23 @@ import (
 	"mailsrv/internal/buffers"
 )
 
-// MaxBatch is how many changes one batch has.
+// MaxBatch is the most changes that one batch takes.
 const MaxBatch = 512
 
 // Bounds of one batch.
 const (
-	maxBatchRows   = 2048     // added, unless one change alone brings more
-	maxBatchOctets = 16 << 20 // content; less where the reserve is small
-	maxBatchStaged = 1 << 20  // that of unfinished transfers, after all complete deliveries
+	maxBatchRows   = 2048     // rows added, unless one change alone brings more
+	maxBatchOctets = 16 << 20 // octets of content; less if the reserve is small
+	maxBatchStaged = 1 << 20  // octets of unfinished transfers, taken after complete deliveries
 )
 
-// errClosed answers what comes after Close.
+// errClosed is the outcome of changes that come after Close.
 var errClosed = errors.New("the store is closed")
 
-// queue is what waits for the engine. All methods are safe for concurrent use.
+// queue holds the changes that wait for the engine. All methods are safe for concurrent
+// use.
 type queue struct {
-	wake chan struct{} // has a value when there is something to look at
+	wake chan struct{} // has a value when the engine has something to look at
 
 	mu      sync.Mutex
 	changes []*Change // complete changes
@@ -32,7 +33,7 @@ type queue struct {
 
 func newQueue() *queue { return &queue{wake: make(chan struct{}, 1)} }
 
-// add appends a change, unless the queue is closed: errClosed.
+// add appends a change. It returns errClosed if the queue is closed.
 func (q *queue) add(change *Change) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -48,7 +49,7 @@ func (q *queue) add(change *Change) error {
 	return nil
 }
 
-// close lets nothing more in. What waits is still taken.
+// close makes add refuse changes. The waiting ones are still taken.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -56,7 +57,7 @@ func (q *queue) close() {
 	q.signal()
 }
 
-// signal wakes the engine.
+// signal wakes the engine. It never blocks.
 func (q *queue) signal() {
 	select {
 	case q.wake <- struct{}{}:
@@ -71,20 +72,20 @@ func (q *queue) state() (some, closed bool) {
 	return len(q.changes)+len(q.staged) > 0, q.closed
 }
 
-// take makes a batch of what waits: no more octets of content and no more rows
-// than given, unless the first change alone brings more.
+// take makes a batch of the waiting changes. It brings at most octets of content and rows
+// added rows, unless the first change alone brings more.
 func (q *queue) take(octets, rows int64) []*Change {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	var batch []*Change
 	q.changes = takeFrom(q.changes, &batch, MaxBatch-1, &octets, &rows)
-	octets = max(min(octets, maxBatchStaged), buffers.Max) // a chunk at least: nobody starves
+	octets = max(min(octets, maxBatchStaged), buffers.Max) // at least one chunk, so that a transfer always goes on
 	q.staged = takeFrom(q.staged, &batch, MaxBatch, &octets, &rows)
 	return batch
 }
 
 // takeFrom moves changes to the batch until it has count changes, or the octets or the
-// rows are used up, and returns the rest. A batch of nothing else takes any change.
+// rows are used up, and returns the rest. An empty batch takes any change.
 func takeFrom(from []*Change, batch *[]*Change, count int, octets, rows *int64) []*Change {
 	for i, change := range from {
 		if len(*batch) >= count || len(*batch) > 0 && (change.Effect.Octets > *octets || change.Effect.Rows > max(0, *rows)) {

@@ -11,27 +11,27 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// Conn is one connection with its prepared statements, for one goroutine at a
-// time. It uses the driver's own interface: database/sql would cost as much as
-// the queries do. No context is handed down but by EachUntil: a statement
-// interrupted in the middle of a transaction that writes rolls all of it back.
+// Conn is one connection with its prepared statements. It is not safe for concurrent use.
+// It uses the driver's own interface: database/sql would cost as much as the queries
+// themselves. Only [Conn.EachUntil] takes a context: interrupting a statement in a
+// transaction that writes would roll back the whole transaction.
 type Conn struct {
 	*sqlite3.SQLiteConn
 	statements map[string]*sqlite3.SQLiteStmt
 	row        []driver.Value
 }
 
-// setting is a pragma and what it must read back as.
+// setting is a pragma, the value that it is set to, and the value that SQLite must then
+// return for it.
 type setting struct {
 	name, value string
 	want        driver.Value
 }
 
-// BusyTimeout is how long a statement waits for another process, in ms.
+// BusyTimeout is how long a statement waits for a lock of another process, in ms.
 const BusyTimeout = "5000"
 
-// settings are applied to every connection and asserted. DESIGN.md says why
-// each.
+// settings are set and verified for every connection. DESIGN.md gives the reason for each.
 var settings = []setting{
 	{"busy_timeout", BusyTimeout, int64(5000)},
 	{"journal_mode", "WAL", "wal"},
@@ -43,22 +43,23 @@ var settings = []setting{
 	{"wal_autocheckpoint", "4000", int64(MaxLogPages)},
 }
 
-// Page caches in KiB. The writer's holds the pages that random maildrops
-// touch; a reader's only the inner pages of the trees.
+// Sizes of page caches in KiB. A writer's cache has room for the pages that deliveries to
+// random maildrops change, a reader's only for the inner pages of the trees.
 const (
 	WriterCacheKiB = 32 << 10
 	ReaderCacheKiB = 2 << 10
 )
 
-// MaxLogPages is how long the write-ahead log may become before it is brought
-// into the database; a writer on a small disk brings it earlier.
+// MaxLogPages is how many pages the write-ahead log may have before a checkpoint copies it
+// into the database. On a small disk a writer does that earlier.
 const MaxLogPages = 4000
 
-// PageSize holds a common message without an overflow page; it counts for new
-// databases only.
+// PageSize is the size of a page in octets. A common message fits without an overflow
+// page. It applies only to new databases.
 const PageSize = 8192
 
-// Open opens the database file at path with a page cache of cacheKiB KiB.
+// Open opens the database file at path with a page cache of cacheKiB KiB, and applies all
+// settings. It creates a missing file. The caller closes the connection.
 func Open(path string, cacheKiB int) (*Conn, error) {
 	c, err := connect(uri(path))
 	if err != nil {
@@ -71,9 +72,9 @@ func Open(path string, cacheKiB int) (*Conn, error) {
 	return c, nil
 }
 
-// OpenPlain opens the database file at path, which must be there, and changes nothing
-// about it: no setting is applied before Apply is called. It is for files of which it is
-// not known yet whose they are, and for those that are no store.
+// OpenPlain opens the database file at path, which must exist, and changes nothing in it:
+// no setting is applied before [Conn.Apply] is called. It is for files that may be another
+// program's, and for files that are no store. The caller closes the connection.
 func OpenPlain(path string) (*Conn, error) { return connect(uri(path) + "&mode=rw") }
 
 func connect(uri string) (*Conn, error) {
@@ -84,13 +85,13 @@ func connect(uri string) (*Conn, error) {
 	return &Conn{SQLiteConn: opened.(*sqlite3.SQLiteConn), statements: map[string]*sqlite3.SQLiteStmt{}}, nil
 }
 
-// uri names a file to SQLite, whatever characters its path has.
+// uri returns the URI of a file for SQLite, whatever characters its path has.
 func uri(path string) string {
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: "_mutex=no"}).String() // a connection has one goroutine at a time
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: "_mutex=no"}).String() // SQLite need not lock: a Conn has one goroutine at a time
 }
 
-// Apply sets and asserts what every connection of a store has, with a page cache of
-// cacheKiB KiB.
+// Apply applies the settings of a store's connections, with a page cache of cacheKiB KiB.
+// It returns an error if SQLite does not take one of them.
 func (c *Conn) Apply(cacheKiB int) error {
 	first := fmt.Sprintf("PRAGMA page_size = %d; PRAGMA cache_size = -%d", PageSize, cacheKiB)
 	if err := c.Script(first); err != nil {
@@ -112,8 +113,8 @@ func (c *Conn) Apply(cacheKiB int) error {
 	return nil
 }
 
-// OpenWriter opens a connection that commits. SQLite brings what it commits into the
-// database once the write-ahead log has walPages pages, and with 0 never.
+// OpenWriter is as [Open], for a connection that commits. SQLite itself runs a checkpoint
+// at a COMMIT once the write-ahead log has walPages pages; 0: never.
 func OpenWriter(path string, walPages int64) (*Conn, error) {
 	c, err := Open(path, WriterCacheKiB)
 	if err != nil {
@@ -135,13 +136,14 @@ func (c *Conn) Close() error {
 	return c.SQLiteConn.Close()
 }
 
-// Script runs statements without arguments that are not worth keeping.
+// Script runs one or more statements without arguments. They are not kept prepared.
 func (c *Conn) Script(text string) error {
 	_, err := c.SQLiteConn.Exec(text, nil)
 	return err
 }
 
-// prepared returns the statement for query, which should be a constant.
+// prepared returns the prepared statement for query. It is kept until Close, so query
+// should be one of few texts.
 func (c *Conn) prepared(query string) (*sqlite3.SQLiteStmt, error) {
 	if s := c.statements[query]; s != nil {
 		return s, nil
@@ -154,8 +156,8 @@ func (c *Conn) prepared(query string) (*sqlite3.SQLiteStmt, error) {
 	return c.statements[query], nil
 }
 
-// Exec runs one statement and returns the rows it changed and the last rowid
-// it inserted.
+// Exec runs one statement. It returns how many rows that changed, and the rowid that was
+// inserted last on this connection.
 func (c *Conn) Exec(query string, args ...driver.Value) (changed, rowid int64, err error) {
 	s, err := c.prepared(query)
 	if err != nil {
@@ -170,8 +172,9 @@ func (c *Conn) Exec(query string, args ...driver.Value) (changed, rowid int64, e
 	return changed, rowid, nil
 }
 
-// Each calls f with every row of a query. The row is valid during the call,
-// but its []byte values may be kept. f must not use the same query again.
+// Each calls f with every row of a query, until f returns an error, which Each returns.
+// The row is valid only during the call, but f may keep its []byte values. f must not run
+// the same query.
 func (c *Conn) Each(query string, f func(row []driver.Value) error, args ...driver.Value) error {
 	s, err := c.prepared(query)
 	if err != nil {
@@ -184,8 +187,9 @@ func (c *Conn) Each(query string, f func(row []driver.Value) error, args ...driv
 	return eachRow(rows, f)
 }
 
-// EachUntil is each for a query without arguments that ctx interrupts: for a
-// connection that writes nothing, where no transaction is rolled back for it.
+// EachUntil is as [Conn.Each] for a query without arguments, and ends with the context's
+// error if ctx is done. It is for connections that write nothing, so that the interruption
+// rolls back nothing.
 func (c *Conn) EachUntil(ctx context.Context, query string, f func(row []driver.Value) error) error {
 	s, err := c.prepared(query)
 	if err != nil {
@@ -217,8 +221,8 @@ func eachRow(rows driver.Rows, f func(row []driver.Value) error) error {
 	}
 }
 
-// First returns the first row of a query, or nil if there is none. The row is
-// valid until the next call.
+// First returns the first row of a query, or nil if there is none. The row is valid until
+// the next call of First or [Conn.Number] on this connection.
 func (c *Conn) First(query string, args ...driver.Value) ([]driver.Value, error) {
 	s, err := c.prepared(query)
 	if err != nil {
@@ -245,7 +249,8 @@ func (c *Conn) First(query string, args ...driver.Value) ([]driver.Value, error)
 	return c.row[:n], nil
 }
 
-// Number returns the single integer that a query yields, 0 for NULL or no row.
+// Number returns the integer in the first column of a query's first row. It is 0 if there
+// is no row or no integer.
 func (c *Conn) Number(query string, args ...driver.Value) (int64, error) {
 	row, err := c.First(query, args...)
 	if err != nil || row == nil {
@@ -255,8 +260,8 @@ func (c *Conn) Number(query string, args ...driver.Value) (int64, error) {
 	return n, nil
 }
 
-// Transaction calls f inside a transaction that begin begins, and commits it; where f
-// fails it is rolled back.
+// Transaction runs begin, which is "BEGIN" or "BEGIN IMMEDIATE", calls f, and commits. If f
+// or the COMMIT fails, the transaction is rolled back.
 func (c *Conn) Transaction(begin string, f func(*Conn) error) error {
 	if _, _, err := c.Exec(begin); err != nil {
 		return err
@@ -274,7 +279,7 @@ func (c *Conn) Transaction(begin string, f func(*Conn) error) error {
 	return errors.Join(err, end)
 }
 
-// Version is SQLite's version.
+// Version returns SQLite's version.
 func Version() string {
 	version, _, _ := sqlite3.Version()
 	return version

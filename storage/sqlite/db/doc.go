@@ -1,4 +1,4 @@
-// Package db opens SQLite databases: connections with the settings that mail needs,
-// a pool of those that only read, what errors say of the disk, and the locks and files
-// of a database. It knows no table.
+// Package db opens SQLite databases. It has connections with the settings that mail needs,
+// a pool of connections that only read, the meaning of SQLite's errors, and the locks and
+// files of a database. It knows no table.
 package db

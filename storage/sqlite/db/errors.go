@@ -11,21 +11,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Is reports whether err is SQLite's result code.
+// Is reports whether err is an error of SQLite's with this primary result code.
 func Is(err error, code sqlite3.ErrNo) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && e.Code == code
 }
 
-// IsFull reports whether err says that the disk is full, or the owner's share
-// of it. Where SQLite cannot enlarge its index of the write-ahead log it speaks
-// of an I/O error instead.
+// IsFull reports whether err says that the disk is full or the owner's disk quota is used
+// up. It looks at the system's error too: if SQLite cannot enlarge its index of the
+// write-ahead log, it returns an I/O error instead of "full".
 func IsFull(err error) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && (e.Code == sqlite3.ErrFull || e.SystemErrno == unix.ENOSPC || e.SystemErrno == unix.EDQUOT || e.SystemErrno == unix.EFBIG)
 }
 
-// Named gives damage of the whole database the name that it has in the contract.
+// Named wraps an error that says that the database is damaged in [storage.ErrCorrupt], and
+// one that says that the file is no database in [storage.ErrLost]. It returns other errors
+// as they are.
 func Named(err error) error {
 	switch {
 	case IsDamage(err) && !errors.Is(err, storage.ErrCorrupt):
@@ -36,19 +38,20 @@ func Named(err error) error {
 	return err
 }
 
-// What damage leaves of rows where SQLite finds its pages sound.
+// Damage of rows on pages that SQLite itself finds sound.
 var (
-	ErrRow   = errors.New("a row is not as the schema has it") // such as a page holds that was overwritten with zeros
+	ErrRow   = errors.New("a row is not as the schema has it") // such as on a page overwritten with zeros
 	ErrTwice = errors.New("a folder gave a uid twice")
 )
 
-// IsDamage reports whether err says that the database is damaged.
+// IsDamage reports whether err says that the database is damaged: an error of SQLite's,
+// [ErrRow] or [ErrTwice].
 func IsDamage(err error) bool {
 	return Is(err, sqlite3.ErrCorrupt) || errors.Is(err, ErrRow) || errors.Is(err, ErrTwice)
 }
 
-// Guarded returns what f does, and ErrRow when f asserts a type that a row does not
-// have: all who scan rows rely on the schema.
+// Guarded calls f and returns its error. If a type assertion in f panics, it returns
+// [ErrRow]: code that scans rows asserts the types of the schema without a check.
 func Guarded(f func() error) (err error) {
 	defer func() {
 		switch p := recover().(type) {

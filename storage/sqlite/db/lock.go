@@ -11,12 +11,13 @@ import (
 	"mailsrv/storage"
 )
 
-// Locks are what one server at a time holds. The kernel gives them back when
-// the process ends, however it ends.
+// Locks are the locked files that only one server at a time holds. The kernel releases
+// them when the process ends, however it ends.
 type Locks []*os.File
 
-// LockStore locks the data directory, and that of the database if it stands
-// elsewhere: two data directories may name one database.
+// LockStore locks the data directory dir, and the directory of the database at path if
+// that is another: two data directories may name one database. It does not wait:
+// [storage.ErrLocked] if another process holds a lock. The caller releases the locks.
 func LockStore(dir, path string) (Locks, error) {
 	first, err := lockDirectory(dir)
 	if err != nil {
@@ -40,7 +41,7 @@ func LockStore(dir, path string) (Locks, error) {
 	return held, nil
 }
 
-// Release gives them back.
+// Release releases all locks.
 func (l Locks) Release() {
 	for _, f := range l {
 		f.Close()
@@ -51,15 +52,17 @@ func lockDirectory(dir string) (*os.File, error) {
 	return lockFile(filepath.Join(dir, "lock"), unix.LOCK_EX, storage.ErrLocked)
 }
 
-// LockDatabase keeps a database from being exchanged while it is open: whoever
-// opens one in its directory shares the lock (LOCK_SH), who exchanges one, or puts
-// it where there is none, has it alone (LOCK_EX).
+// LockDatabase takes the lock that keeps a database file from being replaced while it is
+// open. Whoever opens a database in the directory takes it shared (unix.LOCK_SH). Whoever
+// replaces the file, or puts one where there is none, takes it exclusive (unix.LOCK_EX).
+// It does not wait: [storage.ErrOccupied] if another process is in the way. The caller
+// closes the file, which releases the lock.
 func LockDatabase(path string, how int) (*os.File, error) {
 	return lockFile(filepath.Join(filepath.Dir(path), "in-use"), how, storage.ErrOccupied)
 }
 
-// lockFile locks a file, which is made if needed; held is the error if it is
-// locked already.
+// lockFile locks a file, which it creates if needed. It returns held if the file is locked
+// already.
 func lockFile(path string, how int, held error) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {

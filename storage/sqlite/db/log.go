@@ -2,12 +2,14 @@ package db
 
 import "database/sql/driver"
 
-// Log is how far the write-ahead log has got, in pages.
+// Log is the state of the write-ahead log: how many pages it has, and how many of them are
+// already in the database.
 type Log struct {
-	Pages, Done int64 // in the log, and of those in the database
+	Pages, Done int64
 }
 
-// Checkpoint runs a checkpoint of SQLite's, or with NOOP looks at the log.
+// Checkpoint runs one of SQLite's checkpoints and returns the state of the log after it.
+// mode is PASSIVE, RESTART or another that SQLite knows; NOOP only returns the state.
 func (c *Conn) Checkpoint(mode string) (l Log, err error) {
 	err = c.Each("PRAGMA wal_checkpoint="+mode, func(row []driver.Value) error {
 		l = Log{row[1].(int64), row[2].(int64)}

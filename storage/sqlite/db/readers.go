@@ -5,11 +5,11 @@ import (
 	"database/sql/driver"
 )
 
-// Readers is a pool of connections that only read. They are opened when first
-// needed.
+// Readers is a pool of connections that only read. They are opened when first needed.
+// [Readers.Use], [Readers.Snapshot] and [All] are safe for concurrent use.
 type Readers struct {
 	path  string
-	slots chan *Conn // nil stands for one not opened yet
+	slots chan *Conn // nil: a connection that is not opened yet
 }
 
 // NewReaders makes a pool of at most n connections to the database at path.
@@ -21,7 +21,8 @@ func NewReaders(path string, n int) *Readers {
 	return r
 }
 
-// Use lends a connection to f. ctx ends the wait for one, not the reading.
+// Use lends a connection to f, which must not keep it. ctx ends the wait for a connection,
+// but not f. Errors of f go through [Guarded] and [Named].
 func (r *Readers) Use(ctx context.Context, f func(*Conn) error) error {
 	var c *Conn
 	select {
@@ -44,16 +45,16 @@ func (r *Readers) Use(ctx context.Context, f func(*Conn) error) error {
 	return Named(Guarded(func() error { return f(c) }))
 }
 
-// Snapshot lends a connection inside a read transaction: all that f reads is
-// of one moment.
+// Snapshot is as [Readers.Use], inside a read transaction: all that f reads is of one
+// moment.
 func (r *Readers) Snapshot(ctx context.Context, f func(*Conn) error) error {
 	return r.Use(ctx, func(c *Conn) error {
 		if _, _, err := c.Exec("BEGIN"); err != nil {
 			return err
 		}
 		err := f(c)
-		// COMMIT would fail once more for a damaged page that f met, and leave the
-		// connection inside the transaction.
+		// If f met a damaged page, COMMIT would fail as well and leave the connection
+		// inside the transaction.
 		if _, _, end := c.Exec("ROLLBACK"); err == nil {
 			err = end
 		}
@@ -61,7 +62,8 @@ func (r *Readers) Snapshot(ctx context.Context, f func(*Conn) error) error {
 	})
 }
 
-// All returns what scan makes of every row of a query.
+// All runs a query and returns what scan makes of each row. A row is valid only during the
+// call of scan.
 func All[T any](ctx context.Context, r *Readers, scan func(row []driver.Value) T, query string, args ...driver.Value) ([]T, error) {
 	var all []T
 	err := r.Use(ctx, func(c *Conn) error {
@@ -73,7 +75,8 @@ func All[T any](ctx context.Context, r *Readers, scan func(row []driver.Value) T
 	return all, err
 }
 
-// Close waits for all connections and closes them.
+// Close waits until all connections are given back, and closes them. The pool must not be
+// used afterwards.
 func (r *Readers) Close() {
 	for range cap(r.slots) {
 		if c := <-r.slots; c != nil {

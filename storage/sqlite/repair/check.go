@@ -17,19 +17,20 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// Access is how a store is read and changed here.
+// Access is how this package reads and changes a store.
 type Access struct {
-	// Read lends a connection inside a read transaction: all is of one moment.
+	// Read calls f inside a read transaction: all that f reads is of one moment.
 	Read func(ctx context.Context, f func(*db.Conn) error) error
-	// Write lends one inside a transaction, which it commits unless f fails.
+	// Write calls f inside a transaction, and commits that unless f fails.
 	Write func(ctx context.Context, f func(*db.Conn) error) error
 }
 
-// Check recounts a store of the newest schema, and reports what does not agree.
-// sound says that the pages were just found so. It returns how many findings there are.
+// Check recounts a store of the newest schema, reports what does not agree, and returns the
+// number of findings. If sound is set, the pages have just been found sound and are not
+// checked again.
 //
-// They are reported once the transaction is over: who shows them may wait for a person, as
-// a pager does, and the write-ahead log could not begin anew.
+// The findings are reported after the transaction: report may wait for a person, as a pager
+// does, and an open transaction would keep the write-ahead log from being restarted.
 func Check(ctx context.Context, a Access, sound bool, report func(storage.Finding)) (findings int, err error) {
 	var found []storage.Finding
 	defer func() {
@@ -51,7 +52,7 @@ func Check(ctx context.Context, a Access, sound bool, report func(storage.Findin
 				count(storage.Finding{Text: text, Remedy: r.remedyOf()})
 				return ctx.Err()
 			})
-			if err != nil && (!db.Is(err, sqlite3.ErrCorrupt) || findings == 0) { // pragmaCheck has told of damage
+			if err != nil && (!db.Is(err, sqlite3.ErrCorrupt) || findings == 0) { // pragmaCheck has reported damage
 				return err
 			}
 		}
@@ -63,7 +64,7 @@ func Check(ctx context.Context, a Access, sound bool, report func(storage.Findin
 	return findings, err
 }
 
-// checkAliases counts the aliases that cannot be followed to their mailboxes.
+// checkAliases reports the aliases that do not lead to a mailbox.
 func checkAliases(ctx context.Context, c *db.Conn, count func(storage.Finding)) error {
 	var all []directory.Alias
 	err := c.EachUntil(ctx, "SELECT a.local, d.name FROM alias a JOIN domain d ON d.id = a.domain ORDER BY d.name, a.local", func(row []driver.Value) error {
@@ -76,12 +77,12 @@ func checkAliases(ctx context.Context, c *db.Conn, count func(storage.Finding)) 
 		})
 	}
 	if db.Is(err, sqlite3.ErrCorrupt) {
-		return nil // pragmaCheck has told of damage
+		return nil // pragmaCheck has reported damage
 	}
 	return err
 }
 
-// remedyOf is what helps where a rule is broken.
+// remedyOf returns the remedy for a broken rule.
 func (r rule) remedyOf() storage.Remedy {
 	if r.remedy == storage.NoRemedy {
 		return storage.Repair
@@ -89,8 +90,8 @@ func (r rule) remedyOf() storage.Remedy {
 	return r.remedy
 }
 
-// Mend applies the remedies of all rules that have one, and reports what it mended. The
-// store must be nobody else's meanwhile.
+// Mend mends all broken rules that can be mended, and reports what it mended. Nobody else
+// may use the store meanwhile.
 func Mend(ctx context.Context, a Access, report func(storage.Finding)) error {
 	for _, r := range firstRules {
 		if err := mend(ctx, a, r, report); err != nil {
@@ -108,8 +109,8 @@ func Mend(ctx context.Context, a Access, report func(storage.Finding)) error {
 	return nil
 }
 
-// mend applies one rule's remedy where it is broken. What cannot be asked for,
-// because a page is damaged, is left to Check to tell of.
+// mend mends one rule if it is broken. If a damaged page prevents its query, that is left
+// to Check to report.
 func mend(ctx context.Context, a Access, r rule, report func(storage.Finding)) error {
 	if r.remedy != storage.NoRemedy {
 		return nil
@@ -143,10 +144,10 @@ func mend(ctx context.Context, a Access, r rule, report func(storage.Finding)) e
 	return nil
 }
 
-// perCompaction is how many arrivals one transaction of a repair compacts.
+// perCompaction is the number of arrivals that one transaction of a repair compacts.
 const perCompaction = 512
 
-// compactAll compacts all arrivals: the remedies know compacted entries.
+// compactAll compacts all arrivals: the repairs work only on compacted entries.
 func compactAll(ctx context.Context, a Access) error {
 	for behind := int64(0); ; {
 		next := int64(0)
@@ -161,7 +162,8 @@ func compactAll(ctx context.Context, a Access) error {
 	}
 }
 
-// integrityCheck lets SQLite look at its own pages, indexes and constraints.
+// integrityCheck lets SQLite check its pages, indexes and constraints, and calls count with
+// each error that it finds.
 func integrityCheck(ctx context.Context, c *db.Conn, count func(text string)) error {
 	err := c.EachUntil(ctx, "PRAGMA integrity_check", func(row []driver.Value) error {
 		if text, _ := row[0].(string); text != "ok" {
@@ -176,7 +178,8 @@ func integrityCheck(ctx context.Context, c *db.Conn, count func(text string)) er
 	return err
 }
 
-// pragmaCheck counts what SQLite finds; of its pages, unless they are known to be sound.
+// pragmaCheck reports what SQLite's own checks find. It skips that of the pages if they are
+// known to be sound.
 func pragmaCheck(ctx context.Context, c *db.Conn, sound bool, count func(storage.Finding)) error {
 	if !sound {
 		err := integrityCheck(ctx, c, func(text string) {

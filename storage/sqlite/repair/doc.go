@@ -1,3 +1,3 @@
-// Package repair recounts a store, mends what disagrees, and lays a database with damaged
-// pages out anew from what can still be read.
+// Package repair recounts a store, mends what disagrees, and copies what can still be read
+// of a database with damaged pages into a new one.
 package repair

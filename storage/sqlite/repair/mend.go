@@ -7,22 +7,22 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// addNumbers makes the row of store again. The validity given last is one that is known,
-// or that may have been reached: a restore gives one to each folder at once.
+// addNumbers adds the lost row of store again. Its last validity is the highest known one,
+// or the highest that may have been given: a restore gives a new one to each folder at once.
 func addNumbers(c *db.Conn) error {
 	_, _, err := c.Exec(`INSERT INTO store (id, least, validity, noted, seen, pause)
 SELECT 1, ?, max(coalesce((SELECT max(validity) FROM folder), 0), unixepoch() + (SELECT count(*) FROM mailbox)), 0, 0, 0`, tables.Current.Least())
 	return err
 }
 
-// mendInboxes gives each mailbox its INBOX back: the folder of that name, or the one
-// that the mailbox says is it, where only the folder's own row was lost, so that its
-// mail stays.
+// mendInboxes gives each mailbox its INBOX back. That is its folder of this name, or else,
+// if only the row of folder was lost, a new row with the id that the mailbox names, so
+// that the mail stays. Otherwise it gets a new, empty INBOX.
 func mendInboxes(c *db.Conn) error {
 	type lost struct {
 		mailbox, inbox int64
-		found          driver.Value // its folder of that name
-		free           bool         // inbox is no folder, nor another mailbox's
+		found          driver.Value // the id of its folder named INBOX; nil: it has none
+		free           bool         // no folder and no other mailbox has the id inbox
 	}
 	var all []lost
 	err := c.Each(`SELECT id, inbox, (SELECT id FROM folder WHERE mailbox = m.id AND name = 'INBOX'),
@@ -47,13 +47,14 @@ FROM `+noInbox, func(row []driver.Value) error {
 	return err
 }
 
-// wrongEntry is an entry that disagrees with what it refers to.
+// wrongEntry is an entry that disagrees with its body or folder.
 type wrongEntry struct {
 	tables.Place
-	id, uid, body, right int64 // right: the octets that its parts have
+	id, uid, body, right int64 // right: the octets of its parts together
 }
 
-// eachWrong calls f with the compacted entries e, in folders f, that a condition finds.
+// eachWrong calls f with the compacted entries that the condition which finds. In it e is
+// the entry and f its folder.
 func eachWrong(c *db.Conn, which string, f func(*db.Conn, wrongEntry) error) error {
 	var all []wrongEntry
 	err := c.Each(`SELECT f.mailbox, e.folder, coalesce((SELECT inbox FROM mailbox WHERE id = f.mailbox), 0), e.id, e.uid, e.body,
@@ -78,9 +79,9 @@ func remove(c *db.Conn, e wrongEntry) error {
 	return err
 }
 
-// addAnew adds an entry anew, under a new uid and the same UIDL, with the size that its
-// parts have: what a uid once stood for never changes (RFC 9051 section 2.3.1.1). The
-// counters are recounted later. In a folder that has given its last uid it stays.
+// addAnew replaces an entry by one with a new uid, the same UIDL, and the size of its parts:
+// the message of a uid must never change (RFC 9051 section 2.3.1.1). The counters are
+// recounted later. If the folder has given its last uid, the entry stays as it is.
 func addAnew(c *db.Conn, e wrongEntry) error {
 	row, err := c.First("UPDATE tally SET last = last + 1, modseq = modseq + 1 WHERE folder = ? AND last < 4294967295 RETURNING last, modseq", e.Folder)
 	if err != nil || row == nil {
@@ -91,7 +92,7 @@ SELECT ?2, ?3, body, shared, uidl, own, arrived, flags, ?4, retrieved FROM entry
 	if err != nil {
 		return err
 	}
-	// The old one must not take the body along.
+	// Removing the old entry must not free the body.
 	if _, _, err := c.Exec("UPDATE share SET refs = refs + 1 WHERE body = ?", e.body); err != nil {
 		return err
 	}

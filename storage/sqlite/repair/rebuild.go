@@ -16,17 +16,19 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// Rebuild lays the database at path, of the data directory dir, that has damaged pages out anew: each row that can still be
-// read goes into a new file, which takes the place of the old one; that is kept
-// beside it, its name ending in .damaged. Addresses that only their index still
-// has are made again, without their settings. Content that stands in no maildrop
-// any more is written into a folder whose name ends in .lost. Each loss is reported.
-// A database whose pages are sound is left as it is, and said to be so.
+// Rebuild replaces the damaged database at path, which belongs to the data directory dir. It
+// copies each row that can still be read into a new file, and puts that in the place of the
+// old one. The old file is kept beside it under a name ending in .damaged. Addresses of
+// which only the index has been kept are added again, without their settings. Content that
+// is in no maildrop any more is written into a directory with a name ending in .lost. Each
+// loss is reported. If the pages are sound, Rebuild changes nothing and returns true.
 //
-// What disagrees then is mended before the new file takes its place, as Check mends
-// it; an older schema is upgraded. Rebuild needs the store to itself
-// (storage.ErrLocked, storage.ErrOccupied) and, for a while, as much space again as the database takes. A database
-// that Open refuses is refused: storage.ErrNewer.
+// The new database is upgraded if its schema is older, and mended as by [Mend], before it
+// takes the old one's place. Nobody else may use the store meanwhile, and the disk needs
+// room for a second copy of the database. Errors: [storage.ErrLocked],
+// [storage.ErrOccupied], [storage.ErrKept] if the result of an earlier rebuild is still
+// there, [storage.ErrNewer] and others with which opening the store refuses a database, or
+// an unexpected one.
 func Rebuild(ctx context.Context, dir, path string, report func(storage.Finding)) (sound bool, err error) {
 	locks, err := db.LockStore(dir, path)
 	if err != nil {
@@ -39,8 +41,8 @@ func Rebuild(ctx context.Context, dir, path string, report func(storage.Finding)
 	}
 	locks = append(locks, alone)
 	r := rebuild{ctx: ctx, path: path, report: report}
-	// SQLite's locks on a file end when any descriptor of the process is closed, so
-	// this one is closed last.
+	// Closing any descriptor of the file ends SQLite's locks on it, so this one is closed
+	// last.
 	if r.pages, err = os.Open(path); err != nil {
 		return false, err
 	}
@@ -90,15 +92,15 @@ func (r *rebuild) layOut() (err error) {
 	return nil
 }
 
-// isUnreadable reports whether the disk did not give what was to be read (EIO). A
-// statement under way makes ErrCorrupt of it, opening a database does not.
+// isUnreadable reports whether the disk failed to read (EIO). While a statement runs SQLite
+// returns ErrCorrupt for that, but not while it opens a database.
 func isUnreadable(err error) bool {
 	var e sqlite3.Error
 	return errors.As(err, &e) && e.ExtendedCode == sqlite3.ErrIoErr.Extend(33) // SQLITE_IOERR_CORRUPTFS
 }
 
-// clearKilled removes what a rebuild left that was killed. Where it was already about to
-// exchange the files, the damaged database has both names.
+// clearKilled removes what a killed rebuild has left. If that was about to exchange the
+// files, the damaged database has both names.
 func (r *rebuild) clearKilled() error {
 	one, err := os.Stat(r.path)
 	if err != nil {
@@ -112,7 +114,7 @@ func (r *rebuild) clearKilled() error {
 	return os.RemoveAll(r.lostPart())
 }
 
-// open opens the old database. Nothing is written before it is known to be ours.
+// open opens the old database. It writes nothing before it knows that the file is ours.
 func (r *rebuild) open() error {
 	var err error
 	if r.from, err = db.OpenPlain(r.path); err != nil {
@@ -127,23 +129,24 @@ func (r *rebuild) open() error {
 	return err
 }
 
-// ours refuses what Open refuses, and any newer schema.
+// ours returns the error with which opening the store would refuse the database, and
+// storage.ErrNewer for any newer schema.
 func (r *rebuild) ours() error {
 	o, err := tables.OriginOf(r.from, tables.Current.Newest())
-	if err == nil && o.Schema > tables.Current.Newest() { // whose rows nobody here knows
+	if err == nil && o.Schema > tables.Current.Newest() { // this program does not know its rows
 		err = tables.NewerError(o.Schema, tables.Current.Newest())
 	}
 	return err
 }
 
-// sound reports whether SQLite finds nothing wrong with its pages.
+// sound reports whether SQLite finds no error in the old database.
 func (r *rebuild) sound() (bool, error) {
 	sound := true
 	err := integrityCheck(r.ctx, r.from, func(string) { sound = false })
 	return sound && err == nil, err
 }
 
-// fill makes the new file. Nobody may write into the old one until it is exchanged.
+// fill makes the new file. Nobody may write into the old one until the exchange.
 func (r *rebuild) fill(part string) error {
 	f, err := os.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
@@ -164,9 +167,9 @@ func (r *rebuild) fill(part string) error {
 	return err
 }
 
-// mend makes a store of the new file that agrees with itself, before a server can
-// see it: a lost maildrop would be a mailbox that is not there, and a lost body's id,
-// given again, would put one's mail into another's maildrop.
+// mend mends the new file before a server can see it. Otherwise a mailbox whose maildrop is
+// lost would not exist for the server, and if the id of a lost body were given again, one
+// owner's mail would be in another's maildrop.
 func (r *rebuild) mend(part string) error {
 	c, err := db.OpenWriter(part, db.MaxLogPages)
 	if err != nil {
@@ -176,7 +179,7 @@ func (r *rebuild) mend(part string) error {
 		Read:  func(_ context.Context, f func(*db.Conn) error) error { return c.Transaction("BEGIN", f) },
 		Write: func(_ context.Context, f func(*db.Conn) error) error { return c.Transaction("BEGIN IMMEDIATE", f) },
 	}
-	// Nobody else has the file, and so no server of an older version.
+	// Nobody else has this file open, so no server of an older version has.
 	_, err = tables.Current.Migrate(c, func(int64) error { return nil })
 	if err == nil {
 		err = Mend(r.ctx, alone, r.report)
@@ -184,14 +187,14 @@ func (r *rebuild) mend(part string) error {
 	if err := errors.Join(err, c.Close()); err != nil {
 		return err
 	}
-	if logged(part) { // closing does not say so
+	if logged(part) { // Close does not report that
 		return fmt.Errorf("%s-wal could not be brought into the new database", part)
 	}
 	return db.SyncPath(part)
 }
 
-// begin keeps others from writing. Inner pages are read past SQLite, so what stands
-// in the log is brought into the database first.
+// begin empties the log and takes the write lock. The log must be empty because inner pages
+// are read from the database file directly, without SQLite.
 func (r *rebuild) begin() (err error) {
 	if err = r.emptyLog(); err != nil {
 		return err
@@ -206,7 +209,8 @@ func (r *rebuild) begin() (err error) {
 	return err
 }
 
-// emptyLog brings the log into the database; who reads in it is in the way.
+// emptyLog copies the log into the database and truncates it. It fails while anybody reads
+// from the log.
 func (r *rebuild) emptyLog() error {
 	row, err := r.from.First("PRAGMA wal_checkpoint(TRUNCATE)")
 	if err != nil {
@@ -218,16 +222,16 @@ func (r *rebuild) emptyLog() error {
 	return nil
 }
 
-// logged reports whether a database has something in its log.
+// logged reports whether the log of a database is not empty.
 func logged(path string) bool {
 	log, err := os.Stat(path + "-wal")
 	return err == nil && log.Size() > 0
 }
 
-// exchange puts the new file in the place of the old one, at no moment of which
-// there is none.
+// exchange puts the new file in the place of the old one. At every moment one of them is
+// there.
 func (r *rebuild) exchange(part string) error {
-	// What stands in the log is in the new file; the next log must not meet it.
+	// The content of the log is in the new file. The log must not be applied to that.
 	if err := r.emptyLog(); err != nil {
 		return err
 	}
@@ -247,7 +251,7 @@ func (r *rebuild) exchange(part string) error {
 	if errors.Is(err, fs.ErrNotExist) { // nothing was saved
 		err = nil
 	}
-	// What is beside the new database must be there when that is.
+	// The files beside the new database must be on the disk before it.
 	if err == nil {
 		err = db.SyncPath(filepath.Dir(r.path))
 	}

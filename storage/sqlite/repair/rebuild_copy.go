@@ -13,29 +13,29 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// rebuild copies one database into another.
+// rebuild is one run of Rebuild, which copies the database from into to.
 type rebuild struct {
 	ctx      context.Context
 	path     string
 	from, to *db.Conn
-	pages    *os.File // of from
-	pageSize int64
-	version  int64 // of from, when the copy began
+	pages    *os.File // the database file of from
+	pageSize int64    // octets
+	version  int64    // data_version of from when the copy began
 	report   func(storage.Finding)
 }
 
-// loss reports what is lost, or what became of it.
+// loss reports something that is lost, or what became of it.
 func (r *rebuild) loss(text string, remedy storage.Remedy) {
 	r.report(storage.Finding{Text: text, Remedy: remedy})
 }
 
-// What is kept beside the new database.
+// Paths of what is kept beside the new database.
 func (r *rebuild) damaged() string  { return r.path + ".damaged" }
 func (r *rebuild) lost() string     { return r.path + ".lost" }
 func (r *rebuild) lostPart() string { return r.path + ".lost.new" } // until the exchange
 
-// read calls f with the rows of a query of the old database, and reports whether
-// damage ended them. Errors of f are no damage.
+// read calls f with the rows of a query of the old database, and reports whether damage
+// ended the query. Errors of f do not count as damage.
 func (r *rebuild) read(query string, f func(row []driver.Value) error, args ...driver.Value) (damaged bool, err error) {
 	var failed error
 	err = r.from.Each(query, func(row []driver.Value) error {
@@ -48,13 +48,13 @@ func (r *rebuild) read(query string, f func(row []driver.Value) error, args ...d
 	return false, err
 }
 
-// table is one of the old database's, with its first page.
+// table is a table of the old database, with the number of its root page.
 type table struct {
 	name string
 	root int64
 }
 
-// copyAll copies the schema, then each table.
+// copyAll copies the schema and each table, and then rescues what it can of lost rows.
 func (r *rebuild) copyAll() error {
 	all, others, err := r.copySchema()
 	if err != nil {
@@ -82,8 +82,8 @@ func (r *rebuild) copyAll() error {
 	return r.to.Script("COMMIT")
 }
 
-// copySchema makes the tables, and returns how indexes and views are made: once the
-// tables are full.
+// copySchema creates the tables in the new database, and returns them. others are the
+// statements that create indexes and views, for when the tables are full.
 func (r *rebuild) copySchema() (all []table, others []string, err error) {
 	if r.pageSize, err = r.from.Number("PRAGMA page_size"); err != nil {
 		return nil, nil, err
@@ -92,7 +92,7 @@ func (r *rebuild) copySchema() (all []table, others []string, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	// The file is of no use until it is whole: it needs no journal.
+	// An incomplete new file is of no use to anybody, so it needs no journal.
 	err = r.to.Script(fmt.Sprintf("PRAGMA page_size = %d; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; BEGIN; PRAGMA application_id = %d; PRAGMA user_version = %d",
 		r.pageSize, tables.ApplicationID, version))
 	if err != nil {
@@ -109,7 +109,7 @@ func (r *rebuild) copySchema() (all []table, others []string, err error) {
 	return all, others, err
 }
 
-// rescue makes the most of what is left where tables have lost rows.
+// rescue does what can be done for the tables that have lost rows.
 func (r *rebuild) rescue(lost map[string]bool) error {
 	for _, t := range neverTwice {
 		if err := r.copyHighest(t); err != nil {

@@ -14,8 +14,9 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// indexed says what the index of a table has of its rows: enough to make a lost
-// one again. loss names the row that was, with what is lost of it; empty: nothing.
+// indexed has, for each table whose index holds enough of a row to add it again, the queries
+// for that. loss yields the text that names a row added again and what of it is lost;
+// empty: nothing is lost.
 var indexed = map[string]struct {
 	read, insert, loss string
 	remedy             storage.Remedy // against the loss
@@ -44,7 +45,7 @@ var indexed = map[string]struct {
 	},
 }
 
-// fromIndex makes the lost rows of a table again as far as an index knows them.
+// fromIndex adds the lost rows of a table again, as far as an index has them.
 func (r *rebuild) fromIndex(table string) error {
 	known, ok := indexed[table]
 	if !ok || known.loss != "" {
@@ -73,8 +74,8 @@ func (r *rebuild) fromIndex(table string) error {
 	return err
 }
 
-// neverTwice are the tables whose ids are never given twice, with where such ids stand
-// besides, as far as they are of that table.
+// neverTwice are the tables whose ids are never given twice. ids is a query of the other
+// places where ids of the table may be.
 var neverTwice = []struct{ table, ids string }{
 	{"mailbox", "SELECT mailbox AS id FROM folder UNION ALL SELECT mailbox FROM orphan UNION ALL SELECT mailbox FROM removed UNION ALL SELECT mailbox FROM kept"},
 	{"folder", "SELECT folder AS id FROM tally UNION ALL SELECT folder FROM orphan UNION ALL SELECT folder FROM removed UNION ALL SELECT folder FROM message UNION ALL SELECT inbox FROM mailbox"},
@@ -82,11 +83,12 @@ var neverTwice = []struct{ table, ids string }{
 	{"body", "SELECT body AS id FROM message UNION ALL SELECT body FROM removed UNION ALL SELECT body FROM share UNION ALL SELECT body FROM transfer UNION ALL SELECT body FROM garbage UNION ALL SELECT id >> 16 FROM chunk"},
 }
 
-// idBound is what no id reaches that was ever given: one beyond is damage. Each mailbox
-// has a folder, so there are no more of those.
+// idBound has, for each table, an id that is above all ids that can have been given: this id
+// or a higher one is damage. Each mailbox has a folder, so the bound of folders holds for
+// mailboxes too.
 var idBound = map[string]int64{"mailbox": tables.MaxFolder + 1, "folder": tables.MaxFolder + 1, "removed": 1 << 46, "body": 1 << 46}
 
-// copyHighest keeps the ids of rows that are gone from being given again.
+// copyHighest makes sure that the ids of lost or deleted rows are not given again.
 func (r *rebuild) copyHighest(of struct{ table, ids string }) error {
 	given := int64(0)
 	_, err := r.read("SELECT seq FROM sqlite_sequence WHERE name = ?", func(row []driver.Value) error {
@@ -107,9 +109,9 @@ func (r *rebuild) copyHighest(of struct{ table, ids string }) error {
 	return err
 }
 
-// holdMailboxes makes a mailbox for each folder with mail whose own is lost, so that
-// the mail stays until somebody has seen whose it is. Where the folder is lost too it is
-// taken for an INBOX.
+// holdMailboxes adds a mailbox for each folder with mail whose own mailbox is lost, so that
+// the mail stays until a person has found out whose it is. If the folder is lost too, the
+// mailbox takes it for its INBOX.
 func (r *rebuild) holdMailboxes() error {
 	type lost struct {
 		mailbox driver.Value // nil: not known
@@ -140,14 +142,14 @@ WHERE e.folder BETWEEN 1 AND ? AND e.folder NOT IN (SELECT folder FROM orphan) A
 		if err != nil {
 			return err
 		}
-		if made > 0 { // or it has another folder of which that was made
+		if made > 0 { // 0: it was added for another folder already
 			r.loss(fmt.Sprintf("mailbox %s@%s: it holds the mail of a mailbox whose address is lost", local, name), storage.ReadMail)
 		}
 	}
 	return nil
 }
 
-// saveOwnerless writes the content that stands in no maildrop any more into files.
+// saveOwnerless writes content that is in no maildrop any more into files.
 func (r *rebuild) saveOwnerless() error {
 	const waiting = " NOT IN (SELECT body FROM garbage UNION ALL SELECT body FROM transfer)"
 	unknown := 0
@@ -160,7 +162,7 @@ func (r *rebuild) saveOwnerless() error {
 	if err != nil {
 		return err
 	}
-	// Chunks whose body is lost, with the fields before them. Entries may still name it.
+	// Chunks whose body is lost, with the fields before them. Entries may still refer to it.
 	last, name := int64(0), ""
 	err = r.to.Each("SELECT c.body, e.uidl, "+ownerOf("e.folder")+` FROM (SELECT DISTINCT id >> 16 AS body FROM chunk) c LEFT JOIN message e ON e.body = c.body
 WHERE c.body NOT IN (SELECT id FROM body) AND c.body`+waiting+" ORDER BY c.body, e.folder", func(row []driver.Value) error {
@@ -192,7 +194,7 @@ WHERE c.body NOT IN (SELECT id FROM body) AND c.body`+waiting+" ORDER BY c.body,
 	return err
 }
 
-// fileName makes a name that needs no quoting and fits.
+// fileName makes a file name of a text that needs no quoting and is not too long.
 func fileName(text string) string {
 	name := strings.Map(func(c rune) rune {
 		if 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("@.+-_=", c) {
@@ -203,10 +205,10 @@ func fileName(text string) string {
 	return name[:min(len(name), 200)]
 }
 
-// saved is the file of a body that was saved under a name.
+// saved returns the path of the file of a body that was saved under a name.
 func (r *rebuild) saved(name string) string { return filepath.Join(r.lost(), name+".eml") }
 
-// save writes a body into a file: what stands before its chunks, and those.
+// save writes a body into a file: head, and then its chunks.
 func (r *rebuild) save(id int64, name string, head ...string) error {
 	if err := os.MkdirAll(r.lostPart(), 0o700); err != nil {
 		return err

@@ -13,8 +13,8 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// copyTable copies the rows that can be read, in the order of their ids, and
-// reports whether there may have been others.
+// copyTable copies the rows of a table that can be read, in the order of their ids. lost
+// reports that there may have been others.
 func (r *rebuild) copyTable(of table) (lost bool, err error) {
 	var columns []string
 	err = r.to.Each("SELECT name FROM pragma_table_info(?)", func(row []driver.Value) error { // not the generated ones
@@ -45,30 +45,31 @@ func (r *rebuild) copyTable(of table) (lost bool, err error) {
 	return true, t.put()
 }
 
-// tableCopy is one table on its way. A row waits until the next one has a higher
-// id: what a flipped bit makes of one id must not cost the rows behind it.
+// tableCopy is the copy of one table. It holds each row back until the next one has a
+// higher id: if a flipped bit has made one id too high, the rows behind it must not be
+// dropped for that.
 type tableCopy struct {
 	*rebuild
 	table
 	list, insert string
 	held         []driver.Value
-	highest      int64 // id that was put
+	highest      int64 // the highest id that was copied
 	lost         bool
 }
 
-// query reads rows of the table with their id first.
+// query returns a query of rows of the table, with the id as the first column.
 func (t *tableCopy) query(where string) string {
 	return "SELECT rowid, " + t.list + " FROM " + t.name + " WHERE rowid " + where
 }
 
-// take takes the next row.
+// take takes the next row, which it holds back, and copies the one before.
 func (t *tableCopy) take(row []driver.Value) error {
 	id, _ := row[0].(int64)
 	switch {
-	case id <= t.highest || idBound[t.name] > 0 && id >= idBound[t.name]: // it pretends another id
+	case id <= t.highest || idBound[t.name] > 0 && id >= idBound[t.name]: // its id is damaged
 		t.lost = true
 		return nil
-	case t.held != nil && id <= t.held[0].(int64): // the one before pretended a higher
+	case t.held != nil && id <= t.held[0].(int64): // the id of the row before was too high
 		t.lost = true
 		t.held = nil
 	}
@@ -79,7 +80,7 @@ func (t *tableCopy) take(row []driver.Value) error {
 	return t.ctx.Err()
 }
 
-// put copies the row that waits.
+// put copies the row that is held back.
 func (t *tableCopy) put() error {
 	if t.held == nil {
 		return nil
@@ -95,8 +96,8 @@ func (t *tableCopy) put() error {
 	return err
 }
 
-// verify drops the row that waits where no other follows that would tell whether its
-// id is right: a wrong one is not found where it should stand.
+// verify drops the row that is held back if its id is wrong. It is called when no other row
+// follows that would show that. SQLite does not find a row by its wrong id.
 func (t *tableCopy) verify() error {
 	if t.held == nil {
 		return nil
@@ -108,7 +109,7 @@ func (t *tableCopy) verify() error {
 	return err
 }
 
-// alone returns the row with an id, nil if it is not there or damaged.
+// alone returns the row with an id, or nil if it does not exist or is damaged.
 func (t *tableCopy) alone(id int64) (found []driver.Value, damaged bool, err error) {
 	damaged, err = t.read(t.query("= ?"), func(row []driver.Value) error {
 		found = slices.Clone(row)
@@ -117,8 +118,8 @@ func (t *tableCopy) alone(id int64) (found []driver.Value, damaged bool, err err
 	return found, damaged, err
 }
 
-// skip returns the id from which to go on where the rows from an id on cannot be
-// read one after the other.
+// skip is called if the rows cannot be read one after the other from the id from. It
+// returns the id from which to go on.
 func (t *tableCopy) skip(from int64) (next int64, more bool, err error) {
 	id := int64(-1)
 	damaged, err := t.read("SELECT rowid FROM "+t.name+" WHERE rowid >= ? ORDER BY rowid LIMIT 1", func(row []driver.Value) error {
@@ -133,7 +134,7 @@ func (t *tableCopy) skip(from int64) (next int64, more bool, err error) {
 		switch {
 		case err != nil:
 			return 0, false, err
-		case damaged: // in a long value, behind the row's own page, which leaves its id
+		case damaged: // an overflow page of the row is damaged, but its id could be read
 			return id + 1, id < math.MaxInt64, nil
 		case row != nil:
 			return id + 1, id < math.MaxInt64, t.take(row)
@@ -143,16 +144,16 @@ func (t *tableCopy) skip(from int64) (next int64, more bool, err error) {
 	return last + 1, last < math.MaxInt64, nil
 }
 
-// Of the inner pages of tables (https://www.sqlite.org/fileformat2.html section 1.6).
+// Values of the inner pages of tables (https://www.sqlite.org/fileformat2.html section 1.6).
 const (
-	innerTable  = 5 // the first octet
-	innerHeader = 12
-	maxDepth    = 20 // of SQLite's trees
+	innerTable  = 5  // the first octet
+	innerHeader = 12 // octets
+	maxDepth    = 20 // levels of SQLite's trees
 )
 
-// leafEnd returns the highest id that may stand on the leaf to which an id belongs,
-// math.MaxInt64 for the last leaf. The inner pages tell, which part the ids among the
-// pages below them. Below a damaged one all is one leaf.
+// leafEnd returns the highest id that can be on the same leaf page as id, or math.MaxInt64
+// for the last leaf. The inner pages say so, since they divide the ids among the pages below
+// them. All pages below a damaged inner page count as one leaf.
 func (t *tableCopy) leafEnd(id int64) (last int64) {
 	page := make([]byte, t.pageSize)
 	last = math.MaxInt64
@@ -179,7 +180,7 @@ func (t *tableCopy) leafEnd(id int64) (last int64) {
 	return last
 }
 
-// varint reads an integer as SQLite writes it.
+// varint decodes one of SQLite's integers of variable length.
 func varint(octets []byte) (x int64) {
 	for i, octet := range octets {
 		if i == 8 {

@@ -6,10 +6,10 @@ import (
 	"mailsrv/storage/sqlite/tables"
 )
 
-// rule is one thing that always holds. query yields the rows that break it,
-// each with the finding's text in its first column. mend makes it hold again, or
-// repair where that takes more than statements; where both are missing only a person
-// can decide, and remedy says what.
+// rule is something that must always hold. query yields a row for each place where it is
+// broken, with the finding's text in the first column. mend is the SQL that makes it hold
+// again, or repair is the function if that takes more than statements. If both are missing
+// a person must decide, and remedy says what can be done.
 type rule struct {
 	query  string
 	mend   string
@@ -17,47 +17,47 @@ type rule struct {
 	remedy storage.Remedy
 }
 
-// needed are the bodies that some row needs, shared those counted in share, within
-// the entries of a row of tally.
+// Parts of queries: within are the entries that a row of tally counts, needed the bodies
+// that some row needs, and shared the bodies whose references share counts.
 const (
 	within = "entry WHERE id BETWEEN tally.folder << 32 AND (tally.folder + 1 << 32) - 1"
 	needed = "(SELECT body FROM message UNION ALL SELECT body FROM removed)"
 	shared = "(SELECT body FROM message WHERE shared = 1 UNION ALL SELECT body FROM removed WHERE shared = 1)"
 )
 
-// address names a mailbox by its address, or by its id where it has none.
+// address returns SQL for a mailbox's address, or its id if it has none. id is SQL too.
 func address(id string) string {
 	return "coalesce((SELECT named.local || '@' || d.name FROM mailbox named JOIN domain d ON d.id = named.domain WHERE named.id = " + id + "), " + id + ")"
 }
 
-// ownerOf names a folder by the address whose it is, and by its name where that is not
-// INBOX.
+// ownerOf returns SQL that names a folder by its mailbox's address, and by its own name if
+// that is not INBOX. folder is SQL too.
 func ownerOf(folder string) string {
 	return "coalesce((SELECT " + address("f.mailbox") + " || iif(f.name = 'INBOX', '', ', folder ' || f.name) FROM folder f WHERE f.id = " + folder + "), 'folder ' || " + folder + ")"
 }
 
 func maildropOf(folder string) string { return "'maildrop ' || " + ownerOf(folder) }
 
-// Conditions of rules that need a repair.
+// Conditions of the rules that have a repair.
 const (
-	// twice are the arrivals that cannot be compacted, since their folder has given their
-	// uid before.
+	// twice are the arrivals that cannot be compacted, since their uid was given twice in
+	// their folder.
 	twice = "arrival WHERE id IN (SELECT id FROM entry) OR id IN (SELECT id FROM arrival GROUP BY id HAVING count(*) > 1)"
-	// noInbox are the mailboxes m whose INBOX is not what they say.
+	// noInbox are the mailboxes m whose inbox is not the id of their folder INBOX.
 	noInbox = "mailbox m WHERE NOT EXISTS (SELECT 1 FROM folder f WHERE f.id = m.inbox AND f.mailbox = m.id AND f.name = 'INBOX')"
 	// noTally are the folders without counters.
 	noTally = "id NOT IN (SELECT folder FROM tally)"
-	// uidLost are the folders that hold higher uids than they say to have given.
+	// uidLost are the folders with a uid above the highest that their counters have given.
 	uidLost = "id IN (SELECT p.folder FROM tally p JOIN message e ON e.folder = p.folder GROUP BY p.folder HAVING max(e.uid) > p.last)"
 	// noBody are the entries without a body.
 	noBody = "e JOIN folder f ON f.id = e.folder WHERE e.body NOT IN (SELECT id FROM body)"
-	// wrong are the entries e, with their bodies b, whose size or uid is not possible.
+	// wrong are the entries e, with their bodies b, whose size or uid cannot be right.
 	wrong     = "e JOIN folder f ON f.id = e.folder JOIN body b ON b.id = e.body WHERE (e.uid = 0 OR e.octets <> " + rightSize + ")"
 	rightSize = "length(CAST(b.prefix AS BLOB)) + length(CAST(e.own AS BLOB)) + b.octets"
 )
 
-// firstRules are mended before all is compacted: what they find is in the way of that,
-// or of other repairs.
+// firstRules are mended before all arrivals are compacted: what breaks them prevents the
+// compaction or other repairs.
 var firstRules = []rule{
 	{
 		query:  `SELECT 'the numbers of the store are lost' WHERE NOT EXISTS (SELECT 1 FROM store)`,
@@ -79,13 +79,13 @@ var firstRules = []rule{
 	},
 }
 
-// rules are checked in this order, so that an earlier repair can feed a later.
+// rules are checked in this order, so that a later repair can use the result of an earlier.
 var rules = []rule{
 	{
 		query:  `SELECT 'mailbox ' || ` + address("m.id") + ` || ' has no INBOX' FROM ` + noInbox,
 		repair: mendInboxes,
 	},
-	{ // garbage, transfer and orphan are waiting, not drift
+	{ // rows of garbage, transfer and orphan only wait to be freed: they break no rule
 		query: `SELECT ` + maildropOf("g.id") + ` || ' has no mailbox' FROM folder g WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
 		mend: `INSERT OR IGNORE INTO orphan (folder, mailbox) SELECT id, mailbox FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox);
 DELETE FROM folder WHERE mailbox NOT IN (SELECT id FROM mailbox)`,
@@ -204,7 +204,8 @@ UPDATE kept SET octets = n.octets, messages = n.messages FROM ` + asideTotal + `
 	},
 }
 
-// asideNow is what each mailbox has aside that has or counts any, asideTotal what all have.
+// asideNow is what each mailbox has aside, for mailboxes with rows of removed or kept.
+// asideTotal is what all mailboxes together have aside.
 const (
 	asideNow = `(SELECT m.mailbox, coalesce(sum(r.octets), 0) AS octets, count(r.id) AS messages
 FROM (SELECT mailbox FROM kept WHERE mailbox > 0 UNION SELECT mailbox FROM removed) m
@@ -212,8 +213,8 @@ LEFT JOIN removed r ON r.mailbox = m.mailbox AND r.id > coalesce((SELECT gone FR
 	asideTotal = `(SELECT coalesce(sum(octets), 0) AS octets, coalesce(sum(messages), 0) AS messages FROM kept WHERE mailbox > 0)`
 )
 
-// totals are what the all_octets and all_messages of each folder must be: of INBOX the
-// sums of the mailbox's folders, 0 of others.
+// totals are the values that all_octets and all_messages of each folder must have: the sums
+// of the mailbox's folders for an INBOX, and 0 for others.
 const totals = `(SELECT f.id AS folder, iif(m.inbox = f.id, (SELECT sum(octets) FROM folder o JOIN tally q ON q.folder = o.id WHERE o.mailbox = m.id), 0) AS octets,
     iif(m.inbox = f.id, (SELECT sum(messages) FROM folder o JOIN tally q ON q.folder = o.id WHERE o.mailbox = m.id), 0) AS messages
 FROM folder f JOIN mailbox m ON m.id = f.mailbox)`

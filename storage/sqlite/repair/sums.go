@@ -13,9 +13,9 @@ import (
 	"github.com/mattn/go-sqlite3"
 )
 
-// sums checks all content against its checksums. Where a table cannot be walked
-// through, because a page of it is damaged, each row that a message needs is
-// asked for by itself, so that what is lost has a name.
+// sums checks all content against its checksums. If a damaged page prevents reading a table
+// from end to end, each row that a message needs is read by itself, so that the report can
+// name what is lost.
 type sums struct {
 	c     *db.Conn
 	ctx   context.Context
@@ -44,7 +44,7 @@ SELECT id << 16 | n FROM (SELECT id, chunks FROM body WHERE chunks > 0), number 
 }
 
 func (s *sums) body(row []driver.Value) error {
-	// A page that was overwritten with zeros holds rows of NULLs.
+	// A page that was overwritten with zeros has rows of NULLs.
 	prefix, _ := row[1].(string)
 	data, _ := row[2].([]byte)
 	sum := int64(crc32.Update(crc32.Checksum([]byte(prefix), tables.Castagnoli), tables.Castagnoli, data))
@@ -62,12 +62,12 @@ func (s *sums) chunk(row []driver.Value) error {
 	return s.ctx.Err()
 }
 
-// each looks at the rows that ids names one by one. bodyOf says whose content a
-// row is.
+// each reads the rows with the ids that the query ids yields, one by one, and calls look
+// with each. bodyOf returns the id of the body that a row belongs to.
 func (s *sums) each(what, ids, query string, look func([]driver.Value) error, bodyOf func(int64) int64) error {
 	var all []int64
 	err := s.c.Each(ids, func(row []driver.Value) error {
-		if id, ok := row[0].(int64); ok { // a row of NULLs names none
+		if id, ok := row[0].(int64); ok { // a row of NULLs has no id
 			all = append(all, id)
 		}
 		return s.ctx.Err()
@@ -87,7 +87,7 @@ func (s *sums) each(what, ids, query string, look func([]driver.Value) error, bo
 	return nil
 }
 
-// lengths compares what a long body's chunks add up to.
+// lengths compares the number and the octets of a long body's chunks with those in its row.
 func (s *sums) lengths() error {
 	err := s.c.Each(`SELECT b.id, b.octets, count(c.id), coalesce(sum(length(c.data)), 0), b.chunks FROM body b
 LEFT JOIN chunk c ON c.id BETWEEN b.id << 16 AND (b.id << 16 | 65535)
@@ -96,12 +96,12 @@ HAVING count(c.id) <> b.chunks OR coalesce(sum(length(c.data)), 0) <> b.octets`,
 		return s.damaged("body", row[0].(int64), row[0].(int64))
 	})
 	if db.Is(err, sqlite3.ErrCorrupt) {
-		return nil // each has named them
+		return nil // each has reported them
 	}
 	return err
 }
 
-// damaged counts the messages that a body belongs to as lost.
+// damaged reports the messages of a damaged body.
 func (s *sums) damaged(what string, id, body int64) error {
 	return s.c.Each(`SELECT group_concat(m.local || '@' || d.name || ' ' || e.uidl, ', ')
 FROM message e JOIN folder f ON f.id = e.folder JOIN mailbox m ON m.id = f.mailbox JOIN domain d ON d.id = m.domain WHERE e.body = ?`, func(row []driver.Value) error {

@@ -7,7 +7,7 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// TargetsOf returns what the alias of an id names.
+// TargetsOf returns the targets of the alias with this id, sorted by domain and local part.
 func TargetsOf(c *db.Conn, alias int64) ([]mail.Address, error) {
 	var targets []mail.Address
 	err := c.Each("SELECT local, domain FROM target WHERE alias = ? ORDER BY domain, local", func(row []driver.Value) error {
@@ -17,7 +17,7 @@ func TargetsOf(c *db.Conn, alias int64) ([]mail.Address, error) {
 	return targets, err
 }
 
-// Aliases implements directory.Aliases within the caller's transaction.
+// Aliases implements directory.Aliases inside the caller's transaction.
 type Aliases struct{ *db.Conn }
 
 // Targets implements directory.Aliases.

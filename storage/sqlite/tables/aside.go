@@ -9,30 +9,31 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// What is deleted can be kept aside for a time: rows of removed, outside the quota and
-// counted in kept, a row a mailbox and one for all. A row of removed is gone once its id
-// is not above the gone of its mailbox: so any number goes at once, the oldest first, and
-// collection takes them away in slices.
+// Deleted messages can be kept aside for a time, as rows of the table removed. They are
+// outside the quota. The table kept counts them, with one row for each mailbox and one,
+// mailbox 0, for all. A row of removed is gone if its id is not above the column gone in
+// its mailbox's row of kept. So one update drops any number of messages, the oldest first,
+// and collection deletes their rows later, in slices.
 
-// Aside says what becomes of that which is removed at a time.
+// Aside says what becomes of messages that are removed.
 type Aside struct {
-	At    time.Time
-	Keep  time.Duration // for which it can be brought back; 0: it cannot
-	Limit quota.Limit   // of what the mailbox has aside, in force; what is Inherit does not limit
-	Total int64         // octets that all mailboxes may have aside; 0: no limit
+	At    time.Time     // when they are removed
+	Keep  time.Duration // how long they can be brought back; 0: they are not kept
+	Limit quota.Limit   // the mailbox's limit on what it has aside; a part that is not above 0 does not limit
+	Total int64         // octets that all mailboxes together may have aside; 0: no limit
 }
 
-// Dropped is a message that was aside and had to make room.
+// Dropped is a message that was kept aside and was dropped to make room.
 type Dropped struct {
 	Mailbox       int64
 	Local, Domain string // the mailbox's address; "": it has none
-	UIDL          string // that it had in its folder
+	UIDL          string // the UIDL that it had in its folder
 	Octets        int64
 }
 
-// AsideOf reads what a mailbox may keep aside, where server fills what is inherited and
-// total is for all: no mailbox keeps more than that. A mailbox that is not there keeps
-// nothing.
+// AsideOf reads what a mailbox may keep aside. server gives the limits that it inherits
+// from the server. total is in octets, for all mailboxes together, and no mailbox keeps
+// more than that; 0: no limit. A mailbox that does not exist keeps nothing.
 func AsideOf(c *db.Conn, mailbox int64, server quota.Limit, total int64) (a Aside, err error) {
 	row, err := c.First(`SELECT coalesce(keep_deleted, (SELECT keep_deleted FROM domain WHERE id = m.domain), 0),
     coalesce(limit_octets, (SELECT limit_octets FROM domain WHERE id = m.domain), ?2),
@@ -42,15 +43,15 @@ FROM mailbox m WHERE id = ?1`, mailbox, max(server.Octets, 0), max(server.Messag
 		return a, err
 	}
 	a.Keep, a.Total = time.Duration(row[0].(int64))*time.Second, total
-	a.Limit = quota.Limit{Octets: row[1].(int64), Messages: row[2].(int64)} // 0 is no limit, which Inherit is too
+	a.Limit = quota.Limit{Octets: row[1].(int64), Messages: row[2].(int64)} // 0 has the same value as Inherit: no limit
 	if a.Limit.Octets == 0 || total > 0 && total < a.Limit.Octets {
 		a.Limit.Octets = total
 	}
 	return a, nil
 }
 
-// keptAside counts what was put aside of a mailbox, and takes the oldest away of what is
-// too much now.
+// keptAside counts what a mailbox has just put aside. Then it drops the oldest messages
+// above the limits, and returns them.
 func keptAside(c *db.Conn, mailbox int64, put quota.Usage, a Aside) ([]Dropped, error) {
 	if err := countAside(c, mailbox, put); err != nil {
 		return nil, err
@@ -63,7 +64,8 @@ func keptAside(c *db.Conn, mailbox int64, put quota.Usage, a Aside) ([]Dropped, 
 	return append(dropped, more...), err
 }
 
-// countAside adds to what a mailbox has aside, and to the total.
+// countAside adds more, which may be negative, to the counters of what a mailbox has aside
+// and of the total.
 func countAside(c *db.Conn, mailbox int64, more quota.Usage) error {
 	for _, of := range []int64{mailbox, 0} {
 		_, _, err := c.Exec(`INSERT INTO kept (mailbox, octets, messages, gone) VALUES (?1, ?2, ?3, 0)
@@ -79,7 +81,7 @@ ON CONFLICT (mailbox) DO UPDATE SET octets = octets + ?2, messages = messages + 
 	return err
 }
 
-// Kept is what a mailbox has aside; 0: what all have.
+// Kept returns what a mailbox has aside. Mailbox 0 stands for all together.
 func Kept(c *db.Conn, mailbox int64) (quota.Usage, error) {
 	row, err := c.First("SELECT octets, messages FROM kept WHERE mailbox = ?", mailbox)
 	if err != nil || row == nil {
@@ -88,25 +90,25 @@ func Kept(c *db.Conn, mailbox int64) (quota.Usage, error) {
 	return quota.Usage{Octets: row[0].(int64), Messages: row[1].(int64)}, nil
 }
 
-// Exceeded reports whether a mailbox that has so much aside has more than its limit.
+// Exceeded reports whether has is more than a.Limit.
 func (a Aside) Exceeded(has quota.Usage) bool { return exceeds(has, a.Limit) }
 
-// exceeds reports whether u is more than l allows, whose parts limit where they are above
-// 0.
+// exceeds reports whether u is more than l allows. Parts of l that are not above 0 do not
+// limit.
 func exceeds(u quota.Usage, l quota.Limit) bool {
 	return l.Octets > 0 && u.Octets > l.Octets || l.Messages > 0 && u.Messages > l.Messages
 }
 
-// MaxDropped is how many messages a removal makes go to have room aside: as many as take
-// it some tens of milliseconds. What is still too much then, since a limit was lowered by
-// far, goes with the next ones, or by who drops in pieces.
+// MaxDropped is the most messages that one removal drops to make room aside. That takes
+// some tens of milliseconds. If a limit was lowered by far there may be more to drop: the
+// next removals do it, or a caller that drops in several transactions.
 const MaxDropped = 10_000
 
-// errEnough ends a walk.
+// errEnough ends a query from inside [db.Conn.Each].
 var errEnough = errors.New("enough")
 
-// droppedColumns are what scanDropped reads of removed r, with the mailbox m and its
-// domain d where they are there.
+// droppedColumns are the columns that scanDropped reads: of removed r, and of the mailbox m
+// and its domain d if they exist.
 const droppedColumns = "r.id, r.mailbox, r.octets, r.uidl, m.local, d.name FROM removed r LEFT JOIN mailbox m ON m.id = r.mailbox LEFT JOIN domain d ON d.id = m.domain"
 
 func scanDropped(row []driver.Value) (id int64, one Dropped) {
@@ -116,8 +118,8 @@ func scanDropped(row []driver.Value) (id int64, one Dropped) {
 	return row[0].(int64), one
 }
 
-// TrimAside takes the oldest away of what a mailbox has aside above a limit, as AsideOf
-// reads it; no more messages than most.
+// TrimAside drops the oldest messages that a mailbox has aside until the rest is within the
+// limit, which [AsideOf] returns, but at most most of them. It returns what it dropped.
 func TrimAside(c *db.Conn, mailbox int64, limit quota.Limit, most int) (dropped []Dropped, err error) {
 	has, err := Kept(c, mailbox)
 	if err != nil || !exceeds(has, limit) {
@@ -140,7 +142,7 @@ func TrimAside(c *db.Conn, mailbox int64, limit quota.Limit, most int) (dropped 
 	return dropped, gone(c, mailbox, last, dropped)
 }
 
-// ended is err, and nil where a walk was ended.
+// ended returns err, or nil if err is errEnough.
 func ended(err error) error {
 	if errors.Is(err, errEnough) {
 		return nil
@@ -148,7 +150,8 @@ func ended(err error) error {
 	return err
 }
 
-// gone counts out what was dropped of a mailbox, up to an id.
+// gone marks the rows of removed of a mailbox as gone, up to the id last, and subtracts
+// the dropped messages from the counters.
 func gone(c *db.Conn, mailbox, last int64, dropped []Dropped) error {
 	var less quota.Usage
 	for _, one := range dropped {
@@ -160,8 +163,9 @@ func gone(c *db.Conn, mailbox, last int64, dropped []Dropped) error {
 	return countAside(c, mailbox, less)
 }
 
-// TrimTotal takes the oldest away of what all mailboxes have aside above a number of
-// octets, 0 being no limit; no more messages than most.
+// TrimTotal drops the oldest messages of all mailboxes until those that are aside have at
+// most limit octets, but at most most messages. It returns what it dropped. A limit of 0
+// is none.
 func TrimTotal(c *db.Conn, limit int64, most int) ([]Dropped, error) {
 	all, err := Kept(c, 0)
 	if err != nil || !exceeds(all, quota.Limit{Octets: limit}) {
@@ -172,13 +176,13 @@ func TrimTotal(c *db.Conn, limit int64, most int) ([]Dropped, error) {
 	})
 }
 
-// DropOldest takes what is aside away, of whatever mailbox and the oldest first, until
-// enough says so of what was dropped.
+// DropOldest drops messages that are aside, of any mailbox and the oldest first, until
+// enough returns true for what was dropped so far. It returns what it dropped.
 func DropOldest(c *db.Conn, enough func(dropped quota.Usage) bool) (dropped []Dropped, err error) {
 	var sum quota.Usage
 	of, lasts := map[int64][]Dropped{}, map[int64]int64{} // by mailbox
 	last := int64(0)
-	// All rows up to the gone of the total are gone: each is passed over once.
+	// All rows up to the gone of mailbox 0 are gone, so that no row is skipped twice.
 	err = c.Each("SELECT "+droppedColumns+` LEFT JOIN kept k ON k.mailbox = r.mailbox
 WHERE r.id > (SELECT gone FROM kept WHERE mailbox = 0) AND r.id > coalesce(k.gone, 0) ORDER BY r.id`, func(row []driver.Value) error {
 		if enough(sum) {
@@ -205,7 +209,7 @@ WHERE r.id > (SELECT gone FROM kept WHERE mailbox = 0) AND r.id > coalesce(k.gon
 	return dropped, ended(err)
 }
 
-// DropAside takes away all that a mailbox has aside.
+// DropAside drops all that a mailbox has aside.
 func DropAside(c *db.Conn, mailbox int64) error {
 	has, err := Kept(c, mailbox)
 	if err != nil || has.Messages == 0 {
@@ -218,19 +222,20 @@ func DropAside(c *db.Conn, mailbox int64) error {
 	return countAside(c, mailbox, quota.Usage{Octets: -has.Octets, Messages: -has.Messages})
 }
 
-// BroughtBack counts out what was brought back of a mailbox, whose rows of removed were
-// deleted and not gone.
+// BroughtBack subtracts u, which was brought back, from what a mailbox has aside. The
+// caller has deleted the rows of removed, none of which was gone.
 func BroughtBack(c *db.Conn, mailbox int64, u quota.Usage) error {
 	return countAside(c, mailbox, quota.Usage{Octets: -u.Octets, Messages: -u.Messages})
 }
 
-// ForgetDue deletes rows of removed whose time is over, those first that have been due
-// longest and at most the given number, and returns what they were.
+// ForgetDue deletes at most most rows of removed whose time is over at now, in Unix
+// seconds, those due longest first. It returns what it deleted, gone rows included.
 func ForgetDue(c *db.Conn, now, most int64) (quota.Usage, error) {
 	return forget(c, "SELECT id FROM removed WHERE until <= ? ORDER BY until LIMIT ?", now, most)
 }
 
-// forgetGone deletes some rows of removed that are gone; none: there are none.
+// forgetGone deletes at most most rows of removed that are gone. If it returns no messages
+// there are no such rows.
 func forgetGone(c *db.Conn, most int64) (forgotten quota.Usage, err error) {
 	for {
 		row, err := c.First("SELECT mailbox, gone FROM kept WHERE gone > 0 AND mailbox > 0 LIMIT 1")
@@ -251,8 +256,9 @@ func forgetGone(c *db.Conn, most int64) (forgotten quota.Usage, err error) {
 	}
 }
 
-// forget deletes the rows of removed that which selects, by ids along an index, and
-// makes garbage of their bodies. Those that were not gone are counted out.
+// forget deletes the rows of removed whose ids the query which selects, along an index. It
+// makes garbage of their bodies, and subtracts the rows that were not gone from the
+// counters.
 func forget(c *db.Conn, which string, args ...driver.Value) (forgotten quota.Usage, err error) {
 	where := " FROM removed WHERE id IN (" + which + ")"
 	row, err := c.First("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+where, args...)

@@ -14,26 +14,27 @@ import (
 //go:embed schema.sql
 var schema string
 
-// ApplicationID marks the file as ours ("msrv" in ASCII), so that another program's
-// database given by mistake is not written to. Builds before the first release had
-// another model and another id.
+// ApplicationID marks the file as ours ("msrv" in ASCII), so that we do not write to
+// another program's database that was given by mistake. Builds before the first release
+// had another data model and the id earlyApplicationID.
 const (
 	ApplicationID      = 0x6d737276
 	earlyApplicationID = 0x6d61696c
 )
 
-// Edition is a schema and the ways to it.
+// Edition is a schema, and the migrations that lead to it.
 //
-// A store holds two numbers: that of its schema (user_version), and the least schema
-// whose program may still write (store.least). A column or table that nobody else
-// needs to know leaves the second as it is: an older program then works beside a newer
-// one. What every writer must keep, such as a counter or a log, raises it.
+// A store holds two numbers: the number of its schema (user_version), and the least schema
+// whose program may still write to it (store.least). A new column or table that older
+// programs need not know leaves the second number as it is: an older program can then work
+// beside a newer one. One that every writer must maintain, such as a counter or a log,
+// raises it.
 type Edition struct {
 	Schema     string      // of a new database; always the newest
 	Migrations []Migration // Migrations[i] leads from schema i+1 to i+2
 }
 
-// Migration leads from one schema to the next.
+// Migration upgrades a database from one schema to the next.
 type Migration struct {
 	Script string
 	Least  int64 // the least schema that may write afterwards; 0: as before
@@ -42,10 +43,10 @@ type Migration struct {
 // Current is the edition of this program.
 var Current = Edition{Schema: schema}
 
-// Newest is the number of the edition's schema.
+// Newest returns the number of the edition's schema.
 func (e Edition) Newest() int64 { return int64(len(e.Migrations) + 1) }
 
-// Least is the least schema that may write to a store of this edition.
+// Least returns the least schema whose program may write to a store of this edition.
 func (e Edition) Least() int64 {
 	least := int64(1)
 	for _, m := range e.Migrations {
@@ -54,14 +55,15 @@ func (e Edition) Least() int64 {
 	return least
 }
 
-// Origin is what a database says of itself.
+// Origin is what a database says about its own schema.
 type Origin struct {
 	Empty         bool // nothing is in it yet
 	Schema, Least int64
 }
 
-// OriginOf reads where a database comes from. storage.ErrNewer if a program of schema
-// newest may not write to it, storage.ErrEarly, storage.ErrForeign.
+// OriginOf reads the origin of a database. Errors: [storage.ErrNewer] if a program whose
+// schema is newest may not write to it, [storage.ErrEarly], [storage.ErrForeign], or an
+// unexpected one. Least is only read if the schema is above newest.
 func OriginOf(c *db.Conn, newest int64) (o Origin, err error) {
 	row, err := c.First("SELECT * FROM pragma_application_id, pragma_user_version, (SELECT count(*) FROM sqlite_schema)")
 	if err != nil {
@@ -88,15 +90,16 @@ func OriginOf(c *db.Conn, newest int64) (o Origin, err error) {
 	return o, nil
 }
 
-// NewerError is storage.ErrNewer with both numbers.
+// NewerError returns [storage.ErrNewer] with both numbers in its text.
 func NewerError(schema, newest int64) error {
 	return fmt.Errorf("%w (schema %d, known up to %d)", storage.ErrNewer, schema, newest)
 }
 
-// Migrate creates the schema in an empty database or upgrades an older one, in
-// one transaction; before an upgrade it calls before. It returns the number of the
-// schema then, which is higher than the edition's where that may write all the same.
-// Two processes may call it at once.
+// Migrate creates the schema in an empty database, or upgrades an older one, in one
+// transaction of its own. Before an upgrade it calls before, whose error ends it. It
+// returns the number of the database's schema afterwards. That is above e.Newest() if the
+// database is newer and a program of this edition may still write to it. Two processes may
+// call it at the same time. Errors: as [OriginOf].
 func (e Edition) Migrate(c *db.Conn, before func(schema int64) error) (schema int64, err error) {
 	o, err := OriginOf(c, e.Newest())
 	if err != nil || o.Schema >= e.Newest() {
@@ -116,8 +119,9 @@ func (e Edition) Migrate(c *db.Conn, before func(schema int64) error) (schema in
 	return schema, c.Script("COMMIT")
 }
 
+// migrateLocked is Migrate inside the transaction.
 func (e Edition) migrateLocked(c *db.Conn) (schema int64, err error) {
-	o, err := OriginOf(c, e.Newest()) // again, now that nobody else writes
+	o, err := OriginOf(c, e.Newest()) // again, now that nobody else can write
 	if err != nil || o.Schema >= e.Newest() {
 		return o.Schema, err
 	}

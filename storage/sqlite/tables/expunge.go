@@ -9,19 +9,21 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// Expunged is what a removal did.
+// Expunged is what [Expunge] did.
 type Expunged struct {
-	quota.Usage
-	Counted []Counters // as they are now
-	Dropped []Dropped  // what had to make room of what was aside before
+	quota.Usage            // what was removed from the folder
+	Counted     []Counters // the new counters; none: nothing was removed, or the mailbox is
+	Dropped     []Dropped  // older messages that were dropped to make room aside
 }
 
-// Expunge removes runs of compacted messages from a folder. It is the one way out:
-// whatever removes a message goes through here. It counts the folder's modseq and
-// notes it as that of the last removal, so that who knows the folder from before can
-// learn of it, and takes what goes out of the counters, which it returns. The bodies
-// go along where it is put aside; otherwise those become garbage that nobody else needs.
-// What is aside stays within its bounds.
+// Expunge removes runs of compacted messages from a folder. A run is the first and the last
+// uid. Every removal of a message goes through this function.
+//
+// It adds one to the folder's modseq and stores that as the modseq of the last removal, so
+// that a client that knew the folder before can learn of it. It subtracts what it removes
+// from the counters, and returns those. If aside.Keep is above 0 the messages are put
+// aside with their bodies, and older ones are dropped as far as the limits ask for.
+// Otherwise bodies that nobody else needs become garbage.
 func Expunge(c *db.Conn, from Place, runs [][2]int64, aside Aside) (removed Expunged, err error) {
 	for _, some := range selections(from.Folder, runs) {
 		if aside.Keep > 0 {
@@ -61,8 +63,8 @@ func Expunge(c *db.Conn, from Place, runs [][2]int64, aside Aside) (removed Expu
 	return removed, nil
 }
 
-// MarkRetrieved notes that the messages of runs of compacted uids were retrieved at a time,
-// unless they were before.
+// MarkRetrieved notes that the compacted messages of the runs of uids were retrieved at
+// this time. Messages that were retrieved before keep their earlier time.
 func MarkRetrieved(c *db.Conn, folder int64, runs [][2]int64, at time.Time) error {
 	for _, some := range selections(folder, runs) {
 		_, _, err := c.Exec("UPDATE entry SET retrieved = ? WHERE retrieved IS NULL AND "+some.which, append([]driver.Value{at.Unix()}, some.args...)...)
@@ -73,22 +75,23 @@ func MarkRetrieved(c *db.Conn, folder int64, runs [][2]int64, at time.Time) erro
 	return nil
 }
 
-// selection is some entries: a condition on them, with its arguments.
+// selection is a condition on rows of entry, with its arguments.
 type selection struct {
 	which string
 	args  []driver.Value
 }
 
-// where is what follows the columns of a SELECT.
+// where returns what follows the columns of a SELECT.
 func (s selection) where() string { return " FROM entry WHERE " + s.which }
 
 const (
-	shortRun     = 16   // uids: fewer are named one by one
-	perSelection = 4096 // uids that are named so
+	shortRun     = 16   // uids; a shorter run is listed uid by uid
+	perSelection = 4096 // listed uids for each selection
 )
 
-// selections turns runs of uids into as few selections as is quick: a long run is one, and
-// short ones share one. A statement for each of many would cost more than what it removes.
+// selections turns runs of uids into few selections. A long run is one selection, and short
+// ones share one. With many short runs, a statement for each would cost more than the
+// removal itself.
 func selections(folder int64, runs [][2]int64) (all []selection) {
 	var named []byte
 	n := 0
@@ -119,7 +122,8 @@ func selections(folder int64, runs [][2]int64) (all []selection) {
 	return all
 }
 
-// putAside copies entries to where Undelete finds them; they take their bodies along.
+// putAside copies entries to removed, where Undelete finds them. The rows of removed refer
+// to the bodies from then on.
 func putAside(c *db.Conn, from Place, some selection, aside Aside) error {
 	_, _, err := c.Exec(`INSERT INTO removed (mailbox, folder, octets, body, shared, uidl, own, arrived, flags, at, until)
 SELECT ?, folder, octets, body, shared, uidl, own, arrived, flags, ?, ?`+some.where()+" ORDER BY id",
@@ -127,7 +131,7 @@ SELECT ?, folder, octets, body, shared, uidl, own, arrived, flags, ?, ?`+some.wh
 	return err
 }
 
-// expungeSome removes entries for Expunge.
+// expungeSome removes the entries of one selection, and returns what it removed.
 func expungeSome(c *db.Conn, some selection, keepBodies bool) (quota.Usage, error) {
 	row, err := c.First("SELECT count(*), coalesce(sum(octets), 0), coalesce(sum(shared), 0)"+some.where(), some.args...)
 	if err != nil {

@@ -13,23 +13,25 @@ import (
 	"mailsrv/storage"
 )
 
-// Of the first page of a database (https://www.sqlite.org/fileformat2.html section 1.3).
+// Offsets and values in the first page of a database
+// (https://www.sqlite.org/fileformat2.html section 1.3).
 const (
 	headerMagic   = "SQLite format 3\x00"
 	headerUser    = 60  // user_version, 4 octets
 	headerApp     = 68  // application_id, 4 octets
-	headerCells   = 103 // of the schema's tree: how many cells its page has, 2 octets
-	headerOctets  = 108
-	headerVersion = 18 // 2: with a write-ahead log
+	headerCells   = 103 // number of cells on the first page of the schema's tree, 2 octets
+	headerOctets  = 108 // how many octets of the page are read
+	headerVersion = 18  // 2: the database has a write-ahead log
 )
 
-// OpenFile opens the file of a store for reading and writing, once it has looked whether
-// it is one: nothing is made beside it or changed about it. An empty file becomes a store,
-// unless a link leads there. fs.ErrNotExist, storage.ErrForeign, storage.ErrEarly, and
-// storage.ErrLost where it is no database at all, or its first page is damaged. The caller
-// closes it.
+// OpenFile opens the database file of a store for reading and writing, and verifies that it
+// is one. It changes nothing in the file and creates nothing beside it. An empty file is
+// accepted, unless path is a symbolic link. The caller closes the file. Errors:
+// [fs.ErrNotExist], [storage.ErrForeign], [storage.ErrEarly], [storage.ErrLost] if the file
+// is no database or its first page is damaged, or an unexpected one.
 func OpenFile(path string) (*os.File, error) {
-	// Nothing else is opened that waits for another end, or that being opened changes.
+	// Only regular files are opened: opening a FIFO could block, and opening a device can
+	// change it.
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, danglingLink(path, err)
@@ -48,8 +50,8 @@ func OpenFile(path string) (*os.File, error) {
 	return f, nil
 }
 
-// danglingLink is err, or storage.ErrForeign where path is a link that leads nowhere: what
-// is made at its end may not be for us.
+// danglingLink returns storage.ErrForeign if path is a symbolic link that leads nowhere,
+// else err. A file created at the end of such a link may belong to somebody else.
 func danglingLink(path string, err error) error {
 	if info, found := os.Lstat(path); found == nil && info.Mode().Type() == fs.ModeSymlink {
 		return fmt.Errorf("%s is a link that leads nowhere: %w", path, storage.ErrForeign)
@@ -57,7 +59,8 @@ func danglingLink(path string, err error) error {
 	return err
 }
 
-// identify says whose file it is by its first page.
+// identify verifies by its first page that the file is a store, or an empty file. It
+// returns the errors of OpenFile.
 func identify(f *os.File) error {
 	info, err := f.Stat()
 	if err != nil {
@@ -85,7 +88,7 @@ func identify(f *os.File) error {
 		return storage.ErrEarly
 	case application == 0 && binary.BigEndian.Uint32(header[headerUser:]) == 0 &&
 		header[headerVersion] == 2 && binary.BigEndian.Uint16(header[headerCells:]) == 0:
-		return nil // what was begun stands in its log
+		return nil // the schema is still in the write-ahead log
 	}
 	return storage.ErrForeign
 }

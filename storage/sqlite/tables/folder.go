@@ -12,14 +12,16 @@ import (
 // Inbox is the name of the folder that POP3 shows.
 const Inbox = "INBOX"
 
-// MaxFolder is the highest id of a folder: an entry's id has 31 bits for it.
+// MaxFolder is the highest id of a folder: an entry's id has 31 bits for it. See [UIDBits].
 const MaxFolder = 1<<31 - 1
 
-// Place is a folder of a mailbox, by its id. Of a mailbox that was removed Inbox is 0.
+// Place is a folder of a mailbox and the mailbox's INBOX, as ids. Inbox is 0 if the mailbox
+// was removed.
 type Place struct{ Mailbox, Folder, Inbox int64 }
 
-// NewFolder makes a folder of a mailbox, and returns its id. What refuses is the
-// caller's to look for before: no folder id may be left.
+// NewFolder adds a folder with its counters to a mailbox, and returns its id. The caller
+// looks for reasons to refuse first, such as that all folder ids up to [MaxFolder] have
+// been given.
 func NewFolder(c *db.Conn, mailbox int64, name string) (id int64, err error) {
 	validity, err := nextValidity(c)
 	if err != nil {
@@ -33,7 +35,7 @@ func NewFolder(c *db.Conn, mailbox int64, name string) (id int64, err error) {
 	return id, err
 }
 
-// NewInbox makes a mailbox's INBOX.
+// NewInbox adds the INBOX of a mailbox.
 func NewInbox(c *db.Conn, mailbox int64) error {
 	id, err := NewFolder(c, mailbox, Inbox)
 	if err == nil {
@@ -42,8 +44,8 @@ func NewInbox(c *db.Conn, mailbox int64) error {
 	return err
 }
 
-// nextValidity gives a validity that no folder had before (RFC 9051 section 2.3.1.1):
-// the time, or one more than the last where that is not less.
+// nextValidity returns a UIDVALIDITY that no folder had before (RFC 9051 section 2.3.1.1):
+// the time in Unix seconds, or one more than the last validity if that is higher.
 func nextValidity(c *db.Conn) (int64, error) {
 	row, err := c.First("UPDATE store SET validity = max(validity + 1, ?) RETURNING validity", time.Now().Unix())
 	if err != nil {
@@ -55,8 +57,8 @@ func nextValidity(c *db.Conn) (int64, error) {
 	return row[0].(int64), nil
 }
 
-// RenewValidity gives each of some folders a new validity: their uids may be given
-// again. which is a condition on rows of folder.
+// RenewValidity gives folders a new validity, because their uids may be given again. which
+// is a condition on rows of folder.
 func RenewValidity(c *db.Conn, which string) error {
 	var folders []int64
 	err := c.Each("SELECT id FROM folder WHERE "+which+" ORDER BY id", func(row []driver.Value) error {
@@ -75,7 +77,8 @@ func RenewValidity(c *db.Conn, which string) error {
 	return err
 }
 
-// PlaceOf finds a folder of a mailbox; folder 0 is INBOX. ErrNoFolder.
+// PlaceOf finds a folder of a mailbox. Folder 0 is INBOX. Errors: [storage.ErrNoMaildrop],
+// [storage.ErrNoFolder], or an unexpected one.
 func PlaceOf(c *db.Conn, mailbox, folder int64) (Place, error) {
 	row, err := c.First("SELECT inbox, (SELECT id FROM folder WHERE id = ?2 AND mailbox = ?1) FROM mailbox WHERE id = ?1", mailbox, folder)
 	switch {

@@ -9,37 +9,39 @@ import (
 	"mailsrv/storage/sqlite/db"
 )
 
-// Bounds are those of one slice of collection. A slice that has reached one ends.
+// Bounds are the bounds of one slice of collection. The slice ends when it reaches one.
 type Bounds struct {
-	Bodies int64     // that it frees
-	Chunks int64     // of long bodies, that it frees
-	Until  time.Time // looked at from time to time; zero: no bound
-	// BodiesFirst leaves it to later slices to make more garbage.
+	Bodies int64     // bodies to free
+	Chunks int64     // chunks of long bodies to free
+	Until  time.Time // checked from time to time; zero: no bound
+	// BodiesFirst frees bodies before it makes more garbage of entries.
 	BodiesFirst bool
 }
 
-// over reports whether there is no time left.
+// over reports whether the time is up.
 func (b Bounds) over() bool { return !b.Until.IsZero() && !time.Now().Before(b.Until) }
 
-// Progress is what one slice of collection did, which counts once it is committed.
+// Progress is what one slice of collection did. It is true only after the commit.
 type Progress struct {
-	Freed   quota.Usage // bodies and octets that wait no more
-	Garbage quota.Usage // that wait since
-	Chunks  int64       // of transfers broken off, that are free
-	Moved   int64       // arrivals compacted
+	Freed   quota.Usage // bodies, as messages, and octets of garbage that was freed
+	Garbage quota.Usage // bodies, as messages, and octets that became garbage
+	Chunks  int64       // chunks of broken off transfers that were freed
+	Moved   int64       // arrivals that were compacted
 	More    bool        // there may be more to do
 }
 
-// sliceEntries is how many entries, or messages kept aside, one slice makes garbage of.
+// sliceEntries is the number of entries, or of messages kept aside, whose bodies one slice
+// makes garbage.
 const sliceEntries = 256
 
-// sliceChunks is how many chunks are freed between two looks at the time.
+// sliceChunks is the number of chunks that are freed between two checks of the time.
 const sliceChunks = 4
 
-// CollectSlice frees garbage inside an open transaction. Transfers broken off go first,
-// since who sends a long message may wait for that. Then go the entries of orphaned
-// folders and what is gone of what was aside, whose bodies become garbage, unless the
-// bounds say otherwise.
+// CollectSlice frees garbage inside an open transaction, within the bounds. It frees broken
+// off transfers first, since senders of long messages may wait for their space. Then it
+// removes entries of orphaned folders, or messages aside that are gone, whose bodies become
+// garbage. Only if there are none does it free bodies. With BodiesFirst it frees all bodies
+// before it makes more garbage.
 func CollectSlice(c *db.Conn, b Bounds) (Progress, error) {
 	chunks, whole, err := freeTransfers(c, b)
 	if err != nil || !whole {
@@ -51,9 +53,9 @@ func CollectSlice(c *db.Conn, b Bounds) (Progress, error) {
 	return p, err
 }
 
-// BreakOffAll breaks off all transfers, and returns how many chunks those have that are
-// broken off, as far as those can be counted. It begins no transaction: each statement is
-// one.
+// BreakOffAll breaks off all transfers, and returns how many chunks all broken off transfers
+// have. If damage prevents counting them it returns 0. It needs no transaction: each
+// statement is one of its own.
 func BreakOffAll(c *db.Conn) (chunks int64, err error) {
 	if some, err := c.Number("SELECT EXISTS (SELECT 1 FROM transfer WHERE over = 0)"); err != nil || some > 0 {
 		if err == nil {
@@ -64,14 +66,14 @@ func BreakOffAll(c *db.Conn) (chunks int64, err error) {
 		}
 	}
 	chunks, err = c.Number("SELECT coalesce(sum((SELECT count(*) FROM chunk WHERE id BETWEEN body << 16 AND (body << 16 | 65535))), 0) FROM transfer WHERE over = 1")
-	if db.IsDamage(err) { // which is told of when they are to be freed
+	if db.IsDamage(err) { // it is reported when the chunks are to be freed
 		return 0, nil
 	}
 	return chunks, err
 }
 
-// freeTransfers removes transfers broken off; whole: none is left, and there is room for
-// more in the slice.
+// freeTransfers removes broken off transfers, and returns how many chunks it freed. whole
+// reports that none is left and the slice has not reached its bounds.
 func freeTransfers(c *db.Conn, b Bounds) (chunks int64, whole bool, err error) {
 	for chunks < b.Chunks {
 		id, err := c.Number("SELECT body FROM transfer WHERE over = 1 LIMIT 1")
@@ -93,7 +95,7 @@ func freeTransfers(c *db.Conn, b Bounds) (chunks int64, whole bool, err error) {
 	return chunks, false, nil
 }
 
-// collectRest is CollectSlice without transfers.
+// collectRest is CollectSlice without the transfers.
 func collectRest(c *db.Conn, b Bounds) (p Progress, err error) {
 	if b.BodiesFirst {
 		if p, err = freeBodies(c, b); err != nil || p.More {
@@ -110,8 +112,8 @@ func collectRest(c *db.Conn, b Bounds) (p Progress, err error) {
 	return freeBodies(c, b)
 }
 
-// makeGarbage makes garbage of some entries of an orphan, or of what was aside and is
-// gone. More: there was some.
+// makeGarbage makes garbage of some entries of an orphaned folder, or of some messages that
+// were aside and are gone. p.More reports that there were some.
 func makeGarbage(c *db.Conn) (p Progress, err error) {
 	orphan, err := c.First("SELECT mailbox, folder FROM orphan LIMIT 1")
 	if err != nil {
@@ -125,8 +127,8 @@ func makeGarbage(c *db.Conn) (p Progress, err error) {
 	return p, err
 }
 
-// emptyOrphan removes some entries of a removed mailbox's folder, and the orphan itself
-// with the last.
+// emptyOrphan removes some entries of a removed mailbox's folder. If there are none left it
+// removes the row of orphan.
 func emptyOrphan(c *db.Conn, orphan Place) (p Progress, err error) {
 	p.More = true
 	if p.Moved, err = CompactFolder(c, orphan.Folder); err != nil {
@@ -146,7 +148,7 @@ func emptyOrphan(c *db.Conn, orphan Place) (p Progress, err error) {
 	return p, err
 }
 
-// freeBodies removes garbage bodies; of a long one, some chunks.
+// freeBodies removes garbage bodies. Of a long body it may remove only some chunks.
 func freeBodies(c *db.Conn, b Bounds) (p Progress, err error) {
 	type waiting struct{ id, octets int64 }
 	var some []waiting
@@ -183,7 +185,8 @@ func freeBodies(c *db.Conn, b Bounds) (p Progress, err error) {
 	return p, nil
 }
 
-// freeChunks removes chunks of a body, at most the given number. whole: none is left.
+// freeChunks removes chunks of a body, at most most. gone is how many it removed; whole
+// reports that none is left.
 func freeChunks(c *db.Conn, body, most int64, b Bounds) (gone int64, whole bool, err error) {
 	for gone < most {
 		n := min(sliceChunks, most-gone)
@@ -200,8 +203,9 @@ func freeChunks(c *db.Conn, body, most int64, b Bounds) (gone int64, whole bool,
 	return gone, false, nil
 }
 
-// discardBodies makes garbage of the bodies of rows that are about to go, as far as nobody
-// else needs them.
+// discardBodies makes garbage of the bodies of rows that are about to be deleted, unless
+// other rows need them. where selects the rows. someShared says that some of the bodies
+// may be shared.
 func discardBodies(c *db.Conn, someShared bool, where string, args ...driver.Value) error {
 	if someShared {
 		type part struct{ body, octets int64 }
@@ -223,8 +227,8 @@ func discardBodies(c *db.Conn, someShared bool, where string, args ...driver.Val
 	return err
 }
 
-// unshare counts one entry less on a shared body, and makes it garbage with the last,
-// which had that number of octets.
+// unshare subtracts one reference from a shared body, which has octets octets. Without
+// references it becomes garbage.
 func unshare(c *db.Conn, id, octets int64) error {
 	if _, _, err := c.Exec("UPDATE share SET refs = refs - 1 WHERE body = ?", id); err != nil {
 		return err
@@ -236,7 +240,7 @@ func unshare(c *db.Conn, id, octets int64) error {
 	return Discard(c, id, octets)
 }
 
-// Discard makes garbage of a body that nobody needs, of nearly that number of octets.
+// Discard makes garbage of a body that nobody needs. octets is its approximate size.
 func Discard(c *db.Conn, id, octets int64) error {
 	_, _, err := c.Exec("INSERT OR IGNORE INTO garbage (body, octets) VALUES (?, ?)", id, octets)
 	return err

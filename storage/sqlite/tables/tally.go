@@ -6,7 +6,7 @@ import (
 	"mailsrv/quota"
 )
 
-// Counters are a mailbox's INBOX as its row of tally has it.
+// Counters is the row of tally of a mailbox's INBOX.
 type Counters struct {
 	Place
 	Held  quota.Usage // in INBOX
@@ -14,10 +14,10 @@ type Counters struct {
 	Last  int64       // highest uid given in INBOX
 }
 
-// CounterColumns are what ScanCounters reads.
+// CounterColumns are the columns that [ScanCounters] reads, in its order.
 const CounterColumns = "folder, octets, messages, all_octets, all_messages, last"
 
-// ScanCounters reads the row of tally of a mailbox's INBOX.
+// ScanCounters returns the counters in a row of [CounterColumns] of a mailbox's INBOX.
 func ScanCounters(mailbox int64, row []driver.Value) Counters {
 	folder := row[0].(int64)
 	return Counters{
