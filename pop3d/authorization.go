@@ -16,8 +16,8 @@ import (
 	"mailsrv/storage"
 )
 
-// authorization obeys a command of the AUTHORIZATION state (RFC 1939 section
-// 4) and reports whether there is one of this name.
+// authorization obeys a command of the AUTHORIZATION state (RFC 1939 section 4). It
+// reports whether there is a command of this name.
 func (s *session) authorization(verb, argument string) bool {
 	switch verb {
 	case "USER":
@@ -42,18 +42,19 @@ func (s *session) authorization(verb, argument string) bool {
 	return true
 }
 
-// quit ends the session; nothing was open.
+// quit obeys QUIT in AUTHORIZATION: it ends the session; no maildrop is open.
 func (s *session) quit() {
 	s.reply(replyBye)
 	s.over = "quit"
 }
 
-// mayLogin says whether this connection may carry a password now.
+// mayLogin reports whether this connection may carry a password now.
 func (s *session) mayLogin() bool {
 	return s.tls != nil || s.settings.PlaintextLogin.allows(s.wire.Conn)
 }
 
-// forbidden refuses a password that must not cross here, without a look at it.
+// forbidden refuses a password, unseen, if this connection may not carry one. It reports
+// whether it refused.
 func (s *session) forbidden() bool {
 	if s.mayLogin() {
 		return false
@@ -67,7 +68,7 @@ func (s *session) forbidden() bool {
 	return true
 }
 
-// user takes any name: whether it exists is not told.
+// user obeys USER. It accepts any name, so that it does not show which names exist.
 func (s *session) user(name string) {
 	switch name = strings.Trim(name, " "); {
 	case s.forbidden():
@@ -79,7 +80,7 @@ func (s *session) user(name string) {
 	}
 }
 
-// pass logs in. The password is the whole argument: it may hold spaces.
+// pass obeys PASS. The password is the whole argument: it may hold spaces.
 func (s *session) pass(password string) {
 	name := s.name
 	s.name = "" // RFC 1939 section 7: after a refusal USER comes again
@@ -137,7 +138,7 @@ var (
 	errAnswered = errors.New("answered already")
 )
 
-// mechanisms lists what AUTH takes now, as clients from before CAPA ask.
+// mechanisms lists the mechanisms of AUTH, for clients older than CAPA.
 func (s *session) mechanisms() {
 	s.reply(replyOK)
 	if s.mayLogin() {
@@ -147,9 +148,9 @@ func (s *session) mechanisms() {
 	s.reply(".")
 }
 
-// exchange carries challenges and responses until the mechanism is content. It
-// returns the mechanism's error, or errAnswered when the client has heard why
-// it failed or cannot be heard any more.
+// exchange sends challenges and reads responses until the mechanism is done. It returns
+// the mechanism's error, or errAnswered if the client has been told why it failed or
+// cannot be read from any more.
 func (s *session) exchange(mechanism sasl.Server, initial string, given bool) error {
 	var response []byte
 	if given {
@@ -187,19 +188,19 @@ func (s *session) exchange(mechanism sasl.Server, initial string, given bool) er
 	}
 }
 
-// decode never returns nil without an error: to a mechanism nil is "no
-// response".
+// decode decodes a response. It never returns nil without an error, since nil means "no
+// response" to a mechanism.
 func decode(s string) ([]byte, error) {
 	b := make([]byte, base64.StdEncoding.DecodedLen(len(s)))
 	n, err := base64.StdEncoding.Decode(b, []byte(s))
 	return b[:n], err
 }
 
-// open logs in and opens the maildrop that name and password stand for.
+// open logs in with name and password and opens the mailbox's maildrop.
 func (s *session) open(name, password string) {
 	begun := time.Now()
-	// A login that is held back, or stands in a queue, has not begun anything that a
-	// drain would have to wait for.
+	// A drain need not wait for a login that is held back or waits in a queue: it has not
+	// begun anything.
 	login, err := s.server.auth.Login(s.server.serving, s.wire.Client(), name, password)
 	refusal := (*auth.Refusal)(nil)
 	switch {
@@ -222,7 +223,7 @@ func (s *session) open(name, password string) {
 		return
 	}
 	hungUp := false
-	gone := func() bool { // who has said more already still wants the answers
+	gone := func() bool { // a client that has sent more commands still wants the replies
 		hungUp = s.in.Buffered() == 0 && s.wire.HungUp()
 		return hungUp
 	}
@@ -246,8 +247,8 @@ func (s *session) open(name, password string) {
 	}
 }
 
-// enter opens the maildrop, which the session has claimed, or says why not. The
-// login was proved after begun, and may have waited since.
+// enter opens the maildrop, which the session has claimed, or tells the client why not.
+// The login was proved after begun, and may have waited for the claim since then.
 func (s *session) enter(name string, login auth.Login, begun time.Time) bool {
 	if s.tooSoon(login) {
 		s.notNow(replyTooSoon, name, reasonTooSoon, login.Delay)
@@ -291,13 +292,13 @@ func (s *session) tooSoon(login auth.Login) bool {
 	return delay > 0 && s.server.logins.since(login.Mailbox, time.Now()) < delay
 }
 
-// temporary answers a login that failed for a reason of ours.
+// temporary answers a login that failed for a reason on our side.
 func (s *session) temporary(err error, name string) {
 	s.fail(err, named(name))
 	s.mistake(replyTemporary)
 }
 
-// delayed adds how long a client was held back for failures before, if it was.
+// delayed adds how long a login was held back for earlier failures, if it was.
 func delayed(delay time.Duration, attributes ...slog.Attr) []slog.Attr {
 	if delay == 0 {
 		return attributes
@@ -305,8 +306,8 @@ func delayed(delay time.Duration, attributes ...slog.Attr) []slog.Attr {
 	return append(attributes, slog.Duration(logs.Delay, delay))
 }
 
-// refuse answers a login that can never be. The client hears the same text
-// whatever the reason.
+// refuse answers a login with a permanent refusal. The client gets the same text for every
+// reason.
 func (s *session) refuse(name, reason string, delay time.Duration) {
 	s.log(slog.LevelInfo, logs.LoginFailed, delayed(delay, named(name), slog.String(logs.Reason, reason))...)
 	s.reply(replyRefused)
@@ -321,8 +322,8 @@ func (s *session) notNow(line, name, reason string, delay time.Duration) {
 	s.mistake(line)
 }
 
-// maxName bounds, in octets, what a client may bring into the log as its name.
+// maxName bounds the name that a client gives, in octets, in the log.
 const maxName = 320
 
-// named is who a client says it is.
+// named returns the name that a client gave as an attribute of a log line.
 func named(name string) slog.Attr { return slog.String(logs.Mailbox, logs.Text(name, maxName)) }

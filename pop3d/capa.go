@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// capa lists what this connection can do (RFC 2449). Section 5: what is
-// available in AUTHORIZATION is announced in both states, so that a client need
-// ask only once; the argument of EXPIRE alone may differ.
+// capa obeys CAPA (RFC 2449). Section 5: what is available in AUTHORIZATION is announced
+// in both states, so that a client need ask only once. Only the argument of EXPIRE may
+// differ.
 func (s *session) capa() {
 	expire, known := s.expire()
 	s.reply("+OK capabilities follow")
@@ -29,15 +29,15 @@ func (s *session) capa() {
 		s.reply("EXPIRE " + expire)
 	}
 	if delay := s.settings.LoginDelay; delay > 0 {
-		seconds := (delay + time.Second - 1) / time.Second // rounded up: who waits so long is let in
+		seconds := (delay + time.Second - 1) / time.Second // rounded up: a client that waits this long is let in
 		s.reply("LOGIN-DELAY " + strconv.FormatInt(int64(seconds), 10))
 	}
 	s.reply("IMPLEMENTATION mailsrv")
 	s.reply(".")
 }
 
-// expire is what EXPIRE promises (RFC 2449 section 6.7). What is not known is
-// not promised.
+// expire returns the argument of EXPIRE (RFC 2449 section 6.7). known is false where the
+// retention could not be read: then EXPIRE is not announced.
 func (s *session) expire() (promise string, known bool) {
 	if s.maildrop != nil {
 		return expirePromise(s.login.Retrieved), true
@@ -50,9 +50,9 @@ func (s *session) expire() (promise string, known bool) {
 	return expirePromise(keeps...), true
 }
 
-// expirePromise is the argument of EXPIRE where retrieved messages stay so long,
-// 0 for good: the least number of whole days, with USER if another mailbox may
-// have another.
+// expirePromise returns the argument of EXPIRE for the times that retrieved messages stay;
+// a time of 0 is for ever. It is the least number of whole days, with USER if mailboxes
+// differ.
 func expirePromise(keeps ...time.Duration) string {
 	least, differ := 0, false
 	for _, keep := range keeps {

@@ -8,12 +8,12 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// maxLogins is how many mailboxes a half of logins knows.
+// maxLogins is the number of mailboxes in one half of logins.
 const maxLogins = 50_000
 
-// logins are the times at which mailboxes were opened (RFC 2449 section 6.5).
-// It knows the maxLogins mailboxes opened last at the least and twice as many
-// at the most; one that it has forgotten may be opened early.
+// logins holds the times at which mailboxes were opened (RFC 2449 section 6.5). It keeps
+// at least the maxLogins mailboxes opened last, and at most twice as many. A mailbox that
+// it has forgotten may be opened early.
 type logins struct {
 	mu         sync.Mutex
 	young, old map[mail.MailboxID]time.Time
@@ -33,7 +33,7 @@ func (l *logins) since(id mail.MailboxID, now time.Time) time.Duration {
 	return now.Sub(at)
 }
 
-// add says that a mailbox was opened.
+// add notes that a mailbox was opened.
 func (l *logins) add(id mail.MailboxID, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

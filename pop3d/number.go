@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// number reads an argument of decimal digits, with spaces around it let pass.
-// What is too large for an int64 is the largest: no maildrop and no message
-// has that many of anything.
+// number parses an argument of decimal digits, and ignores spaces around it. It returns
+// math.MaxInt64 for a number that is larger: no maildrop has as many messages, and no
+// message as many lines.
 func number(argument string) (int64, bool) {
 	digits := strings.Trim(argument, " ")
 	if digits == "" || strings.Trim(digits, "0123456789") != "" {

@@ -1,7 +1,7 @@
 package pop3d
 
-// Every refusal, with the response codes of RFC 2449 section 8 and RFC 3206.
-// A reply without a code says that the client made a mistake.
+// All refusals, with the response codes of RFC 2449 section 8 and RFC 3206. A reply
+// without a code means that the client made a mistake.
 const (
 	replyRefused = "-ERR [AUTH] wrong name or password" // for whatever reason
 	replyInUse   = "-ERR [IN-USE] another program has this mailbox open: close it there, or try again in a minute"
@@ -41,7 +41,7 @@ const (
 	replyMarked     = "-ERR message is marked as deleted"
 )
 
-// The plain acceptances; those with figures stand where the figures are.
+// The positive replies without figures. Those with figures are built in the commands.
 const (
 	replyOK       = "+OK"
 	replyName     = "+OK now the password"
@@ -49,16 +49,16 @@ const (
 	replyBye      = "+OK bye"
 )
 
-// reply gathers one line of a reply; it leaves before the next read that would
-// block, or at the session's end.
+// reply gathers one line of a reply. It is sent before the next read that would block, or
+// at the session's end.
 func (s *session) reply(line string) {
 	w := s.out.Buffer()
 	w.WriteString(line)
 	w.WriteString("\r\n")
 }
 
-// mistake refuses a command that the protocol does not know in this place. Who
-// makes too many is no mail client.
+// mistake refuses a command that is unknown or wrong in this place. After maxMistakes it
+// ends the session: the client is no mail client.
 func (s *session) mistake(line string) {
 	s.reply(line)
 	if s.mistakes++; s.mistakes >= maxMistakes {

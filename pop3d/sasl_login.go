@@ -2,9 +2,8 @@ package pop3d
 
 import "github.com/emersion/go-sasl"
 
-// loginServer is the server side of LOGIN, which old clients prefer to PLAIN:
-// it asks for the name, then for the password
-// (draft-murchison-sasl-login-00).
+// loginServer is the server side of LOGIN (draft-murchison-sasl-login-00), which old
+// clients prefer to PLAIN: it asks for the name, then for the password.
 type loginServer struct {
 	authenticate sasl.PlainAuthenticator
 	name         *string // once given
@@ -13,7 +12,7 @@ type loginServer struct {
 
 var _ sasl.Server = (*loginServer)(nil)
 
-// Next takes the name, perhaps as initial response, and then the password.
+// Next takes the name, which may come as the initial response, and then the password.
 func (l *loginServer) Next(response []byte) (challenge []byte, done bool, err error) {
 	switch {
 	case l.done:

@@ -15,33 +15,35 @@ import (
 	"mailsrv/storage"
 )
 
-// Authenticator proves who a client is; internal/auth does.
+// Authenticator proves who a client is; package auth implements it. All methods are safe
+// for concurrent use.
 type Authenticator interface {
-	// Login returns who name and password prove the client to be. Errors: an
-	// *auth.Refusal for every reason that lies with the client, auth.ErrBusy,
-	// the context's, or an unexpected one.
+	// Login returns the login that name and password prove. Errors: an *[auth.Refusal]
+	// for every reason that lies with the client, [auth.ErrBusy], the context's, or an
+	// unexpected one.
 	Login(ctx context.Context, client netip.Addr, name, password string) (auth.Login, error)
-	// Stands says whether a login still counts: nil; auth.ErrDisabled,
-	// auth.ErrRemoved, auth.ErrChanged; any other error is unexpected.
+	// Stands returns nil if a login still counts. Errors: [auth.ErrDisabled],
+	// [auth.ErrRemoved], [auth.ErrChanged], or an unexpected one.
 	Stands(ctx context.Context, l auth.Login) error
 }
 
-// Store is what a daemon needs of a store: maildrops, and who holds them.
+// Store is what the server needs of a store: maildrops, and claims on them.
 type Store interface {
 	storage.Maildrops
 	storage.Claims
 }
 
-// Directory tells what holds for the mailboxes in all; internal/directory does.
+// Directory knows the retention of all mailboxes; package directory implements it. It is
+// safe for concurrent use.
 type Directory interface {
-	// Expiries returns the different times after which retrieved messages go
-	// from some mailbox, 0 among them where they stay. It is asked at each CAPA
-	// before a login, as often as strangers like, and answers from memory.
+	// Expiries returns the different times after which mailboxes remove retrieved
+	// messages; 0 is among them if some mailbox keeps them. Strangers can cause a call
+	// with each CAPA before a login, so it must answer from memory.
 	Expiries(ctx context.Context) ([]time.Duration, error)
 }
 
-// PlaintextLogin says where a password may cross without TLS. The values are
-// those of the configuration; any other means PlaintextNever.
+// PlaintextLogin is the policy for passwords without TLS. The values are those of the
+// configuration; any other means [PlaintextNever].
 type PlaintextLogin string
 
 // The policies.
@@ -51,21 +53,20 @@ const (
 	PlaintextAlways   PlaintextLogin = "always"
 )
 
-// allows says whether a client may send its password without TLS.
+// allows reports whether a client may send its password without TLS.
 func (p PlaintextLogin) allows(c *listen.Conn) bool {
 	return p == PlaintextAlways || p == PlaintextLoopback && c.Loopback()
 }
 
-// Settings may change while the server runs. All but MinRate, LockWait and LoginDelay
-// must be set.
+// Settings may be replaced while the server runs ([Server.SetSettings]). All but MinRate,
+// LockWait and LoginDelay are required.
 type Settings struct {
 	PlaintextLogin PlaintextLogin
-	// IdleTimeout ends a session after so long without a whole command, or
-	// without an octet of a reply being taken (RFC 1939 section 3 asks for ten
-	// minutes at least).
+	// IdleTimeout ends a session in which, for this time, no whole command came, or no
+	// octet of a reply was taken (RFC 1939 section 3 asks for ten minutes at least).
 	IdleTimeout time.Duration
-	// MinRate is how many octets a second a client must take of what it asked for,
-	// once the server has waited RateGrace for it; 0: none.
+	// MinRate is the least rate, in octets per second, at which a client must take what
+	// it asked for, once the server has waited [RateGrace] for it; 0: no least rate.
 	MinRate int64
 	// LockTakeoverAfter is how long a session without marks must have been
 	// silent before another login may take its maildrop.
@@ -79,7 +80,7 @@ type Settings struct {
 	LoginDelay time.Duration
 }
 
-// Config is what a server is made of. All but TLS and Memory must be set.
+// Config has the parts of a [Server]. All but TLS and Memory are required.
 type Config struct {
 	Store     Store
 	Directory Directory
@@ -89,11 +90,11 @@ type Config struct {
 	Hostname  string      // for the greeting
 	Logger    *slog.Logger
 	Settings  Settings
-	// Memory bounds what sessions hold of their maildrops; nil does not.
+	// Memory bounds the memory of the sessions' snapshots; nil: no bound.
 	Memory Memory
 }
 
-// Server serves the maildrops of one store. Its methods are safe for concurrent use.
+// Server serves the maildrops of one store. All methods are safe for concurrent use.
 type Server struct {
 	store     Store
 	directory Directory
@@ -113,7 +114,7 @@ type Server struct {
 	drain   context.CancelFunc
 }
 
-// New makes a server that serves nothing yet.
+// New returns a server without listeners.
 func New(c Config) *Server {
 	s := &Server{
 		store: c.Store, directory: c.Directory, auth: c.Auth, group: c.Group, tls: c.TLS,
@@ -129,19 +130,19 @@ func New(c Config) *Server {
 	return s
 }
 
-// SetSettings changes the settings for sessions to come.
+// SetSettings replaces the settings for sessions that begin later.
 func (s *Server) SetSettings(v Settings) { s.settings.Store(&v) }
 
-// Serve serves the connections of l, a listener of its own, until Shutdown,
-// and then returns nil. It closes l. implicitTLS begins each connection with
-// the TLS handshake (RFC 8314 section 3).
+// Serve serves the connections of l until [Server.Shutdown], and then returns nil. It
+// returns l's error if accepting fails for good. It closes l. With implicitTLS each
+// connection begins with the TLS handshake (RFC 8314 section 3).
 func (s *Server) Serve(l net.Listener, implicitTLS bool) error {
 	return s.group.Serve(l, func(c *listen.Conn) { s.serve(c, implicitTLS) })
 }
 
-// Shutdown stops accepting, tells the sessions that wait for a command or for a
-// maildrop and ends them, and waits for the others to finish theirs. When ctx ends first
-// they are cut off, and its error is returned. In either case no session is
+// Shutdown stops accepting, and ends the sessions that wait for a command or for a
+// maildrop, with a reply that says so. It waits for the others to finish their command. If
+// ctx ends first, it cuts them off and returns ctx's error. In either case no session is
 // left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()

@@ -26,11 +26,11 @@ import (
 const (
 	maxCommand  = 255      // octets of a command line with its CRLF, RFC 2449 section 4
 	maxResponse = 12 << 10 // octets of a line that carries a password, also as an answer to AUTH's challenge
-	maxMistakes = 20       // commands that are none
+	maxMistakes = 20       // commands that are unknown or wrong in their place
 	maxFailures = 3        // logins refused
 )
 
-// overDraining is why a session ends that a drain reaches.
+// overDraining is the logged reason of a session that a drain ends.
 const overDraining = "server is shutting down"
 
 // session is one connection. It is in AUTHORIZATION until maildrop is set, then
@@ -47,7 +47,7 @@ type session struct {
 	out      wire.Output
 	mistakes int
 	over     string // why the session ends; empty until it does
-	cause    error  // the error behind over that no other line tells
+	cause    error  // the error behind over, if no other line logs it
 
 	// AUTHORIZATION
 	name     string // from USER
@@ -59,11 +59,11 @@ type session struct {
 	maildrop storage.Maildrop
 	held     quota.Usage // what the maildrop shows
 	snapshot snapshot    // once loaded
-	listed   func()      // ends what is counted of the snapshot; nil: nothing is
+	listed   func()      // ends the counting of the snapshot's memory; nil: not counted
 	loaded   bool
 	marks    set         // messages marked as deleted
 	marked   quota.Usage // what marks hold
-	noted    set         // messages retrieved, where their retention asks
+	noted    set         // messages retrieved, if the mailbox removes those after a time
 	sent     quota.Usage // by RETR
 }
 
@@ -78,8 +78,8 @@ func (s *Server) serve(c *listen.Conn, implicitTLS bool) {
 	n.run(implicitTLS)
 }
 
-// speakOver makes c the stream of commands and replies. What was read from the
-// former one and not yet obeyed is thrown away.
+// speakOver makes c the stream of commands and replies. What was read from the former
+// stream and not obeyed yet is thrown away.
 func (s *session) speakOver(c net.Conn) {
 	s.out.To = c
 	s.input = wire.Input{From: c, Out: &s.out}
@@ -108,7 +108,7 @@ func (s *session) run(implicitTLS bool) {
 	}
 }
 
-// dispossessed ends a session that does not hold its maildrop any more.
+// dispossessed ends a session that has lost the claim on its maildrop.
 func (s *session) dispossessed(why error) {
 	s.over = "maildrop taken over"
 	if errors.Is(why, storage.ErrTaken) {
@@ -145,9 +145,9 @@ func (s *session) without(argument string, command func()) {
 	command()
 }
 
-// longest is how long a command may be that begins so. Those that carry a password
-// may be longer than RFC 2449 section 4 has it: passwords of 1,024 octets are set,
-// which no line of 255 could carry.
+// longest returns the longest permitted command line that begins with begun, in octets.
+// Commands that carry a password may be longer than RFC 2449 section 4 allows: passwords
+// may have 1,024 octets, which no line of 255 could carry.
 func (s *session) longest(begun []byte) int {
 	if s.maildrop == nil {
 		for _, verb := range []string{"PASS ", "AUTH "} {
@@ -159,16 +159,16 @@ func (s *session) longest(begun []byte) int {
 	return maxCommand
 }
 
-// readLine returns the next line without its end; it is valid until the next
-// call. wire.ErrTooLong if it is longer, with its end, than longest says of what has
-// come of it: it has been skipped. The whole line must come within the idle timeout.
+// readLine returns the next line without its end, valid until the next call. longest
+// returns the bound on the line, its end included, from what has come of it. A longer line
+// is skipped: wire.ErrTooLong. The whole line must come within the idle timeout.
 func (s *session) readLine(longest func(begun []byte) int) ([]byte, error) {
 	s.wire.deadline = time.Now().Add(s.settings.IdleTimeout)
 	line, err := wire.ReadLine(s.in, longest, 0)
 	return wire.Trim(line), err
 }
 
-// unreadable ends a session whose client cannot be heard any more.
+// unreadable ends a session after a failed read, and notes why.
 func (s *session) unreadable(err error) {
 	switch timeout := errors.Is(err, os.ErrDeadlineExceeded); {
 	case errors.Is(s.out.Err, errYield):
@@ -214,8 +214,8 @@ func (s *session) stls() {
 	s.startTLS()
 }
 
-// startTLS makes the handshake. Commands that came in the clear behind STLS are
-// thrown away: somebody between may have put them there.
+// startTLS makes the TLS handshake. Commands that came in the clear after STLS are thrown
+// away: an attacker in the middle may have inserted them.
 func (s *session) startTLS() {
 	c := tls.Server(s.wire, s.server.tls)
 	s.wire.deadline = time.Now().Add(s.settings.HandshakeTimeout)
@@ -231,7 +231,7 @@ func (s *session) startTLS() {
 // close ends the connection, whatever the session was doing.
 func (s *session) close() {
 	if p := recover(); p != nil {
-		// Not a word more; the group logs it, and goes on with the others.
+		// Nothing more is sent. The group logs the panic and goes on with other sessions.
 		s.over, s.out.Err = "panic", errors.New("panic")
 		defer panic(p)
 	}
@@ -248,14 +248,14 @@ func (s *session) close() {
 		attributes = append(attributes, slog.Any(logs.Error, s.cause))
 	}
 	level := slog.LevelInfo
-	if s.wire.Probe() { // a proxy that looks whether we are there, once in a while
+	if s.wire.Probe() { // health checks of a proxy come often
 		level = slog.LevelDebug
 	}
 	s.log(level, logs.SessionEnd, attributes...)
 	s.wire.Close()
 }
 
-// release gives the maildrop free, and what is held of it.
+// release releases the claim on the maildrop and the memory of its snapshot.
 func (s *session) release() {
 	if s.wire.claim != nil {
 		s.wire.claim.Release()
@@ -268,7 +268,7 @@ func (s *session) release() {
 	}
 }
 
-// log writes a line with what all lines of a session carry.
+// log writes a line with the attributes that all lines of a session have.
 func (s *session) log(level slog.Level, event string, attributes ...slog.Attr) {
 	ctx := context.Background()
 	if !s.server.logger.Enabled(ctx, level) {

@@ -9,27 +9,27 @@ import (
 	"mailsrv/storage"
 )
 
-// Memory counts what sessions hold of their maildrops against a total; internal/buffers
-// does.
+// Memory counts the memory of the sessions' snapshots against a total; package buffers
+// implements it. All methods are safe for concurrent use.
 type Memory interface {
-	// Take takes n octets, or waits until there are as many. Its errors are temporary.
+	// Take takes n octets, and waits until they are free. Its errors are temporary.
 	Take(ctx context.Context, n int64) error
 	// Give gives n octets back.
 	Give(n int64)
 }
 
 // keepUIDLs is the largest number of messages whose UIDLs a session keeps. Those of a
-// larger maildrop are read again whenever they are asked for: they would take more
-// memory than all else.
+// larger maildrop would take more memory than all else, so they are read again whenever
+// they are asked for.
 const keepUIDLs = 50_000
 
-// perRead is how many messages are read at a time.
+// perRead is the number of messages read at a time.
 const perRead = 20_000
 
-// uidlOctets is what a kept UIDL takes, of the length that this server gives.
+// uidlOctets is the memory that a kept UIDL takes, at the length that this server gives.
 const uidlOctets = int64(unsafe.Sizeof("")) + 32
 
-// messageOctets is what a session keeps of each message besides.
+// messageOctets is the memory of each message in a snapshot, without its UIDL.
 const messageOctets = int64(unsafe.Sizeof(storage.UID(0)) + unsafe.Sizeof(uint32(0)))
 
 // snapshot is what a session keeps of the messages of its maildrop, in their order.
@@ -37,14 +37,14 @@ type snapshot struct {
 	uids  []storage.UID
 	short []uint32      // octets; math.MaxUint32: see long
 	long  map[int]int64 // octets of messages of 4 GiB and more
-	uidls []string      // nil: of a large maildrop
-	taken int64         // of Memory
+	uidls []string      // nil: not kept, the maildrop is large
+	taken int64         // octets taken from Memory
 }
 
-// len is the number of messages.
+// len returns the number of messages.
 func (s *snapshot) len() int { return len(s.uids) }
 
-// octets returns the size of a message.
+// octets returns the size of a message in octets.
 func (s *snapshot) octets(i int) int64 {
 	if short := s.short[i]; short < math.MaxUint32 {
 		return int64(short)
@@ -52,7 +52,7 @@ func (s *snapshot) octets(i int) int64 {
 	return s.long[i]
 }
 
-// entry returns a message, without its UIDL where that is not kept.
+// entry returns a message's entry, without its UIDL where that is not kept.
 func (s *snapshot) entry(i int) storage.Entry {
 	e := storage.Entry{UID: s.uids[i], Octets: s.octets(i)}
 	if s.uidls != nil {
@@ -61,8 +61,8 @@ func (s *snapshot) entry(i int) storage.Entry {
 	return e
 }
 
-// read fills the snapshot of a maildrop that held this number of messages at the login;
-// some may be gone. It returns what it holds now.
+// read fills the snapshot. messages is the number of messages at the login; some may be
+// gone since. It returns the usage of those that it found.
 func (s *snapshot) read(ctx context.Context, m storage.Maildrop, messages int64, memory Memory) (held quota.Usage, err error) {
 	each := messageOctets
 	if messages <= keepUIDLs {
@@ -93,8 +93,8 @@ func (s *snapshot) read(ctx context.Context, m storage.Maildrop, messages int64,
 	return held, err
 }
 
-// eachEntry calls f with the messages from a uid on, piece by piece, until it returns
-// false.
+// eachEntry calls f with each message from a uid on until f returns false. It reads perRead
+// messages at a time.
 func eachEntry(ctx context.Context, m storage.Maildrop, from storage.UID, f func(storage.Entry) bool) error {
 	for {
 		piece, err := m.Entries(ctx, from, perRead)
@@ -113,7 +113,7 @@ func eachEntry(ctx context.Context, m storage.Maildrop, from storage.UID, f func
 	}
 }
 
-// uidl returns a message's UIDL. storage.ErrGone if it must be read and is no more there.
+// uidl returns a message's UIDL. storage.ErrGone: it is not kept, and the message is gone.
 func (s *snapshot) uidl(ctx context.Context, m storage.Maildrop, i int) (string, error) {
 	if s.uidls != nil {
 		return s.uidls[i], nil
@@ -128,8 +128,8 @@ func (s *snapshot) uidl(ctx context.Context, m storage.Maildrop, i int) (string,
 	return found[0].UIDL, nil
 }
 
-// eachUIDL calls f with the UIDLs of the messages that want has, in their order. Where they
-// must be read, those that are gone are left out.
+// eachUIDL calls f with the UIDLs of the messages for which want returns true, in their
+// order. Where UIDLs are not kept, messages that are gone are left out.
 func (s *snapshot) eachUIDL(ctx context.Context, m storage.Maildrop, want func(i int) bool, f func(i int, uidl string)) error {
 	if s.uidls != nil {
 		for i, uidl := range s.uidls {
@@ -154,7 +154,7 @@ func (s *snapshot) eachUIDL(ctx context.Context, m storage.Maildrop, want func(i
 	})
 }
 
-// free gives back what the snapshot holds.
+// free gives the snapshot's memory back.
 func (s *snapshot) free(memory Memory) {
 	if s.taken > 0 {
 		memory.Give(s.taken)
@@ -162,7 +162,7 @@ func (s *snapshot) free(memory Memory) {
 	*s = snapshot{}
 }
 
-// unbounded is the Memory of a server that was given none.
+// unbounded is the Memory of a server without a bound.
 type unbounded struct{}
 
 func (unbounded) Take(context.Context, int64) error { return nil }

@@ -8,13 +8,13 @@ import (
 	"mailsrv/internal/auth"
 )
 
-// askEvery is how often a session at work asks whether its login still counts.
-// Nobody asks for one that waits for its client.
+// askEvery is how often a session at work asks whether its login still counts. A session
+// that waits for its client does not ask.
 const askEvery = time.Second
 
-// ask returns nil if the login still counted a second ago, auth.ErrDisabled,
-// auth.ErrRemoved or auth.ErrChanged if it does not, or another error if that could
-// not be found out.
+// ask returns nil if the login counts, or did within the last second. Errors:
+// auth.ErrDisabled, auth.ErrRemoved or auth.ErrChanged if it does not count any more, or
+// another error if that could not be found out.
 func (s *session) ask(login auth.Login) error {
 	now := time.Now()
 	if now.Sub(s.asked) < askEvery {
@@ -23,13 +23,13 @@ func (s *session) ask(login auth.Login) error {
 	if err := s.server.auth.Stands(s.server.ctx, login); err != nil {
 		return fmt.Errorf("ask about the login: %w", err)
 	}
-	s.asked = now // before the answer: what changes from then on is seen next time
+	s.asked = now // the time before the answer: later changes are seen next time
 	return nil
 }
 
-// stands says whether a command of the TRANSACTION state may be obeyed: the mailbox
-// was not disabled or removed since, nor its password changed. If not, the client
-// has heard why. Before a QUIT that deletes it is asked in any case.
+// stands reports whether a command of the TRANSACTION state may be obeyed: since the
+// login, the mailbox was not disabled or removed, and its password not changed. If not, it
+// has told the client why. Before a QUIT that deletes it always asks.
 func (s *session) stands(verb string) bool {
 	deletes := verb == "QUIT" && s.marks != nil
 	if deletes {
@@ -58,8 +58,8 @@ func (s *session) stands(verb string) bool {
 	return false
 }
 
-// ended returns what a client hears whose login does not count any more, and why for
-// the log; nothing where err says that it could not be found out.
+// ended returns the reply to a client whose login does not count any more, and the reason
+// for the log. Both are empty if err means that it could not be found out.
 func ended(err error) (line, reason string) {
 	switch {
 	case errors.Is(err, auth.ErrDisabled):

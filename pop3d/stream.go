@@ -12,32 +12,31 @@ import (
 	"mailsrv/storage"
 )
 
-// stream is a session's connection below TLS, the one place where octets are
-// seen to flow: every deadline is set here, and silence is measured here.
+// stream is a session's connection below TLS. All octets pass through it: it sets every
+// deadline and measures silence.
 type stream struct {
 	*listen.Conn
-	idle     time.Duration // without an octet taken, a write fails
+	idle     time.Duration // a write fails if no octet is taken for this time
 	deadline time.Time     // of reads
 	yielded  atomic.Bool   // others need the memory that the transfer holds
-	minRate  int64         // octets a second that the client must take, once it has taken long
-	sent     int           // octets since the client was known to have all
+	minRate  int64         // octets per second that the client must take, after RateGrace
+	sent     int           // octets since the client last had received all
 	waited   time.Duration // for the client to take them
 	transfer bool          // what is written is mail, or a list of it, which a drain lets finish
 
 	// Of the maildrop, once there is one.
-	ctx      context.Context // of what is asked of the store
+	ctx      context.Context // for calls to the store
 	claim    storage.Claim
-	patience time.Duration // silence after which another session may take it
-	lost     error         // why it is not the session's any more
+	patience time.Duration // silence after which another session may take the maildrop
+	lost     error         // why the claim was lost; nil: it was not
 }
 
-// fastOctets is what any client takes within the idle timeout: less needs no
-// look at how it fares.
+// fastOctets is what any client takes within the idle timeout. Progress is checked only
+// for transfers of more octets.
 const fastOctets = 16 << 10
 
-// Read waits for octets from the client. A client that still receives what the
-// kernel holds is not silent: the wait begins anew while that grows less, and not too
-// slowly.
+// Read waits for octets from the client. A client that still receives what the kernel holds
+// is not silent: the wait begins anew as long as that shrinks, and fast enough.
 func (w *stream) Read(p []byte) (int, error) {
 	w.transfer = false // all of it has been written
 	pending := int32(0)
@@ -68,8 +67,8 @@ func (w *stream) Read(p []byte) (int, error) {
 	}
 }
 
-// await waits once: here a drain finds the session idle, and another login may
-// take its maildrop.
+// await waits once for octets. Meanwhile a drain may end the session, and another login
+// may take its maildrop.
 func (w *stream) await(p []byte) (int, error) {
 	now := time.Now()
 	if err := w.Conn.AwaitCommand(w.deadline.Sub(now)); err != nil {
@@ -85,25 +84,25 @@ func (w *stream) await(p []byte) (int, error) {
 	return n, err
 }
 
-// RateGrace is how long the server may have waited for a client to take what it asked for
-// before the client is held to the least rate.
+// RateGrace is how long the server waits for a client to take what it asked for, in all,
+// before [Settings].MinRate applies.
 const RateGrace = 10 * time.Minute
 
-// rateEvery is how often the rate is looked at from then on.
+// rateEvery is how often the rate is checked from then on.
 const rateEvery = 10 * time.Second
 
 // errTooSlow ends a session whose client takes what it asked for too slowly.
 var errTooSlow = errors.New("slower than the least rate")
 
-// tooSlow reports whether the client takes octets more slowly than it may. The time that
-// counts is that in which the server waited for it alone.
+// tooSlow reports whether the client takes octets more slowly than it may. Only the time
+// counts in which the server waited for the client.
 func (w *stream) tooSlow() bool {
 	taken := w.sent - int(w.Pending())
 	return w.waited >= RateGrace && float64(taken) < w.waited.Seconds()*float64(w.minRate)
 }
 
-// Write sends p. It fails once no octet has been taken for the idle timeout, or octets
-// are taken too slowly, however long the whole takes.
+// Write sends p, however long the whole takes. It fails if no octet is taken for the idle
+// timeout, or if octets are taken too slowly.
 func (w *stream) Write(p []byte) (int, error) {
 	sent, moved := 0, time.Now()
 	for {
@@ -129,7 +128,8 @@ func (w *stream) Write(p []byte) (int, error) {
 	}
 }
 
-// writeSome sends what the client takes of p within a time.
+// writeSome sends what the client takes of p within the given time. It returns the octets
+// sent.
 func (w *stream) writeSome(p []byte, within time.Duration) (int, error) {
 	if w.transfer {
 		w.Conn.SetWriteDeadline(time.Now().Add(within))
@@ -146,13 +146,14 @@ func (w *stream) writeSome(p []byte, within time.Duration) (int, error) {
 // errYield ends a session in a transfer whose memory others need.
 var errYield = errors.New("others need the memory that its transfer holds")
 
-// shortTransfer is how many octets a transfer may hold that nobody asks back: all
-// connections that a client may have hold less than its share with them.
+// shortTransfer is the most octets of a transfer that need not be counted as one: all the
+// connections of one client together hold less than its share with such transfers.
 const shortTransfer = 16 << 10
 
-// transferBegins begins a transfer to the client, which a drain lets finish, and returns
-// the context for what it reads and what it holds. Where others need that it fails, by
-// its next write. done is called when it holds nothing any more.
+// transferBegins begins a transfer to the client, which a drain lets finish. It returns the
+// context for reading the message and taking memory. If others need that memory, the
+// transfer's next write fails. The caller calls done when the transfer has given its memory
+// back.
 func (w *stream) transferBegins(ctx context.Context, octets int64) (transfer context.Context, done func()) {
 	w.transfer = true
 	if octets <= shortTransfer {
@@ -169,13 +170,13 @@ func (w *stream) transferBegins(ctx context.Context, octets int64) (transfer con
 	}
 }
 
-// sending says whether the client has not got all yet of what was written. It
-// may be called beside all else.
+// sending reports whether the client has not received yet all that was written. It is safe
+// for concurrent use.
 func (w *stream) sending() bool { return w.Pending() > 0 }
 
-// Sizes of a session's buffers. A session that waits holds the read buffer
-// alone; a write buffer takes a message of common size together with its reply
-// line and final dot, so that they leave in one packet.
+// Sizes of a session's buffers, in octets. A session that waits holds the read buffer
+// alone. A write buffer holds a message of common size together with its reply line and
+// final dot, so that they leave in one write.
 const (
 	readBuffer  = 2 << 10
 	writeBuffer = 32 << 10

@@ -5,12 +5,12 @@ import (
 	"bytes"
 )
 
-// stuffer writes the text of a multi-line reply (RFC 1939 section 3): a dot
-// that begins a line is doubled, and a lone dot ends the text. Pieces may be
-// cut anywhere.
+// stuffer writes the text of a multi-line reply (RFC 1939 section 3): it doubles a dot
+// that begins a line, and ends the text with a lone dot. The text may come in pieces cut
+// anywhere.
 //
-// A bare LF counts as the end of a line too. No stored message holds one, but
-// a client that reads it so must not find a final dot inside a message.
+// A bare LF counts as the end of a line too. No stored message holds one, but a client
+// that takes it for a line end must not find a final dot inside a message.
 type stuffer struct {
 	w        *bufio.Writer
 	inLine   bool // the last octet was no LF

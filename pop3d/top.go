@@ -10,7 +10,7 @@ type head struct {
 	begun  string // first octets of a line that earlier pieces began, at most 3
 }
 
-// cut returns as much of a piece as is wanted, and whether that was the end.
+// cut returns the part of a piece that TOP sends, and whether the end has been reached.
 func (h *head) cut(piece []byte) (wanted []byte, done bool) {
 	rest := piece
 	for {
@@ -35,7 +35,7 @@ func (h *head) cut(piece []byte) (wanted []byte, done bool) {
 	}
 }
 
-// isBlank says whether a line is empty but for its CR.
+// isBlank reports whether a line is empty but for its CR.
 func (h *head) isBlank(line []byte) bool {
 	if h.begun == "" {
 		return len(line) == 0 || len(line) == 1 && line[0] == '\r'

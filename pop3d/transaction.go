@@ -14,8 +14,8 @@ import (
 	"mailsrv/storage"
 )
 
-// transaction obeys a command of the TRANSACTION state (RFC 1939 section 5) and
-// reports whether there is one of this name.
+// transaction obeys a command of the TRANSACTION state (RFC 1939 section 5). It reports
+// whether there is a command of this name.
 func (s *session) transaction(verb, argument string) bool {
 	switch verb {
 	case "STAT":
@@ -44,12 +44,12 @@ func (s *session) transaction(verb, argument string) bool {
 	return true
 }
 
-// set is some of the snapshot's messages, by their index: one bit each.
+// set is a set of the snapshot's messages, by their index: one bit each.
 type set []uint64
 
 func (s set) has(i int) bool { return i/64 < len(s) && s[i/64]&(1<<(i%64)) != 0 }
 
-// add puts in message i of a snapshot of n.
+// add adds message i of a snapshot of n messages.
 func (s *set) add(i, n int) {
 	if *s == nil {
 		*s = make(set, (n+63)/64)
@@ -57,31 +57,31 @@ func (s *set) add(i, n int) {
 	(*s)[i/64] |= 1 << (i % 64)
 }
 
-// usage is what the maildrop holds without the marked messages.
+// usage returns the usage of the maildrop without the marked messages.
 func (s *session) usage() quota.Usage {
 	return quota.Usage{Octets: s.held.Octets - s.marked.Octets, Messages: s.held.Messages - s.marked.Messages}
 }
 
-// replyUsage says how much there is.
+// replyUsage replies with the number and the octets of the messages.
 func (s *session) replyUsage(prefix string) {
 	u := s.usage()
 	s.reply("+OK " + prefix + strconv.FormatInt(u.Messages, 10) +
 		" messages (" + strconv.FormatInt(u.Octets, 10) + " octets)")
 }
 
-// stat answers from the snapshot's totals: no row is read for it.
+// stat obeys STAT. It answers from the snapshot's totals and reads no row.
 func (s *session) stat() {
 	u := s.usage()
 	s.reply("+OK " + strconv.FormatInt(u.Messages, 10) + " " + strconv.FormatInt(u.Octets, 10))
 }
 
-// load reads the snapshot's rows at the first command that needs them: what others
-// have removed by then is not shown. When that fails it replies and returns false.
+// load reads the snapshot's rows at the first command that needs them. Messages that others
+// have removed by then are not shown. If it fails, it replies and returns false.
 func (s *session) load() bool {
 	if s.loaded {
 		return true
 	}
-	// Until it is read nothing has begun that a drain would have to wait for.
+	// A drain need not wait until the snapshot is read: nothing has begun yet.
 	ctx, listed := buffers.As(s.server.serving, s.wire.Networks(), func() {})
 	held, err := s.snapshot.read(ctx, s.maildrop, s.held.Messages, s.server.memory)
 	if err != nil {
@@ -101,9 +101,9 @@ func (s *session) load() bool {
 	return true
 }
 
-// message returns the index of the message that an argument names. It is the
-// one guard of message numbers: there is such a message and it is not marked,
-// or the client has heard why not.
+// message returns the index of the message that an argument names. Every command checks
+// message numbers with it. false: there is no such message, or it is marked, and the client
+// has been told.
 func (s *session) message(argument string) (int, bool) {
 	n, ok := number(argument)
 	switch {
@@ -120,8 +120,8 @@ func (s *session) message(argument string) (int, bool) {
 	return 0, false
 }
 
-// list obeys LIST and UIDL, which differ in what they say of a message: one appends it for
-// one message, each calls say with that of all that are not marked.
+// list obeys LIST and UIDL, which differ in what they tell of a message. one appends that
+// to line for one message; each calls say for every message that is not marked.
 func (s *session) list(argument string, one func(line []byte, i int) ([]byte, error), each func(say func(i int, what []byte)) error) {
 	row := func(prefix string, i int, what []byte) {
 		w := s.out.Buffer()
@@ -154,7 +154,7 @@ func (s *session) list(argument string, one func(line []byte, i int) ([]byte, er
 	s.reply(".")
 }
 
-// unmarked reports whether a message is listed.
+// unmarked reports whether a message is not marked.
 func (s *session) unmarked(i int) bool { return !s.marks.has(i) }
 
 func (s *session) listOctets(argument string) {
@@ -214,7 +214,7 @@ func (s *session) top(argument string) {
 	}
 }
 
-// send streams a message, or the head of it, and reports whether all went out.
+// send streams a message, or the head of it, and reports whether all of it was written.
 func (s *session) send(e storage.Entry, head *head) bool {
 	ctx, done := s.wire.transferBegins(s.server.ctx, e.Octets)
 	defer done()
@@ -224,7 +224,7 @@ func (s *session) send(e storage.Entry, head *head) bool {
 		return false
 	}
 	defer m.Close()
-	// The first piece is read before anything is promised.
+	// The first piece is read before the +OK.
 	piece, err := m.Next(ctx)
 	if err != nil && err != io.EOF {
 		s.cannotSend(e, err)
@@ -237,8 +237,8 @@ func (s *session) send(e storage.Entry, head *head) bool {
 			piece, done = head.cut(piece)
 		}
 		if err := text.write(piece); err != nil {
-			// What was pipelined behind must not be obeyed: the client that
-			// wanted a message deleted after this one has not got it.
+			// Commands pipelined behind RETR must not be obeyed: they could delete
+			// a message that the client has not got.
 			s.unreadable(s.out.Flush())
 			return false
 		}
@@ -254,7 +254,7 @@ func (s *session) send(e storage.Entry, head *head) bool {
 	return true
 }
 
-// cannotSend answers RETR or TOP of which nothing has been sent.
+// cannotSend answers a RETR or TOP that failed before anything was sent.
 func (s *session) cannotSend(e storage.Entry, err error) {
 	line := replyTemporary
 	switch {
@@ -268,8 +268,8 @@ func (s *session) cannotSend(e storage.Entry, err error) {
 	s.reply(line)
 }
 
-// uidlOf returns a message's UIDL for the log: one that is not kept is read; "" if it
-// cannot be.
+// uidlOf returns a message's UIDL for the log. It reads one that is not kept; "": it could
+// not be read.
 func (s *session) uidlOf(e storage.Entry) string {
 	if e.UIDL != "" {
 		return e.UIDL
@@ -281,16 +281,16 @@ func (s *session) uidlOf(e storage.Entry) string {
 	return found[0].UIDL
 }
 
-// tear ends the connection in the middle of a message or a list: without the final dot
-// the client knows that it has not got all of it.
+// tear ends the connection in the middle of a message or a list. Without the final dot the
+// client knows that it has not got all of it.
 func (s *session) tear(err error, attributes ...slog.Attr) {
 	s.fail(err, attributes...)
 	s.out.Flush()
-	s.out.Err = err // not a word more, also not TLS's that all is well
+	s.out.Err = err // nothing more is sent, nor TLS's close_notify
 	s.over = "reply broke off"
 }
 
-// dele marks a message; it stays until UPDATE.
+// dele obeys DELE: it marks a message, which stays until UPDATE.
 func (s *session) dele(argument string) {
 	i, ok := s.message(argument)
 	if !ok {
@@ -298,7 +298,7 @@ func (s *session) dele(argument string) {
 	}
 	s.marks.add(i, s.snapshot.len())
 	s.marked = s.marked.Add(quota.Usage{Octets: s.snapshot.octets(i), Messages: 1})
-	// Marks are work that a takeover would lose.
+	// A takeover would lose the marks.
 	s.wire.patience = s.settings.IdleTimeout
 	s.reply("+OK message " + strconv.Itoa(i+1) + " marked as deleted")
 }

@@ -12,9 +12,9 @@ import (
 	"mailsrv/storage"
 )
 
-// update is the UPDATE state (RFC 1939 section 6): the marked messages are
-// removed, all or none, and the session ends. In the same transaction it is
-// noted which others the client has got.
+// update is the UPDATE state (RFC 1939 section 6): it removes the marked messages, all or
+// none, and ends the session. In the same transaction it notes which others the client
+// has retrieved.
 func (s *session) update() {
 	line := replyBye
 	s.over = "quit"
@@ -36,12 +36,12 @@ func (s *session) update() {
 			}
 		}
 	}
-	// Free before the client hears of it: it may come back at once.
+	// Released before the reply is sent: the client may come back at once.
 	s.release()
 	s.reply(line)
 }
 
-// settle tells the store what the session came to.
+// settle writes the session's deletions and retrievals to the store.
 func (s *session) settle() error {
 	change := storage.Change{Expunge: make([]storage.UID, 0, s.marked.Messages)}
 	for i, uid := range s.snapshot.uids {
@@ -68,27 +68,27 @@ func (s *session) settle() error {
 	return nil
 }
 
-// namesWithin is how long memory is waited for before a deletion.
+// namesWithin is how long namesOfMarked waits for memory.
 const namesWithin = time.Second
 
-// perLine is how many messages a line of the log names.
+// perLine is the number of messages that one log line names.
 const perLine = 32
 
-// goneNames are the UIDLs of messages that are about to go, as lines of the log name them.
+// goneNames are the UIDLs of messages about to be removed, as the log lines name them.
 type goneNames struct {
 	lines []string
-	free  func() // gives their memory back
+	free  func() // gives the memory of lines back
 }
 
-// namesOfMarked reads the UIDLs of the marked messages, which cannot be read once those
-// are gone.
+// namesOfMarked reads the UIDLs of the marked messages: they cannot be read after the
+// removal.
 func (s *session) namesOfMarked() (gone goneNames, err error) {
 	gone.free = func() {}
 	if s.marked.Messages == 0 {
 		return gone, nil
 	}
-	// A deletion does not fail for want of memory for the log's lines: they are counted
-	// where there is some.
+	// A deletion does not fail because there is no memory for its log lines: that is only
+	// counted where there is some.
 	octets := s.marked.Messages * uidlOctets
 	soon, cancel := context.WithTimeout(s.server.ctx, namesWithin)
 	defer cancel()
@@ -117,8 +117,8 @@ func (s *session) namesOfMarked() (gone goneNames, err error) {
 	return gone, err
 }
 
-// logExpunged says which messages the client deleted, on as many lines as that
-// takes; the first one says how much it was.
+// logExpunged logs which messages the client deleted, on as many lines as needed. The
+// first line has their number and octets.
 func (s *session) logExpunged(lines []string, removed quota.Usage) {
 	attributes := []slog.Attr{slog.Int64(logs.Messages, removed.Messages), slog.Int64(logs.Octets, removed.Octets)}
 	for _, line := range lines {

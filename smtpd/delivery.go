@@ -7,36 +7,36 @@ import (
 	"mailsrv/internal/mail"
 )
 
-// Delivery takes messages into maildrops; package delivery does. Its methods are
-// safe for concurrent use. Errors that are *refusal.Refusal are told to the client,
-// any other is a temporary failure.
+// Delivery delivers messages into maildrops; package delivery implements it. All methods
+// are safe for concurrent use. An error that is a *[refusal.Refusal] is told to the
+// client; any other is a temporary failure.
 type Delivery interface {
-	// Begin opens a transaction for one message. size is what the client declares,
-	// in octets; 0: nothing. It holds nothing that would have to be given back.
+	// Begin opens a transaction for one message. size is the octets that the client
+	// declares; 0: none declared. A transaction holds no resource and need not be closed.
 	Begin(client mail.Client, reversePath mail.Address, size int64) Transaction
-	// Postmaster is the address that <postmaster> without a domain stands for.
+	// Postmaster returns the address that <postmaster> without a domain stands for.
 	Postmaster(ctx context.Context) (mail.Address, error)
 }
 
-// Transaction is one mail transaction, used by one goroutine.
+// Transaction is one mail transaction. It is not safe for concurrent use.
 type Transaction interface {
-	// ID is the message's id.
+	// ID returns the message's id.
 	ID() string
-	// ReversePath is who sent it; the zero Address for a notification.
+	// ReversePath returns the reverse-path; the zero Address is <>.
 	ReversePath() mail.Address
-	// Mailboxes lists where it goes, for the log.
+	// Mailboxes returns the mailboxes that get the message, as text for the log.
 	Mailboxes() string
-	// Maildrops is to how many it goes.
+	// Maildrops returns the number of maildrops that get the message.
 	Maildrops() int
-	// AddRecipient accepts a forward-path or says why not.
+	// AddRecipient accepts a forward-path, or returns why not.
 	AddRecipient(ctx context.Context, path mail.Address) error
 	// Deliver reads the content to its end and commits it to every recipient, or
-	// to none. It returns the octets of the message in the first maildrop. What
-	// content returns as an error comes back wrapped.
+	// to none. It returns the octets of the message in the first maildrop. An error
+	// of content comes back wrapped.
 	Deliver(ctx context.Context, content io.Reader) (octets int64, err error)
 }
 
-// Through makes a Delivery of an agent whose transactions are of a type of its own.
+// Through returns a [Delivery] for an agent whose Begin returns a type of its own.
 func Through[T Transaction](agent interface {
 	Begin(client mail.Client, reversePath mail.Address, size int64) T
 	Postmaster(ctx context.Context) (mail.Address, error)

@@ -1,9 +1,9 @@
-// Package smtpd speaks SMTP (RFC 5321) to the internet: it turns commands into
-// a delivery transaction and refusals into replies. There is no AUTH here;
-// whoever may write to our mailboxes may connect.
+// Package smtpd receives mail over SMTP (RFC 5321): it turns commands into a mail
+// transaction and refusals into replies. There is no AUTH: everybody may connect and send
+// mail to our mailboxes.
 //
-// The grammar and the order of commands are those of the room below it,
-// smtpd/library, which owns the octets too. A session sees commands; what it needs
-// of delivery it says in delivery.go; what a client may do too often, and each line
-// of the log, stands in tally.go.
+// Package smtpd/library, below it, reads and writes the octets and knows the grammar and
+// the order of commands. A session here sees whole commands. What it needs of delivery is
+// in delivery.go; the bounds on what a client may do, and the lines of the log, are in
+// tally.go; guesses.go slows down networks that guess recipients.
 package smtpd

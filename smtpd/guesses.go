@@ -16,22 +16,22 @@ import (
 
 // Bounds on the guesses of one client network, of all its sessions together.
 const (
-	guessWindow  = 10   // minutes in which guesses and recipients served are weighed
-	slowAfter    = 100  // guesses in the window: the network's RCPTs wait for one another
-	refuseAfter  = 1000 // guesses since then, with those: its connections are refused
+	guessWindow  = 10   // minutes in which guesses and recipients served are counted
+	slowAfter    = 100  // guesses in the window: the network's RCPTs are slowed
+	refuseAfter  = 1000 // guesses, those that led to the slowing included: its connections are refused
 	refuseFor    = 10 * time.Minute
 	slowInterval = time.Second // between two RCPTs
-	slowPatience = time.Minute // the longest wait; who would have a longer one hears "later"
-	guessEvery   = time.Minute // refused connections of a network have a line of the log so often
+	slowPatience = time.Minute // the longest wait; a RCPT with a longer one is refused for now
+	guessEvery   = time.Minute // between two log lines on a network's refused connections
 
 	guesserEntries = 10_000
 )
 
-// guesses remembers, from one session to the next, which networks guess who is here: they
-// name recipients that are unknown, or send what is no mail at all, and few of their
-// messages are accepted. A network of which one recipient in ten gets a message is never
-// held up: it is a list that is not kept well, not a guesser. What is remembered is
-// bounded, is forgotten ten minutes later, and is lost at a restart.
+// guesses remembers, from one session to the next, which networks guess our addresses: they
+// name unknown recipients, or send what is no mail at all, and few of their messages are
+// accepted. A network is never held up if one in ten of its recipients gets a message: that
+// is a badly kept list, not a guesser. The table is bounded, forgets after ten minutes, and
+// is lost at a restart. All methods are safe for concurrent use.
 type guesses struct {
 	logger *slog.Logger
 
@@ -43,18 +43,18 @@ func newGuesses(logger *slog.Logger) *guesses {
 	return &guesses{logger: logger, networks: bounded.NewTable[netip.Prefix, *guesser](guesserEntries)}
 }
 
-// guesser is what is known of a network.
+// guesser is what is known of one network.
 type guesser struct {
 	latest  int64 // minute, since 1970, of the last count
 	minutes [guessWindow]struct{ guesses, served int32 }
-	spree   int       // guesses since it is slowed, with those before that led to it; 0: it is not
-	next    time.Time // when another RCPT of it may be obeyed
-	until   time.Time // its connections are refused
-	told    time.Time // when the log last said that one was
-	refused int       // connections since then
+	spree   int       // guesses since it is slowed, and those that led to it; 0: it is not slowed
+	next    time.Time // when its next RCPT may be obeyed
+	until   time.Time // its connections are refused until then
+	told    time.Time // when a refused connection was last logged
+	refused int       // connections refused since then
 }
 
-// of returns what is known of a network, brought to now.
+// of returns what is known of a network, with its minutes moved on to now.
 func (g *guesses) of(network netip.Prefix, now time.Time) *guesser {
 	known, ok := g.networks.Get(network)
 	if !ok {
@@ -70,7 +70,7 @@ func (g *guesses) of(network netip.Prefix, now time.Time) *guesser {
 	return known
 }
 
-// totals are those of the window.
+// totals returns the guesses and the recipients served in the window.
 func (g *guesser) totals() (guesses, served int) {
 	for _, m := range g.minutes {
 		guesses += int(m.guesses)
@@ -79,7 +79,8 @@ func (g *guesser) totals() (guesses, served int) {
 	return guesses, served
 }
 
-// isSlowed reports whether a network that may have share times what one client may guesses.
+// isSlowed reports whether the RCPTs of a network are slowed. share is its
+// [listen.Counted.Share].
 func (g *guesser) isSlowed(share int) bool {
 	guesses, served := g.totals()
 	return guesses >= slowAfter*share && 10*served < guesses+served
@@ -113,7 +114,7 @@ func (g *guesses) tell(network netip.Prefix, refused int, reason string) {
 	g.logger.Warn(logs.Warning, logs.Proto, "smtp", logs.Client, network.String(), logs.Refusals, refused, logs.Reason, reason)
 }
 
-// served counts the recipients that have got a message of a client.
+// served counts recipients that got a message of a client.
 func (g *guesses) served(client netip.Addr, recipients int, now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -123,8 +124,8 @@ func (g *guesses) served(client netip.Addr, recipients int, now time.Time) {
 	}
 }
 
-// turn says how long a RCPT of a client has to wait, and counts on that. false: for too
-// long, with so many before it.
+// turn returns how long a RCPT of a client has to wait, and reserves that time for it.
+// false: the wait would be longer than slowPatience, and nothing is reserved.
 func (g *guesses) turn(client netip.Addr, now time.Time) (wait time.Duration, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -153,8 +154,8 @@ func (g *guesses) turn(client netip.Addr, now time.Time) (wait time.Duration, ok
 	return wait, true
 }
 
-// refuses reports whether a client's connections are refused now, and of how many the log
-// should tell; 0: of none.
+// refuses reports whether a client's connections are refused now. tell is the number of
+// refused connections to log; 0: log nothing.
 func (g *guesses) refuses(client netip.Addr, now time.Time) (refused bool, tell int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -172,8 +173,8 @@ func (g *guesses) refuses(client netip.Addr, now time.Time) (refused bool, tell 
 	return false, 0
 }
 
-// admits lets a connection pass, unless its network guesses: then it is told, in words
-// that are no verdict on any mail, and closed.
+// admits reports whether a connection may go on. If its network guesses, it sends a
+// temporary reply that rejects no mail for good, and closes the connection.
 func (s *Server) admits(c *listen.Conn) bool {
 	if c.Trusted() {
 		return true
@@ -208,15 +209,15 @@ func (s *session) guess(c library.Command, no refusal.Reason) {
 	}
 }
 
-// awaitTurn holds a RCPT back where the client's network guesses. false: it would have to
-// wait too long. A shutdown ends the wait, and the session after the reply.
+// awaitTurn holds a RCPT back while the client's network is slowed. false: the wait would
+// be too long. A shutdown ends the wait, and the session after the reply.
 func (s *session) awaitTurn() bool {
 	if s.conn.Trusted() {
 		return true
 	}
 	wait, ok := s.server.guesses.turn(s.conn.Client(), time.Now())
 	if wait > 0 {
-		s.conn.Flush() // who sent many commands at once hears of the first meanwhile
+		s.conn.Flush() // a client that sent many commands at once gets the first replies now
 		waiting, cancel := context.WithTimeout(s.server.serving, wait)
 		defer cancel()
 		<-waiting.Done()

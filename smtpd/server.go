@@ -10,11 +10,11 @@ import (
 	"mailsrv/smtpd/library"
 )
 
-// Settings may change while the server works; they count for connections to
-// come.
+// Settings may be replaced while the server works ([Server.SetSettings]). They count for
+// connections that come later.
 type Settings = library.Settings
 
-// Config is what a server is made of. All fields are needed.
+// Config has the parts of a [Server]. All fields are required.
 type Config struct {
 	Hostname string
 	Delivery Delivery
@@ -24,18 +24,18 @@ type Config struct {
 	Settings Settings
 }
 
-// Server is an SMTP server.
+// Server is an SMTP server. All methods are safe for concurrent use.
 type Server struct {
 	config  Config
 	library *library.Server
 	guesses *guesses
 	life    context.Context // of all sessions
 	cancel  context.CancelFunc
-	serving context.Context // ends when a shutdown begins
+	serving context.Context // of all sessions; ends when a shutdown begins
 	drain   context.CancelFunc
 }
 
-// New returns a server that listens nowhere yet.
+// New returns a server without listeners. The caller calls [Server.Shutdown] at the end.
 func New(c Config) *Server {
 	s := &Server{config: c, guesses: newGuesses(c.Logger)}
 	s.life, s.cancel = context.WithCancel(context.Background())
@@ -47,10 +47,11 @@ func New(c Config) *Server {
 	return s
 }
 
-// SetSettings replaces the settings.
+// SetSettings replaces the settings for connections that come later.
 func (s *Server) SetSettings(n Settings) { s.library.SetSettings(n) }
 
-// Serve accepts connections from l until Shutdown, and then returns nil. It closes l.
+// Serve accepts connections from l until [Server.Shutdown], and then returns nil. It
+// returns l's error if accepting fails for good. It closes l.
 func (s *Server) Serve(l net.Listener) error {
 	return s.config.Group.Serve(l, func(c *listen.Conn) {
 		if s.admits(c) {
@@ -59,9 +60,9 @@ func (s *Server) Serve(l net.Listener) error {
 	})
 }
 
-// Shutdown stops accepting, ends the sessions that wait for a command, and lets
-// running transfers finish until ctx ends, when it closes what is left and
-// returns ctx's error. In either case no session is left when it returns.
+// Shutdown stops accepting, ends the sessions that wait for a command, and lets running
+// transfers finish. If ctx ends first, it closes the other connections and returns ctx's
+// error. In either case no session is left when it returns.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain()
 	err := s.config.Group.Drain(ctx)

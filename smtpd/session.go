@@ -13,8 +13,8 @@ import (
 	"mailsrv/smtpd/library"
 )
 
-// session is what the commands of one connection mean: each becomes a call on
-// delivery, and each error a refusal. It is used by one goroutine at a time.
+// session obeys the commands of one connection: each becomes a call on [Delivery], and
+// each error a refusal. It is used by one goroutine at a time.
 type session struct {
 	server *Server
 	conn   *library.Conn
@@ -75,7 +75,7 @@ func (s *session) Rcpt(r library.Rcpt) *refusal.Refusal {
 	return s.refuse(s.transaction.AddRecipient(s.ctx, path), path.String())
 }
 
-// forwardPath reads a path, which may be "postmaster" alone.
+// forwardPath parses the path of a RCPT, which may be "postmaster" alone.
 func (s *session) forwardPath(text string) (mail.Address, *refusal.Refusal) {
 	if text == "postmaster" {
 		path, err := s.server.config.Delivery.Postmaster(s.ctx)
@@ -113,8 +113,8 @@ func (s *session) Data(content io.Reader) (accepted string, no *refusal.Refusal)
 	return "", s.refuse(err, t.Mailboxes())
 }
 
-// refuse turns an error into a refusal that names no internals. What is none is
-// logged here, as a failure with its cause. nil stays nil.
+// refuse returns the refusal that err holds. Any other error is logged here with its cause,
+// and becomes a temporary failure that names no internals. nil stays nil.
 func (s *session) refuse(err error, to string) *refusal.Refusal {
 	if err == nil {
 		return nil

@@ -25,8 +25,8 @@ type tally struct {
 	accepted int // messages
 	refused  int // commands and messages
 
-	// Since a message was accepted, which shows that mail is what the client is
-	// here for.
+	// Since the last accepted message: one that is accepted shows that the client is a
+	// mail server.
 	denied    int // permanent refusals
 	mistakes  int
 	longLines int
@@ -40,7 +40,8 @@ func (t *tally) accept() {
 	t.denied, t.mistakes, t.longLines, t.disorder, t.lines = 0, 0, 0, 0, 0
 }
 
-// refuse counts a refusal, and returns the reason to say: one too many is the end.
+// refuse counts a refusal, and returns the reason to reply with: r, or one that ends the
+// connection once there were too many.
 func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 	t.refused++
 	switch {
@@ -62,13 +63,13 @@ func (t *tally) refuse(r refusal.Reason) refusal.Reason {
 	return r
 }
 
-// Refused implements library.Session: each refusal is counted and logged as its reply
-// leaves, whoever made it.
+// Refused implements library.Session: it counts and logs each refusal as its reply leaves,
+// whether the session or go-smtp made it.
 func (s *session) Refused(c library.Command, no *refusal.Refusal) refusal.Reason {
 	s.guess(c, no.Reason)
 	reason := s.tally.refuse(no.Reason)
 	if s.tally.lines++; no.Reason == refusal.Failure || s.tally.lines > maxLines && reason == no.Reason {
-		return reason // logged with its cause, or by now known
+		return reason // a failure was logged with its cause; the rest is only counted
 	}
 	from, to := "", ""
 	switch t := s.transaction; {
@@ -95,14 +96,14 @@ func (s *session) Refused(c library.Command, no *refusal.Refusal) refusal.Reason
 	return reason
 }
 
-// Bounds, in octets, of what a client may bring into one attribute of the log: the
-// longest path that is taken, and a name.
+// Bounds, in octets, on the text of a client in one attribute of the log: the longest
+// path that is taken, and a name.
 const (
 	maxLogged     = 1300
 	maxLoggedName = 255
 )
 
-// about is what a log line says of the client and its message.
+// about returns the attributes of a log line that describe the client and its message.
 func (s *session) about(from, to string) []any {
 	attrs := []any{logs.Proto, "smtp", logs.Client, s.conn.Client(), logs.Helo, logs.Text(s.conn.Helo(), maxLoggedName)}
 	if s.transaction != nil {
@@ -119,7 +120,7 @@ func (s *session) logEnd(why string) {
 		attrs = append(attrs, logs.Reason, why)
 	}
 	level := slog.LevelInfo
-	if s.conn.Probe() { // a proxy that looks whether we are there, once in a while
+	if s.conn.Probe() { // health checks of a proxy come often
 		level = slog.LevelDebug
 	}
 	s.server.config.Logger.Log(context.Background(), level, logs.SessionEnd, attrs...)

@@ -52,8 +52,8 @@ func (p *program) showAlias(v aliasView) {
 	}
 }
 
-// showLeading names the aliases that lead to mailboxes, after a sentence on what
-// becomes of their mail.
+// showLeading prints the aliases that lead to mailboxes, after a sentence on what happens
+// to their mail.
 func (p *program) showLeading(ctx context.Context, a *admin.Admin, sentence string, mailboxes ...mail.Address) error {
 	leading, err := a.Leading(ctx, mailboxes...)
 	if err != nil || len(leading) == 0 {

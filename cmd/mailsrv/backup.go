@@ -64,8 +64,8 @@ the folder.`,
 	})
 }
 
-// loadWith loads the configuration and makes a path that was given absolute
-// before anything changes folders or identity.
+// loadWith loads the configuration and returns file as an absolute path, before anything
+// changes the working directory or the identity.
 func (p *program) loadWith(file string) (*config.Config, string, error) {
 	cfg, err := p.load()
 	if err != nil {
@@ -96,7 +96,7 @@ download nothing twice.`,
 		if err != nil {
 			return err
 		}
-		// Opened before the identity changes: root's backups are root's to read.
+		// Opened before the identity changes: only root may read root's backups.
 		from, err := os.Open(file)
 		if err != nil {
 			return fmt.Errorf("restore: %w", err)

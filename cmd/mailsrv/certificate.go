@@ -12,7 +12,7 @@ import (
 	"mailsrv/internal/logs"
 )
 
-// renewal is how long before a certificate's end the log asks for a new one.
+// renewal is how long before a certificate expires the log asks for a new one.
 const renewal = 14 * 24 * time.Hour
 
 // certificate is a pair that was read and can be used.
@@ -21,11 +21,11 @@ type certificate struct {
 	file string
 	own  bool  // self-signed
 	made bool  // just now
-	bad  error // what was wrong with the one in whose place it was made; nil: there was none
+	bad  error // what was wrong with the pair that it replaces; nil: there was none
 }
 
-// readCertificate reads the pair that is configured, or a self-signed one, made in
-// the data directory if it is not there or cannot be used.
+// readCertificate reads the configured pair, or else a self-signed one in the data
+// directory, which it makes if there is none or it cannot be used.
 func readCertificate(cfg *config.Config) (c certificate, err error) {
 	keyFile := cfg.TLS.KeyFile
 	if c.file = cfg.TLS.CertFile; c.file == "" {
@@ -39,18 +39,17 @@ func readCertificate(cfg *config.Config) (c certificate, err error) {
 	return c, err
 }
 
-// madeNew is what is said of a self-signed pair that cannot be used.
+// madeNew is the warning about a self-signed pair that cannot be used.
 const madeNew = "the self-signed certificate cannot be used, and the server makes a new one: programs that have been told to trust the old one will ask again"
 
-// warnOfNew says that a self-signed certificate took the place of one that could not
-// be used, if it did.
+// warnOfNew logs if a self-signed certificate replaced one that could not be used.
 func warnOfNew(c certificate, logger *slog.Logger) {
 	if c.made && c.bad != nil {
 		logger.Warn(logs.Warning, logs.Reason, madeNew, logs.File, c.file, logs.Error, c.bad.Error())
 	}
 }
 
-// warnOfOwn says that a certificate is self-signed, if it is.
+// warnOfOwn logs if a certificate is self-signed.
 func warnOfOwn(c certificate, logger *slog.Logger) {
 	text := "the certificate is self-signed, which mail programs will not trust: set tls.cert_file and tls.key_file"
 	if c.made {
@@ -61,27 +60,27 @@ func warnOfOwn(c certificate, logger *slog.Logger) {
 	}
 }
 
-// untilText writes the end of a certificate for a person.
+// untilText returns when a certificate expires, as text for people.
 func untilText(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
-// endsSoon is what is said of a certificate that has to be renewed.
+// endsSoon is the warning about a certificate that has to be renewed.
 const endsSoon = "the certificate ends soon or has ended: renew it, then reload"
 
 func (c certificate) endsSoon() bool { return time.Until(c.pair.Leaf.NotAfter) < renewal }
 
-// warnOfEnd says that a certificate has to be renewed, if it has.
+// warnOfEnd logs if a certificate has to be renewed.
 func warnOfEnd(c certificate, logger *slog.Logger) {
 	if c.endsSoon() {
 		logger.Warn(logs.Warning, logs.Reason, endsSoon, logs.File, c.file, logs.Expires, c.pair.Leaf.NotAfter)
 	}
 }
 
-// lookEvery is how often the end of the certificate in use is looked at: a server runs
-// for months, and a program that renews may fail in silence.
+// lookEvery is how often the expiry of the certificate in use is checked: a server runs for
+// months, and a program that renews certificates may fail silently.
 const lookEvery = 24 * time.Hour
 
-// startRenewalWatch warns of the certificate in use, as the start does, every so often
-// until stop is called, which waits for the end.
+// startRenewalWatch checks the certificate in use at the interval every, and warns as at
+// the start. stop ends that and waits until it has ended.
 func startRenewalWatch(inUse func() *certificate, every time.Duration, logger *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

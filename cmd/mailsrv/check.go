@@ -93,8 +93,8 @@ the server has run for 24 hours.`,
 	})
 }
 
-// rebuild lays a database with damaged pages out anew. A signal ends it with nothing
-// left behind, a second one at once.
+// rebuild writes a database with damaged pages anew. A signal ends it and leaves no file
+// behind; a second signal ends it at once.
 func (p *program) rebuild(ctx context.Context, cfg *config.Config, report func(storage.Finding)) (sound bool, err error) {
 	if err := p.prepareDirectory(cfg, mustExist); err != nil {
 		return false, err

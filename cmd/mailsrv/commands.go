@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// commands is the whole tree. The manual pages are made from it too.
+// commands returns the whole tree of commands. The manual pages are made from it too.
 func (p *program) commands() *cobra.Command {
 	root := group(&cobra.Command{
 		Use:   "mailsrv COMMAND",

@@ -61,12 +61,12 @@ server is when it reloads.`,
 	})
 }
 
-// asOwner takes the identity of the data directory's owner, if there is one yet, and
+// asOwner takes the identity of the data directory's owner, if the directory exists, and
 // reads the configuration once more.
 func (p *program) asOwner(cfg *config.Config) (*config.Config, error) {
 	info, err := os.Stat(cfg.DataDir)
 	if err != nil || os.Geteuid() != 0 {
-		return cfg, nil // what cannot be looked at is told of at the start
+		return cfg, nil // a directory that cannot be read is reported at the start
 	}
 	if !info.IsDir() {
 		return nil, noFolder(cfg)
@@ -80,7 +80,7 @@ func (p *program) asOwner(cfg *config.Config) (*config.Config, error) {
 	return p.read(cfg.File)
 }
 
-// existingCertificate is readCertificate without making one.
+// existingCertificate is readCertificate, but makes no certificate.
 func existingCertificate(cfg *config.Config) (certificate, error) {
 	if cfg.TLS.CertFile == "" {
 		for _, name := range listen.SelfSignedNames {

@@ -24,7 +24,7 @@ mailbox; an alias of that name goes before both.`,
 	}, p.domainAdd(), p.domainSet(), p.domainShow(), p.domainList(), p.domainRemove())
 }
 
-// domainFlags are what add and set have in common.
+// domainFlags are the flags that domain add and domain set share.
 type domainFlags struct {
 	mailboxFlags
 	postmaster string
@@ -99,7 +99,7 @@ keeps its mail and refuses more.
 	})
 }
 
-// setDomain changes a domain and shows what it is now.
+// setDomain changes a domain and prints its new settings.
 func (p *program) setDomain(ctx context.Context, a *admin.Admin, name string, change admin.DomainChange) error {
 	before, err := a.Mailboxes(ctx, name)
 	if err != nil {
@@ -172,7 +172,8 @@ func (p *program) showDomain(d admin.Domain) {
 		retrievedText(d.Effective.Retention), deletedText(d.Effective.Retention))
 }
 
-// limitText says where a limit comes from when it is not the own one.
+// limitText returns text with a note on where the limit comes from, if it is not the own
+// one.
 func limitText(text string, own int64, wider string) string {
 	if own == quota.Inherit {
 		return text + " (" + wider + ")"

@@ -12,7 +12,7 @@ import (
 
 const day = 24 * time.Hour
 
-// parseDuration reads a time such as 14d, 1d12h or 90m.
+// parseDuration parses a time such as 14d, 1d12h or 90m.
 func parseDuration(text string) (time.Duration, error) {
 	var days, rest time.Duration
 	if number, tail, found := strings.Cut(text, "d"); found {
@@ -40,7 +40,7 @@ func formatDuration(d time.Duration) string {
 	if d == 0 && text != "" {
 		return text
 	}
-	rest := d.String() // 1h0m0s, of which the noughts say nothing
+	rest := d.String() // such as 1h0m0s, whose zero parts are left out
 	if strings.HasSuffix(rest, "m0s") {
 		rest = strings.TrimSuffix(rest, "0s")
 	}
@@ -50,7 +50,7 @@ func formatDuration(d time.Duration) string {
 	return text + rest
 }
 
-// parseKeep reads one part of a directory.Retention.
+// parseKeep parses one part of a directory.Retention.
 func parseKeep(text string) (time.Duration, error) {
 	switch strings.ToLower(text) {
 	case inherit:
@@ -65,10 +65,10 @@ func parseKeep(text string) (time.Duration, error) {
 	return d, nil
 }
 
-// The forms in which a moment may be written, of local time where no zone is.
+// moments are the forms in which a moment may be written, in local time if there is no zone.
 var moments = []string{"2006-01-02", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02 15:04:05", "2006-01-02T15:04:05", time.RFC3339}
 
-// parseSince reads a moment, or a time that ends now.
+// parseSince parses a moment, or a duration before now.
 func parseSince(text string, now time.Time) (time.Time, error) {
 	if d, err := parseDuration(text); err == nil {
 		return now.Add(-d), nil

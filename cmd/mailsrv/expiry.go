@@ -12,11 +12,11 @@ import (
 	"mailsrv/storage"
 )
 
-// expireEvery is how often mail is removed whose time is over.
+// expireEvery is how often expired mail is removed.
 const expireEvery = time.Hour
 
-// startExpiry removes mail whose time is over, at once and then every so often,
-// until stop is called, which waits for the end.
+// startExpiry removes expired mail, at once and then at the interval every. stop ends that
+// and waits until it has ended.
 func startExpiry(a *admin.Admin, every time.Duration, logger *slog.Logger) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

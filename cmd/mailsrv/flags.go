@@ -53,7 +53,7 @@ func (f *retentionFlags) change() admin.RetentionChange {
 
 func (f *retentionFlags) given() bool { return f.retrieved.value != nil || f.deleted.value != nil }
 
-// mailboxFlags are what domains and mailboxes both set.
+// mailboxFlags are the flags that domains and mailboxes share.
 type mailboxFlags struct {
 	limit     limitFlags
 	retention retentionFlags
@@ -73,7 +73,7 @@ func (f *mailboxFlags) given() bool { return f.limit.given() || f.retention.give
 // amountFlag is a flag for one part of a limit.
 type amountFlag = parsedFlag[int64]
 
-// parsedFlag is a flag of which value is nil until it is given.
+// parsedFlag is a flag whose value is nil until it is given.
 type parsedFlag[T any] struct {
 	kind  string
 	parse func(string) (T, error)

@@ -10,32 +10,30 @@ import (
 )
 
 const (
-	// heapFloor is how much memory may be in use, in octets, before the garbage
-	// collector works for the first time. Go's own rule, twice what is live, has
-	// a small server collect for every few messages: a quarter of the time of a
-	// fetch.
+	// heapFloor is the memory, in octets, that may be in use before the garbage
+	// collector runs. With Go's own rule, twice the live memory, a small server
+	// would collect every few messages: a quarter of the time of a fetch.
 	heapFloor = 32 << 20
-	// leastHeap is below what the runtime collects nothing at 100 percent; it scales
-	// with them.
+	// leastHeap is the heap, in octets, below which the runtime does not collect at
+	// 100 percent. It scales with the percentage.
 	leastHeap = 4 << 20
-	// A server that has allocated less than restOctets within restEvery is at
-	// rest, and gives back to the system what it does not need, if that is more
-	// than spareOctets.
+	// A server that has allocated less than restOctets within restEvery is at rest. It
+	// then returns unused memory to the system, if that is more than spareOctets.
 	restEvery   = 2 * time.Second
 	restOctets  = 1 << 20
 	spareOctets = 2 << 20
 )
 
-// heap is the policy of the garbage collector.
+// heap sets the garbage collector's percentage and returns unused memory.
 type heap struct {
 	floor     uint64
 	mu        sync.Mutex
 	stopped   bool
 	percent   int    // as set
-	allocated uint64 // in the process's life, at the last look
+	allocated uint64 // octets since the process began, at the last look
 }
 
-// startHeap begins the policy, unless GOGC says that there is another; stop ends it.
+// startHeap starts the heap policy, unless GOGC sets another one. stop ends it.
 func startHeap(gogc string) (stop func()) {
 	if gogc != "" {
 		return func() {}
@@ -66,11 +64,11 @@ func startHeap(gogc string) (stop func()) {
 	}
 }
 
-// collected is garbage: its finalizer runs after each collection.
+// collected is an object without references: its finalizer runs after each collection.
 type collected struct{ _ *byte }
 
-// afterCollection lets the heap grow to the floor before the next collection, or
-// to twice what is live.
+// afterCollection lets the heap grow to the floor before the next collection, or to twice
+// the live memory if that is more.
 func (h *heap) afterCollection(c *collected) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -89,7 +87,7 @@ func (h *heap) afterCollection(c *collected) {
 	runtime.SetFinalizer(c, h.afterCollection)
 }
 
-// look gives memory back when the server is at rest, and reports whether it did.
+// look returns memory to the system if the server is at rest, and reports whether it did.
 func (h *heap) look() bool {
 	allocated := read("/gc/heap/allocs:bytes")
 	rest := allocated-h.allocated < restOctets
@@ -102,7 +100,7 @@ func (h *heap) look() bool {
 	return true
 }
 
-// read is one of the runtime's metrics that count.
+// read returns the value of one of the runtime's uint64 metrics.
 func read(name string) uint64 {
 	sample := []metrics.Sample{{Name: name}}
 	metrics.Read(sample)

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// becomeOwner makes a process of root's one of the owner of what info
-// describes, so that root leaves no files behind that the server cannot open.
-// It is for good, and does nothing for other users.
+// becomeOwner gives a process of root the identity of the owner of the file that info
+// describes, so that root leaves no files behind that the server cannot open. The change is
+// permanent. For other users it does nothing.
 func becomeOwner(info fs.FileInfo) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || os.Geteuid() != 0 || owner.Uid == 0 {
@@ -19,7 +19,7 @@ func becomeOwner(info fs.FileInfo) error {
 	}
 	uid, gid := int(owner.Uid), int(owner.Gid)
 	groups := []int{gid}
-	// The owner's own groups may be what lets it read a TLS key.
+	// The owner may be able to read the TLS key only through its groups.
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		if ids, err := u.GroupIds(); err == nil {
 			groups = groups[:0]

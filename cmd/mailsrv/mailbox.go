@@ -102,7 +102,7 @@ deletes is kept aside so long, outside the quota: "maildrop undelete" brings it
 back. Of a mailbox no more than its limit is kept aside, and the oldest goes
 first; off gives up what is there. Both are off unless set, and 1d at the least.`
 
-// setMailbox changes a mailbox and shows what it is now.
+// setMailbox changes a mailbox and prints its new settings.
 func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string, change admin.MailboxChange) error {
 	before, err := a.Mailbox(ctx, address)
 	if err != nil {
@@ -124,7 +124,7 @@ func (p *program) setMailbox(ctx context.Context, a *admin.Admin, address string
 	return p.showLeading(ctx, a, limitedAlias, m.Address)
 }
 
-// limitedAlias says what a limit means for the aliases that lead to a mailbox.
+// limitedAlias is the text on what a limit means for the aliases that lead to a mailbox.
 const limitedAlias = `These aliases lead there: while a mailbox is full, their senders are told to
 come back later; a message above its whole limit goes to their other mailboxes
 alone, or is refused where there is none:`
@@ -181,7 +181,7 @@ func (p *program) showMailbox(ctx context.Context, a *admin.Admin, m directory.M
 	return nil
 }
 
-// retrievedText says what becomes of a message that was retrieved.
+// retrievedText returns what happens to a message that was retrieved.
 func retrievedText(effective directory.Retention) string {
 	if effective.Retrieved <= 0 {
 		return "stays until it is deleted"
@@ -189,7 +189,7 @@ func retrievedText(effective directory.Retention) string {
 	return "goes after " + formatDuration(effective.Retrieved)
 }
 
-// deletedText says what becomes of a message that was deleted.
+// deletedText returns what happens to a message that was deleted.
 func deletedText(effective directory.Retention) string {
 	if effective.Deleted <= 0 {
 		return "is gone"
@@ -197,7 +197,7 @@ func deletedText(effective directory.Retention) string {
 	return "can be undeleted for " + formatDuration(effective.Deleted)
 }
 
-// inheritedText says so of a part of a retention that the mailbox does not set.
+// inheritedText returns a note for a part of a retention that the mailbox does not set.
 func inheritedText(own time.Duration) string {
 	if own == 0 {
 		return " (inherited)"
@@ -205,7 +205,7 @@ func inheritedText(own time.Duration) string {
 	return ""
 }
 
-// ofLimit writes what follows an amount that a limit bounds.
+// ofLimit returns the text that follows an amount: the limit that bounds it.
 func ofLimit(limit int64, text func(int64) string) string {
 	if limit <= 0 {
 		return ", no limit"
@@ -257,7 +257,7 @@ func (p *program) mailboxList() *cobra.Command {
 	})
 }
 
-// optional returns the argument that may be left out, or "".
+// optional returns the optional argument, or "".
 func optional(args []string) string {
 	if len(args) == 0 {
 		return ""

@@ -48,11 +48,11 @@ orders to a terminal.`,
 	})
 }
 
-// terminalWriter writes text for a terminal to show: lines and tabs stay, other
+// terminalWriter makes text safe to show on a terminal: line ends and tabs stay, other
 // control characters are escaped.
 type terminalWriter struct {
 	to   io.Writer
-	rest []byte // beginning of a character that the next piece completes
+	rest []byte // first octets of a character that the next piece completes
 }
 
 func (w *terminalWriter) Write(piece []byte) (int, error) {
@@ -79,7 +79,7 @@ func (w *terminalWriter) Write(piece []byte) (int, error) {
 	return len(piece), err
 }
 
-// flush writes what no further piece completes.
+// flush writes an incomplete character at the end of the text.
 func (w *terminalWriter) flush() error {
 	var shown []byte
 	for _, c := range w.rest {

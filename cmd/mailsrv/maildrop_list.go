@@ -55,7 +55,7 @@ the terminal; --json has more of it.`,
 	})
 }
 
-// listJSON writes one message after another: a maildrop may hold very many.
+// listJSON writes the messages one by one, since a maildrop may hold very many.
 func (p *program) listJSON(ctx context.Context, drop *admin.Maildrop) error {
 	before := "[\n  "
 	for i, e := range drop.Entries {
@@ -84,8 +84,8 @@ func (p *program) listJSON(ctx context.Context, drop *admin.Maildrop) error {
 	return err
 }
 
-// readHead is Head with a word for the person in place of an error that is about
-// this message alone.
+// readHead reads the head of a message. An error that concerns this message alone becomes
+// a problem: a text for people.
 func readHead(ctx context.Context, drop *admin.Maildrop, e storage.Entry) (head admin.Head, problem string, err error) {
 	head, err = drop.Head(ctx, e)
 	switch {
@@ -97,8 +97,8 @@ func readHead(ctx context.Context, drop *admin.Maildrop, e storage.Entry) (head 
 	return head, "", err
 }
 
-// listMessages writes a table of which the columns have their widths before the
-// first message is read.
+// listMessages writes a table. The widths of its columns are fixed before the first
+// message is read.
 func (p *program) listMessages(ctx context.Context, drop *admin.Maildrop) error {
 	const (
 		dateForm            = "2006-01-02 15:04"
@@ -145,7 +145,7 @@ func (p *program) listMessages(ctx context.Context, drop *admin.Maildrop) error 
 	return nil
 }
 
-// columns is the width of the terminal, or 0 where there is none.
+// columns returns the width of the terminal in characters, or 0 if there is none.
 func (p *program) columns() int {
 	if !isTerminal(p.stdout) {
 		return 0
@@ -157,7 +157,7 @@ func (p *program) columns() int {
 	return columns
 }
 
-// cut shortens a text to a number of characters, and shows that it did.
+// cut shortens a text to at most most characters, and marks that it did.
 func cut(text string, most int) string {
 	if utf8.RuneCountInString(text) <= most {
 		return text

@@ -1,8 +1,7 @@
 // Command mailsrv hosts mail for domains: see "mailsrv --help".
 //
-// This package is a parts list. It reads flags and configuration, puts the
-// rooms together and prints what they answer; what there is to know about mail
-// is below it.
+// This package reads flags and configuration, assembles the other packages and prints their
+// results. All that concerns mail itself is in those packages.
 package main
 
 import (
@@ -12,7 +11,7 @@ import (
 )
 
 func main() {
-	hostname, _ := os.Hostname() // unknown is as good as a short name
+	hostname, _ := os.Hostname() // an empty name is treated as a short one is
 	env := environment{variables: os.Environ(), hostname: hostname, uid: os.Getuid()}
 	if logSocket != "" {
 		env.syslog = func() (io.WriteCloser, error) { return dialSyslog(logSocket) }

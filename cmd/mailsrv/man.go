@@ -35,7 +35,7 @@ They say what --help says.`,
 	})
 }
 
-// eachCommand visits c and what is below it, apart from what cobra adds.
+// eachCommand visits c and the commands below it, without those that cobra adds.
 func eachCommand(c *cobra.Command, visit func(*cobra.Command) error) error {
 	if err := visit(c); err != nil {
 		return err
@@ -53,8 +53,8 @@ func eachCommand(c *cobra.Command, visit func(*cobra.Command) error) error {
 
 func pageName(c *cobra.Command) string { return strings.ReplaceAll(c.CommandPath(), " ", "-") }
 
-// manPage writes the page of one command in man(7). Cobra's own writer would
-// bring a Markdown processor with it.
+// manPage returns the page of one command in man(7) format. Cobra's own writer would pull
+// in a Markdown processor.
 func manPage(c *cobra.Command) string {
 	c.InitDefaultHelpFlag()
 	var b strings.Builder
@@ -81,8 +81,7 @@ func manPage(c *cobra.Command) string {
 	return b.String()
 }
 
-// roffText sets paragraphs; lines that begin with two spaces are kept as they
-// stand.
+// roffText formats paragraphs. Lines that begin with two spaces are kept as they are.
 func roffText(text string) string {
 	var b strings.Builder
 	literal := false
@@ -107,7 +106,7 @@ func roffText(text string) string {
 	return b.String()
 }
 
-// roff escapes text that is to appear as it stands.
+// roff escapes text that is to appear literally.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`).Replace(s)
 	if strings.HasPrefix(s, ".") || strings.HasPrefix(s, "'") {

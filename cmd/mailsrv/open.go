@@ -13,7 +13,7 @@ import (
 	"mailsrv/internal/directory"
 )
 
-// read reads the configuration from a file, or from where the search finds it.
+// read reads the configuration from a file, or from the file that the search finds.
 func (p *program) read(file string) (*config.Config, error) {
 	c, err := config.Load(file, systemFile, p.env.variables, p.env.hostname)
 	if err != nil {
@@ -25,7 +25,7 @@ func (p *program) read(file string) (*config.Config, error) {
 	return c, nil
 }
 
-// load reads the configuration and prints what is odd about it.
+// load reads the configuration and prints warnings about it.
 func (p *program) load() (*config.Config, error) {
 	c, err := p.read(p.configFile)
 	if err != nil {
@@ -35,13 +35,13 @@ func (p *program) load() (*config.Config, error) {
 	return c, nil
 }
 
-// with opens the store beside a server that may be running, lets do work on
-// it, and closes it.
+// with opens the store, which a running server may also have open, calls do, and closes
+// the store.
 func (p *program) with(ctx context.Context, do func(a *admin.Admin) error) error {
 	return p.work(ctx, mustExist, do)
 }
 
-// withNew is with for the command that begins a data directory.
+// withNew is with for the command that may make the data directory.
 func (p *program) withNew(ctx context.Context, do func(a *admin.Admin) error) error {
 	return p.work(ctx, mayCreate, do)
 }
@@ -69,7 +69,7 @@ func (p *program) work(ctx context.Context, create bool, do func(a *admin.Admin)
 	return explain(err, c)
 }
 
-// explain adds what to do, and where a command looked, when that can be why it failed.
+// explain adds to err what to do, and where the command looked, if that can be the cause.
 func explain(err error, c *config.Config) error {
 	var advice *admin.Advice
 	var wrong *usageError
@@ -105,7 +105,7 @@ func (p *program) open(ctx context.Context, c *config.Config, o backend.Options,
 	return store, storeError(err, c)
 }
 
-// storeError says what to do about err, and where the store is that it is about.
+// storeError adds to err what to do about it, and where the store is.
 func storeError(err error, c *config.Config) error {
 	switch {
 	case errors.Is(err, fs.ErrPermission):
@@ -144,9 +144,9 @@ func noFolder(c *config.Config) error {
 	return fmt.Errorf("data_dir %s is not a folder: set it to one (%s)", c.DataDir, c.Source())
 }
 
-// closeDatabase takes from everybody what a copy made by hand gave: the database
-// holds mail and hashes, and SQLite gives its other files the same mode. What a
-// group may do is left to the administrator.
+// closeDatabase removes the database's permissions for everybody, which a copy made by hand
+// may have: it holds mail and hashes, and SQLite gives its other files the same mode. The
+// group's permissions are left to the administrator.
 func (p *program) closeDatabase(c *config.Config) error {
 	exposed, err := backend.Secure(c.Storage.URL, c.DataDir)
 	for _, file := range exposed {
@@ -155,8 +155,8 @@ func (p *program) closeDatabase(c *config.Config) error {
 	return storeError(err, c)
 }
 
-// exposed warns of a data directory that everybody can look into, as some packages
-// make them. No mail in it can be opened, so that it may serve all the same.
+// exposed returns a warning if everybody can look into the data directory, as some
+// packages make it. The mail in it cannot be opened, so the server may run all the same.
 func exposed(c *config.Config) []string {
 	info, err := os.Stat(c.DataDir)
 	if err != nil || info.Mode().Perm()&0o007 == 0 {

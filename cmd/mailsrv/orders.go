@@ -6,16 +6,16 @@ import (
 	"syscall"
 )
 
-// orders are the signals that tell a server what to do. None is lost, however many came
-// while it was busy: signals that find a full channel are dropped, so those to stop have
-// one of their own, with room for the two that make a difference; and one SIGHUP that
-// waits stands for all that came meanwhile, since the reload is still to begin.
+// orders are the signals that tell a server what to do. None is lost, however many come
+// while it is busy. Go drops signals for a full channel, so those to stop have a channel of
+// their own, with room for the two that make a difference. One SIGHUP that waits stands for
+// all that come meanwhile, since its reload has not begun.
 type orders struct {
 	stop   chan os.Signal // SIGTERM or SIGINT
 	hangUp chan os.Signal // SIGHUP
 }
 
-// newOrders takes the process's signals, until close.
+// newOrders catches the process's signals until close is called.
 func newOrders() orders {
 	o := orders{stop: make(chan os.Signal, 2), hangUp: make(chan os.Signal, 1)}
 	signal.Notify(o.stop, syscall.SIGTERM, syscall.SIGINT)

@@ -17,8 +17,8 @@ import (
 	"mailsrv/internal/auth"
 )
 
-// secretFlags say where a password comes from. Never from an argument: other
-// users of the machine can read those.
+// secretFlags tell where a password comes from. It is never an argument: other users of the
+// machine can read those.
 type secretFlags struct {
 	password, hash, generate bool
 }
@@ -42,7 +42,7 @@ func (f *secretFlags) check() error {
 	return nil
 }
 
-// secret gets the password of an address from where the flags say.
+// secret returns the password of an address from the source that the flags name.
 func (p *program) secret(f secretFlags, address string) (admin.Secret, error) {
 	switch {
 	case f.generate:
@@ -74,7 +74,7 @@ func (p *program) secret(f secretFlags, address string) (admin.Secret, error) {
 	return admin.Secret{Password: first}, nil
 }
 
-// sayNo is an error that needs no more words.
+// sayNo returns an error whose text is complete.
 func sayNo(text string) error { return &admin.Advice{Text: text} }
 
 // readLine reads standard input, which must hold one line.
@@ -91,8 +91,8 @@ func (p *program) readLine() (string, error) {
 	return string(text), nil
 }
 
-// ask reads a password from the terminal without showing it. The terminal is
-// given back as it was also when a signal ends the wait.
+// ask reads a password from the terminal without showing it. It restores the terminal's
+// mode, also when a signal ends the wait.
 func (p *program) ask(question string) (string, error) {
 	fd := int(p.stdin.(interface{ Fd() uintptr }).Fd())
 	before, err := term.GetState(fd)

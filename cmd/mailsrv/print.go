@@ -15,7 +15,7 @@ import (
 	"mailsrv/quota"
 )
 
-// isTerminal reports whether a reader or writer is one.
+// isTerminal reports whether a reader or writer is a terminal.
 func isTerminal(stream any) bool {
 	f, ok := stream.(interface{ Fd() uintptr })
 	return ok && term.IsTerminal(int(f.Fd()))
@@ -33,8 +33,8 @@ func (p *program) printf(format string, args ...any) {
 	fmt.Fprintf(p.out, format, args...)
 }
 
-// printable makes what came from outside safe to show: a terminal obeys control
-// characters, and a table breaks at line ends.
+// printable makes text from outside safe to show: a terminal obeys control characters, and
+// line ends break a table.
 func printable(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
 		return s
@@ -51,8 +51,8 @@ func printable(s string) string {
 	return b.String()
 }
 
-// printJSON writes v with everything escaped that a terminal could take for more
-// than text, also what encoding/json lets pass.
+// printJSON writes v as JSON. It escapes all that a terminal could obey, also what
+// encoding/json lets pass.
 func (p *program) printJSON(v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -62,7 +62,7 @@ func (p *program) printJSON(v any) error {
 	return p.out.WriteByte('\n')
 }
 
-// writeJSON is printJSON for what is JSON already.
+// writeJSON is printJSON for text that is JSON already.
 func (p *program) writeJSON(text []byte) { p.out.Write(logs.Escape(nil, text)) }
 
 // table collects rows and writes them in columns. A column whose title begins
@@ -119,7 +119,7 @@ func writeRow(w io.Writer, widths []int, right []bool, row []string) {
 	fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
 }
 
-// sizeText writes one part of a limit.
+// sizeText returns one part of a limit, in octets, as text.
 func sizeText(octets int64) string {
 	if octets <= 0 {
 		return "none"
@@ -134,7 +134,7 @@ func countText(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
-// fullText writes how full a maildrop is, with a bar if asked for.
+// fullText returns how full a maildrop is, with a bar if bar is set.
 func fullText(limit quota.Limit, usage quota.Usage, bar bool) string {
 	percent, limited := limit.Percent(usage)
 	if !limited {
@@ -156,7 +156,7 @@ func plural(n int64, one, many string) string {
 	return strconv.FormatInt(n, 10) + " " + many
 }
 
-// amount writes a usage in words.
+// amount returns a usage in words.
 func amount(u quota.Usage) string {
 	return plural(u.Messages, "message", "messages") + ", " + quota.FormatSize(u.Octets)
 }

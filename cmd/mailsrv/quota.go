@@ -29,7 +29,7 @@ Sizes are written as 500MiB, 2G (2GiB), 1.5GB or 4096; 0 is no limit.`,
 type mailboxQuota struct {
 	Address string    `json:"address"`
 	Quota   quotaView `json:"quota"`
-	// What is kept aside and can be undeleted, outside the quota.
+	// Deleted messages that can be undeleted, outside the quota.
 	AsideOctets   int64 `json:"aside_octets"`
 	AsideMessages int64 `json:"aside_messages"`
 }

@@ -15,15 +15,15 @@ import (
 	"mailsrv/internal/logs"
 )
 
-// recorder writes what a command changed to the system's log, opened when there is
-// something to write. Where that fails, as in containers without one, the command
-// goes on: the change is made.
+// recorder writes what a command changed to the system's log, which it opens at the first
+// line. If that fails, as in containers without a log, the command goes on: the change is
+// made.
 type recorder struct {
 	open   func() (io.WriteCloser, error) // nil: nothing is recorded
 	failed error                          // the first failure
 }
 
-// logger returns the logger of one command; each line says who gave it.
+// logger returns the logger of one command. Each line names the user who gave it.
 func (r *recorder) logger(env environment) *slog.Logger {
 	by, sudo := whoIs(env.uid, env.variables)
 	logger := slog.New(slog.NewTextHandler(logs.Escaping(r), nil)).With(logs.By, by)
@@ -55,8 +55,8 @@ func (r *recorder) write(line []byte) error {
 	return err
 }
 
-// whoIs names the user who gave a command, and the one for whom sudo ran it, by its
-// word in the environment: where the user is not root, that is the user's own word.
+// whoIs returns the user who gave a command, and the user for whom sudo ran it, as the
+// environment names it. If the user is not root, the environment is the user's own claim.
 func whoIs(uid int, variables []string) (by, sudo string) {
 	by = strconv.Itoa(uid)
 	if u, err := user.LookupId(by); err == nil {
@@ -85,7 +85,7 @@ func dialSyslog(socket string) (io.WriteCloser, error) {
 	return syslogWriter{c}, nil
 }
 
-// syslogTimeout bounds what a log that is stuck costs a command.
+// syslogTimeout bounds the time that a command waits for a log that is stuck.
 const syslogTimeout = 5 * time.Second
 
 // Write puts a line into the form of RFC 3164, as the C library writes it to a local

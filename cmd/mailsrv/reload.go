@@ -53,7 +53,8 @@ runs the server; SIGHUP asks for the same without an answer.`,
 	})
 }
 
-// controlError says what to do where the running server could not be asked.
+// controlError returns an error that tells what to do if the running server could not be
+// asked.
 func controlError(err error, cfg *config.Config) error {
 	var refused control.Refused
 	switch {
@@ -65,8 +66,8 @@ func controlError(err error, cfg *config.Config) error {
 	return storeError(err, cfg)
 }
 
-// reload reads configuration and certificate again and applies all that can be
-// applied while the server runs, or, where anything is wrong, nothing.
+// reload reads configuration and certificate again, and applies all that can be applied
+// while the server runs. If anything is wrong, it applies nothing.
 func (s *server) reload() control.Reloaded {
 	s.notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 	defer s.notify(daemon.SdNotifyReady)
@@ -100,8 +101,8 @@ func (s *server) reload() control.Reloaded {
 
 // readAgain reads all that a reload applies.
 func (s *server) readAgain() (*config.Config, certificate, error) {
-	// The file found at the start is the one read again: the search might find
-	// another since the identity changed.
+	// The file found at the start is read again: since the identity changed, the search
+	// might find another.
 	file := s.started.File
 	if file == "" {
 		file = s.program.configFile
@@ -116,7 +117,7 @@ func (s *server) readAgain() (*config.Config, certificate, error) {
 	return next, read, err
 }
 
-// apply hands the live keys of a configuration to the parts.
+// apply sets the keys of a configuration that can change while the server runs.
 func (s *server) apply(next *config.Config, read certificate) {
 	s.use(read)
 	s.level.Set(next.Log.Level)

@@ -10,8 +10,8 @@ import (
 	"mailsrv/storage"
 )
 
-// remedies are what an operator does about an error of the store, which says itself
-// only what is wrong. The first that fits counts.
+// remedies tell an operator what to do about an error of the store, whose text tells only
+// what is wrong. The first that fits counts.
 var remedies = []struct {
 	err    error
 	remedy string
@@ -32,7 +32,7 @@ var remedies = []struct {
 	{storage.ErrReadOnly, "restart the server when the disk is sound"},
 }
 
-// findingRemedies are what an operator does about a finding.
+// findingRemedies tell an operator what to do about a finding.
 var findingRemedies = map[storage.Remedy]string{
 	storage.Repair:        "mailsrv check --repair mends it",
 	storage.Rebuild:       "mailsrv check --repair saves what can be read, or restore a backup",
@@ -48,7 +48,7 @@ var findingRemedies = map[storage.Remedy]string{
 	storage.ReadMail:      "mailsrv maildrop read shows for whom it was",
 }
 
-// advised is a finding in words, with what to do about it.
+// advised returns a finding in words, with what to do about it.
 func advised(f storage.Finding) string {
 	if what, ok := findingRemedies[f.Remedy]; ok {
 		return f.String() + ": " + what
@@ -66,7 +66,7 @@ func remedied(err error) error {
 	return err
 }
 
-// remedial is a handler of log lines that adds to errors what to do.
+// remedial is a slog.Handler that adds to errors what to do about them.
 type remedial struct{ slog.Handler }
 
 // Handle implements slog.Handler.

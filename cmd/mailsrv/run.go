@@ -18,19 +18,19 @@ const (
 	exitUsage  = 2
 )
 
-// systemFile is the configuration of the machine. A variable, since tests must meet
-// none, also where the program is installed.
+// systemFile is the configuration file of the machine. It is a variable since tests must
+// find none, even where the program is installed.
 var systemFile = "/etc/mailsrv/mailsrv.yaml"
 
-// logSocket is where the system takes lines for its log. A variable too: tests, which
-// may be run on a machine in use, make it empty, and nothing is recorded.
+// logSocket is the socket of the system's log. It is a variable too: tests, which may run
+// on a machine in use, make it empty, so that nothing is recorded.
 var logSocket = "/dev/log"
 
-// environment is what a process finds around it.
+// environment is what a process knows of its surroundings.
 type environment struct {
 	variables []string // "NAME=value"
 	hostname  string
-	uid       int // of the person, before any change of identity
+	uid       int // of the user, before any change of identity
 	// syslog opens the system's log, where what commands change is recorded; nil
 	// records nothing.
 	syslog func() (io.WriteCloser, error)
@@ -49,8 +49,8 @@ type program struct {
 	started    bool   // flags and arguments were right
 }
 
-// run carries out one command line and returns the exit code. For serve, the
-// end of ctx is the order to stop, as SIGTERM is.
+// run runs one command line and returns the exit code. For serve, the end of ctx is an
+// order to stop, as SIGTERM is.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, env environment) int {
 	p := &program{stdin: stdin, stdout: stdout, out: bufio.NewWriter(stdout), stderr: stderr, env: env}
 	p.warn = func(texts ...string) {
@@ -93,7 +93,7 @@ func usage(format string, args ...any) error {
 	return &usageError{fmt.Sprintf(format, args...)}
 }
 
-// command completes what all leaves of the tree share.
+// command sets what all commands without subcommands share.
 func (p *program) command(c *cobra.Command, args func(*cobra.Command, []string) error, do func(ctx context.Context, args []string) error) *cobra.Command {
 	c.Args = args
 	c.DisableFlagsInUseLine = true
@@ -104,7 +104,7 @@ func (p *program) command(c *cobra.Command, args func(*cobra.Command, []string) 
 	return c
 }
 
-// group is a command that only holds others.
+// group returns a command that only holds others.
 func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	c.AddCommand(children...)
 	c.DisableFlagsInUseLine = true
@@ -122,14 +122,13 @@ func group(c *cobra.Command, children ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-// deletes are words that a person may type for a command that removes.
+// deletes are other names for a command that removes.
 var deletes = []string{"delete", "del", "rm"}
 
 // exactly checks the number of arguments and names what is missing.
 func exactly(names ...string) cobra.PositionalArgs { return between(len(names), len(names), names...) }
 
-// between is exactly with optional arguments at the end; most < 0 is any
-// number.
+// between is exactly with optional arguments at the end. most < 0: any number.
 func between(least, most int, names ...string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		switch {
@@ -142,7 +141,8 @@ func between(least, most int, names ...string) cobra.PositionalArgs {
 	}
 }
 
-// shortPath is a command without the name that begins every error.
+// shortPath returns the path of a command without the program's name, which begins every
+// error.
 func shortPath(c *cobra.Command) string {
 	return strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" ")
 }

@@ -46,8 +46,7 @@ first.`,
 	return p.command(c, exactly(), func(ctx context.Context, _ []string) error { return p.serve(ctx) })
 }
 
-// bufferWait is how long a transfer waits for memory before it is told to come
-// back later.
+// bufferWait is how long a transfer waits for memory before it is refused for now.
 const bufferWait = 30 * time.Second
 
 // handshakeTimeout is how long a TLS handshake may take.
@@ -113,12 +112,12 @@ func (p *program) serve(ctx context.Context) error {
 	return s.run(ctx, sockets, orders)
 }
 
-// advice is what an operator should know of a configuration that works.
+// advice returns what an operator should know about a configuration that is valid.
 func advice(cfg *config.Config) []string {
 	return append(exposed(cfg), cfg.Advice...)
 }
 
-// The settings of each room, as a configuration has them.
+// The settings of each package, from a configuration.
 
 func deliverySettings(c *config.Config) delivery.Settings {
 	return delivery.Settings{

@@ -22,7 +22,7 @@ import (
 // server is the assembled parts while they run.
 type server struct {
 	program *program
-	started *config.Config // as at the start: what restart-only keys are still at
+	started *config.Config // as at the start: keys that need a restart still have these values
 	config  *config.Config // as last applied
 	logger  *slog.Logger
 	level   *slog.LevelVar
@@ -38,7 +38,7 @@ type server struct {
 	reloads     chan chan<- control.Reloaded
 }
 
-// use has new connections served with a pair that was read, and warns of what it is.
+// use makes new connections use a pair that was read, and logs warnings about it.
 func (s *server) use(read certificate) {
 	s.certificate.Use(read.pair)
 	s.inUse.Store(&read)
@@ -46,8 +46,8 @@ func (s *server) use(read certificate) {
 	warnOfEnd(read, s.logger)
 }
 
-// run serves the sockets until ctx ends, an order to stop comes, or a socket
-// fails; then it drains and closes the store.
+// run serves the sockets until ctx ends, an order to stop comes, or a socket fails. Then it
+// drains and closes the store.
 func (s *server) run(ctx context.Context, sockets []socket, orders orders) error {
 	s.stopExpiry = startExpiry(s.admin, expireEvery, s.logger)
 	s.stopWatch = startRenewalWatch(s.inUse.Load, lookEvery, s.logger)
@@ -73,7 +73,7 @@ func (s *server) run(ctx context.Context, sockets []socket, orders orders) error
 		disk = f.Failed()
 	}
 	for {
-		select { // what is to stop need not reload before
+		select { // a server that is to stop need not reload first
 		case <-orders.stop:
 			return s.stop(orders, nil)
 		default:
@@ -95,8 +95,8 @@ func (s *server) run(ctx context.Context, sockets []socket, orders orders) error
 	}
 }
 
-// stop drains all daemons at once and closes the store. A second order to stop
-// ends it without waiting: what was accepted is on the disk.
+// stop drains all daemons at the same time and closes the store. A second order to stop
+// ends it without waiting: accepted mail is on the disk.
 func (s *server) stop(orders orders, cause error) error {
 	s.notify(daemon.SdNotifyStopping)
 	s.control.Close()
@@ -131,7 +131,7 @@ func (s *server) stop(orders orders, cause error) error {
 	}
 }
 
-// notify tells systemd, if it asked to be told.
+// notify tells systemd the state, if systemd asked for it.
 func (s *server) notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		s.logger.Warn(logs.Warning, logs.Reason, "systemd cannot be notified", logs.Error, err.Error())

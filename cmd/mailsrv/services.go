@@ -17,8 +17,7 @@ import (
 	"mailsrv/smtpd"
 )
 
-// service is a daemon as the server runs it. Whatever protocol is added is one more
-// here, and its ports.
+// service is a daemon as the server runs it. A new protocol adds a service, and its ports.
 type service struct {
 	group    *listen.Group
 	serve    func(l net.Listener, security string) error
@@ -26,7 +25,7 @@ type service struct {
 	shutdown func(context.Context) error
 }
 
-// ports are the addresses under a key of the configuration, and what is spoken there.
+// ports are the addresses under a key of the configuration, and their protocol.
 type ports struct {
 	key, proto, security string
 	addresses            []string
@@ -83,7 +82,8 @@ func newPOP3(s *server, store backend.Store) service {
 		Hostname: c.Hostname, Store: store, Directory: store,
 		Auth: auth.New(store, auth.Options{Logger: s.logger}), Group: group,
 		TLS: s.certificate.Config(), Logger: s.logger, Settings: pop3Settings(c),
-		// Sessions on large maildrops hold theirs for minutes: no message waits for that.
+		// A total of its own: sessions on large maildrops hold theirs for minutes, and no
+		// message must wait for that.
 		Memory: buffers.NewTotal(max(2*c.Memory.Buffers, 32<<20), 0, bufferWait),
 	})
 	return service{
@@ -97,7 +97,7 @@ func newPOP3(s *server, store backend.Store) service {
 	}
 }
 
-// service returns the daemon that speaks a protocol.
+// service returns the daemon of a protocol.
 func (s *server) service(proto string) service {
 	for _, one := range s.services {
 		if one.group.Name() == proto {
@@ -107,7 +107,7 @@ func (s *server) service(proto string) service {
 	panic("mailsrv: nobody speaks " + proto) // a port without a daemon
 }
 
-// Reload implements control.Handler: the goroutine that runs the server does it.
+// Reload implements control.Handler. The goroutine that runs the server does the reload.
 func (s *server) Reload(ctx context.Context) control.Reloaded {
 	answer := make(chan control.Reloaded, 1)
 	select {

@@ -11,7 +11,7 @@ import (
 	"mailsrv/internal/listen"
 )
 
-// socket is an open port and what is spoken on it.
+// socket is an open port and its protocol.
 type socket struct {
 	net.Listener
 	key      string // of the configuration
@@ -43,7 +43,7 @@ func closeSockets(sockets []socket) {
 	}
 }
 
-// whyNotOpen says why a port cannot be opened, and who may hold it.
+// whyNotOpen returns why a port cannot be opened, and which program may hold it.
 func whyNotOpen(address string, err error) string {
 	_, port, _ := net.SplitHostPort(address)
 	switch {

@@ -9,9 +9,9 @@ import (
 	"mailsrv/internal/backend"
 )
 
-// stopBetween has Ctrl-Z stop a command between two transactions of its store: stopped
-// within one it would keep the lock, and the server could store no mail. end leaves
-// Ctrl-Z as it was.
+// stopBetween makes Ctrl-Z stop a command only between two transactions of its store. A
+// command stopped within one would keep the lock, and the server could store no mail. end
+// restores the effect of Ctrl-Z.
 func stopBetween(store backend.Store, stop func()) (end func()) {
 	s, ok := store.(backend.Stopper)
 	if !ok || signal.Ignored(syscall.SIGTSTP) {
@@ -32,8 +32,8 @@ func stopBetween(store backend.Store, stop func()) (end func()) {
 	}
 }
 
-// stopSelf stops the process until SIGCONT, as the kernel does at Ctrl-Z: not where no
-// shell of the same session could let it go on.
+// stopSelf stops the process until SIGCONT, as the kernel does at Ctrl-Z. It does not stop
+// if no shell of the same session could let it go on.
 func stopSelf() {
 	own, _ := session(0)
 	if parent, err := session(os.Getppid()); err == 0 && parent == own {
@@ -41,7 +41,7 @@ func stopSelf() {
 	}
 }
 
-// session is the session of a process, 0: this one's (getsid).
+// session returns the session id of a process; 0: of this one (getsid).
 func session(process int) (id uintptr, err syscall.Errno) {
 	id, _, err = syscall.RawSyscall(syscall.SYS_GETSID, uintptr(process), 0, 0)
 	return id, err

@@ -23,12 +23,12 @@ func (p *program) versionCommand() *cobra.Command {
 	})
 }
 
-// versionText is also what --version prints.
+// versionText returns the text that version and --version print.
 func versionText() string {
 	return fmt.Sprintf("mailsrv %s\n%s %s/%s\n%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, backend.Versions())
 }
 
-// version is the release, or the revision that was built.
+// version returns the release, or the revision that was built.
 func version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version

@@ -31,7 +31,7 @@ func viewQuota(usage quota.Usage, own, effective quota.Limit) quotaView {
 	return v
 }
 
-// ownAmount writes a part of a limit: null where nothing is set, 0 for no limit.
+// ownAmount returns a part of a limit: null if nothing is set, 0 for no limit.
 func ownAmount(limit int64) *int64 {
 	if limit == quota.Inherit {
 		return nil
@@ -54,7 +54,7 @@ type mailboxView struct {
 	OwnKeepRetrieved *int64 `json:"own_keep_retrieved_seconds"`
 	UndeleteFor      int64  `json:"undelete_for_seconds"`
 	OwnUndeleteFor   *int64 `json:"own_undelete_for_seconds"`
-	// What is kept aside and can be undeleted.
+	// Deleted messages that can be undeleted.
 	AsideOctets   int64 `json:"aside_octets"`
 	AsideMessages int64 `json:"aside_messages"`
 }
@@ -70,10 +70,10 @@ func viewMailbox(m directory.Mailbox, aside quota.Usage) mailboxView {
 	}
 }
 
-// seconds writes a part of a retention: off is 0.
+// seconds returns a part of a retention in seconds; 0: off.
 func seconds(keep time.Duration) int64 { return int64(max(keep, 0) / time.Second) }
 
-// ownSeconds is null where nothing is set.
+// ownSeconds is seconds, but null if nothing is set.
 func ownSeconds(keep time.Duration) *int64 {
 	if keep == 0 {
 		return nil
@@ -82,8 +82,7 @@ func ownSeconds(keep time.Duration) *int64 {
 	return &n
 }
 
-// domainView is a domain as JSON. Its limits are those of each mailbox that
-// sets none.
+// domainView is a domain as JSON. Its limits count for each mailbox that sets none.
 type domainView struct {
 	Name             string    `json:"name"`
 	Postmaster       *string   `json:"postmaster"` // null: no mailbox yet

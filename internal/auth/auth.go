@@ -15,32 +15,33 @@ import (
 )
 
 var (
-	// ErrRefused is the one refusal for every reason: unknown or malformed
-	// name, alias, wrong password, disabled mailbox. Login returns it as a
-	// *Refusal, which has the reason.
+	// ErrRefused is the one refusal for every reason: unknown or malformed name, alias,
+	// wrong password, disabled mailbox. Login returns it as a *[Refusal], which has the
+	// reason.
 	ErrRefused = errors.New("wrong name or password")
-	// ErrBusy says that too many passwords wait to be computed: a temporary
+	// ErrBusy means that too many passwords wait to be computed. It is a temporary
 	// failure.
 	ErrBusy = errors.New("too many logins at once")
 )
 
-// Refusal is a login refused. Its text is that of ErrRefused, which it is to
-// errors.Is: what else it holds is for the log alone, never for the peer.
+// Refusal is a refused login. errors.Is takes it for [ErrRefused], and it has the same
+// text. Its fields are for the log alone, never for the peer.
 type Refusal struct {
 	Reason string
-	Delay  time.Duration // held back for failures before, in tenths of a second
+	Delay  time.Duration // held back for earlier failures, in tenths of a second
 }
 
 func (*Refusal) Error() string { return ErrRefused.Error() }
 
 func (*Refusal) Is(target error) bool { return target == ErrRefused }
 
-// Login is who a client has proved to be. It holds nothing that is secret.
+// Login is the result of a successful login: the mailbox whose owner the client is. It
+// holds no secret.
 type Login struct {
 	Mailbox   mail.MailboxID
 	Address   mail.Address
 	Retrieved time.Duration // how long retrieved messages stay; 0: for good
-	Delay     time.Duration // held back for failures before, in tenths of a second
+	Delay     time.Duration // held back for earlier failures, in tenths of a second
 
 	hash digest // of the stored hash that the password was compared with
 }
@@ -48,7 +49,8 @@ type Login struct {
 // replaceTimeout bounds how long a login waits for its new hash to be stored.
 const replaceTimeout = 5 * time.Second
 
-// Directory is what logging in needs; directory.Directory has it.
+// Directory is what an [Authenticator] needs of a directory. Every [directory.Directory]
+// implements it.
 type Directory interface {
 	Lookup(ctx context.Context, a mail.Address) (directory.Match, error)
 	SetHash(ctx context.Context, id mail.MailboxID, old, hash string) error
@@ -56,12 +58,12 @@ type Directory interface {
 
 var _ Directory = directory.Directory(nil)
 
-// Options are the settings of an Authenticator.
+// Options are the settings of an [Authenticator].
 type Options struct {
 	Logger *slog.Logger // required
 }
 
-// Authenticator verifies logins. Its methods are safe for concurrent use.
+// Authenticator verifies logins. All methods are safe for concurrent use.
 type Authenticator struct {
 	dir      Directory
 	logger   *slog.Logger
@@ -71,7 +73,7 @@ type Authenticator struct {
 	heirs    heirs
 	queue    *queue
 	floor    floor
-	dummy    passwordHash // computed where there is no hash to compare with
+	dummy    passwordHash // computed if there is no hash to compare with
 
 	now     func() time.Time
 	sleep   func(context.Context, time.Duration) error
@@ -95,12 +97,12 @@ func New(dir Directory, options Options) *Authenticator {
 	}
 }
 
-// Login proves who a client is. The name is the full address, in any case; spaces
-// around it are not trimmed. A client that failed before, or guesses on many
-// connections, waits inside Login, up to half a minute.
+// Login checks a name and a password. The name is the full address, in upper or lower
+// case; spaces around it are not trimmed. A client that failed before, or guesses on many
+// connections, waits inside Login for up to half a minute.
 //
-// Errors: a *Refusal, returned early if ctx ends while it is held back; ErrBusy;
-// the context's; any other is unexpected and means "try again later".
+// Errors: a *[Refusal], returned early if ctx ends while it is held back; [ErrBusy]; the
+// context's; any other is unexpected and means "try again later".
 func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, password string) (Login, error) {
 	who, networks := identify(name), networksOf(client)
 	try := a.throttle.begin(a.now(), networks, who)
@@ -124,14 +126,14 @@ func (a *Authenticator) Login(ctx context.Context, client netip.Addr, name, pass
 	guess := a.keyed.digest(networks[0].prefix.String(), who.String(), password)
 	held := a.throttle.failed(a.now(), try, guess)
 	answer := start.Add(proof.queued + a.floor.get(a.now()) + held)
-	_ = a.sleep(ctx, answer.Sub(a.now())) // the refusal stands also when nobody waits for it
+	_ = a.sleep(ctx, answer.Sub(a.now())) // the refusal stands, also if ctx has ended
 	return Login{}, &Refusal{Reason: proof.refused, Delay: (waited + held).Round(delayUnit)}
 }
 
-// delayUnit is to what a delay is told: less than that is no delay.
+// delayUnit is the unit in which delays are reported. Less is no delay.
 const delayUnit = 100 * time.Millisecond
 
-// wait holds a stranger back, as long as the throttle says.
+// wait holds a stranger back for as long as the throttle says.
 func (a *Authenticator) wait(ctx context.Context, try attempt) error {
 	for try.stranger != nil {
 		turn, wake := context.WithCancel(ctx)
@@ -151,8 +153,8 @@ type proof struct {
 	queued  time.Duration // spent waiting for the computation
 }
 
-// prove compares password with what stands under a name. Whatever is wrong, one
-// hash is computed.
+// prove compares password with the stored hash of a name. Whatever is wrong, it computes
+// one hash, so that the time taken tells nothing.
 func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, password string) (proof, error) {
 	mailbox, missing, err := a.find(ctx, who)
 	if err != nil {
@@ -230,8 +232,7 @@ func (a *Authenticator) prove(ctx context.Context, try attempt, who identity, pa
 	return proof{login: found}, nil
 }
 
-// find returns the mailbox of that name; where there is none, nil and why, for the
-// log.
+// find returns the mailbox of a name. If there is none, it returns nil and why, for the log.
 func (a *Authenticator) find(ctx context.Context, who identity) (m *directory.Mailbox, missing string, err error) {
 	if who.address.IsZero() {
 		if strings.Contains(who.other, "@") {
@@ -253,7 +254,7 @@ func (a *Authenticator) find(ctx context.Context, who identity) (m *directory.Ma
 	return nil, "no such mailbox", nil
 }
 
-// stored returns the hash of m, or the dummy if that one cannot be used.
+// stored returns the parsed hash of m, or the dummy if there is none that can be used.
 func (a *Authenticator) stored(m *directory.Mailbox) passwordHash {
 	hash, err := parseHash(m.Hash)
 	if err != nil {
@@ -264,12 +265,12 @@ func (a *Authenticator) stored(m *directory.Mailbox) passwordHash {
 	return hash
 }
 
-// replace stores a hash of our own making for one from another system, and
-// reports whether that went well; if not, the next login tries again.
+// replace stores a hash of our own in place of one from another system, and reports
+// whether it was stored. If not, the next login tries again.
 func (a *Authenticator) replace(ctx context.Context, m *directory.Mailbox, hash string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), replaceTimeout)
 	defer cancel()
-	a.heirs.add(a.keyed.digest(hash), a.keyed.digest(m.Hash)) // before anybody can find it
+	a.heirs.add(a.keyed.digest(hash), a.keyed.digest(m.Hash)) // before others can read the new hash
 	err := a.dir.SetHash(ctx, m.ID, m.Hash, hash)
 	if err != nil {
 		a.logger.Warn(logs.Warning, logs.Mailbox, m.Address.String(),
@@ -278,7 +279,7 @@ func (a *Authenticator) replace(ctx context.Context, m *directory.Mailbox, hash 
 	return err == nil
 }
 
-// sleep waits for d or until ctx ends, and returns the context's error then.
+// sleep waits for d. If ctx ends first, it returns the context's error.
 func sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

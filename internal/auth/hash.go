@@ -24,7 +24,7 @@ const (
 	argonKey     = 32
 )
 
-// Bounds on the parameters of a stored hash: what computing one may cost us.
+// Bounds on the parameters of a stored hash, and so on the cost of computing it.
 const (
 	maxArgonMemory  = 128 << 10 // KiB
 	maxArgonWork    = 512 << 10 // KiB, memory times passes
@@ -34,12 +34,12 @@ const (
 	maxSHARounds    = 1_000_000
 )
 
-// maxSHAPassword is the longest password, in octets, that sha-crypt is computed for: its
-// cost grows with the password, which is a stranger's, and with 1,024 octets a million
+// maxSHAPassword is the longest password, in octets, for which sha-crypt is computed. Its
+// cost grows with the password, which a stranger chooses: with 1,024 octets a million
 // rounds take seconds.
 const maxSHAPassword = 128
 
-// bcryptSignificant is how many octets of a password bcrypt looks at.
+// bcryptSignificant is the number of a password's octets that bcrypt uses.
 const bcryptSignificant = 72
 
 var (
@@ -50,8 +50,8 @@ var (
 	shaForm    = regexp.MustCompile(`^\$(?:5\$(?:rounds=([1-9]\d*)\$)?[!-#%-9;-~]{1,16}\$[./A-Za-z0-9]{43}|6\$(?:rounds=([1-9]\d*)\$)?[!-#%-9;-~]{1,16}\$[./A-Za-z0-9]{86})$`)
 )
 
-// Hash returns the argon2id hash of a new password in PHC string format, or an
-// error that says why the password cannot be used.
+// Hash returns the argon2id hash of a new password in PHC string format. An error tells
+// why the password cannot be used.
 func Hash(password string) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
@@ -59,8 +59,8 @@ func Hash(password string) (string, error) {
 	return newHash(password), nil
 }
 
-// ValidateHash says why a password hash from elsewhere cannot be stored, or
-// nil. Its errors never hold the hash.
+// ValidateHash returns nil if a password hash from another system can be stored, or else an
+// error that tells why not. Its errors never hold the hash.
 func ValidateHash(hash string) error {
 	_, err := parseHash(hash)
 	return err
@@ -78,27 +78,28 @@ func formatArgon(salt, key []byte) string {
 		argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
-// passwordHash is a stored hash taken apart, its cost within bounds.
+// passwordHash is a parsed stored hash whose cost is within the bounds.
 type passwordHash struct {
 	matches     func(password []byte) bool // costs what the hash asks for
-	foreign     bool                       // costs something else than those made here
-	outdated    bool                       // weaker than those made here
-	significant int                        // octets of a password that matches looks at
-	longest     int                        // octets of a password that it is computed for: a longer one is wrong
+	foreign     bool                       // its cost differs from that of hashes made here
+	outdated    bool                       // weaker than hashes made here
+	significant int                        // octets of a password that matches uses
+	longest     int                        // octets; a longer password is wrong without being computed
 }
 
-// dummyHash costs as much as a hash made here, and no password matches it.
+// dummyHash returns a hash that costs as much as those made here and that no password
+// matches.
 func dummyHash() passwordHash {
 	salt, key := make([]byte, argonSalt), make([]byte, argonKey)
 	rand.Read(key)
 	h, err := parseHash(formatArgon(salt, key))
 	if err != nil {
-		panic(err) // what is written here is read here
+		panic(err) // parseHash accepts the hashes made here
 	}
 	return h
 }
 
-// parseHash takes a hash in modular crypt format apart.
+// parseHash parses a hash in modular crypt format.
 func parseHash(hash string) (passwordHash, error) {
 	if m := argonForm.FindStringSubmatch(hash); m != nil {
 		return parseArgon(m[1], m[2], m[3], m[4], m[5])
@@ -167,7 +168,8 @@ func parseSHA(hash, rounds string) (passwordHash, error) {
 	}, nil
 }
 
-// number reads decimal digits; what is too long for an int is out of every bound.
+// number parses decimal digits. A number that is too large for an int gives a value beyond
+// every bound.
 func number(digits string) int {
 	n, err := strconv.Atoi(digits)
 	if err != nil {

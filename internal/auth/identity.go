@@ -2,10 +2,10 @@ package auth
 
 import "mailsrv/internal/mail"
 
-// identity is what a client calls itself: an address, folded, or what is none.
+// identity is the name that a client gave: a folded address, or other text.
 type identity struct {
 	address mail.Address
-	other   string // as it came, where address is zero
+	other   string // the name as it came, if address is zero
 }
 
 func identify(name string) identity {

@@ -7,11 +7,10 @@ import (
 	"encoding/binary"
 )
 
-// digest stands for what must not be kept itself: a password, a stored hash.
+// digest stands for a text that must not be kept itself: a password, a stored hash.
 type digest [sha256.Size]byte
 
-// keyed makes digests under a secret of this process, which makes them useless
-// elsewhere.
+// keyed makes digests with a secret of this process, so that they are useless elsewhere.
 type keyed struct{ secret [sha256.Size]byte }
 
 func newKeyed() *keyed {
@@ -20,11 +19,11 @@ func newKeyed() *keyed {
 	return k
 }
 
-// digest names these texts, in this order.
+// digest returns the digest of the texts in their order.
 func (k *keyed) digest(texts ...string) (d digest) {
 	mac := hmac.New(sha256.New, k.secret[:])
 	for _, text := range texts {
-		// The length first, so that no two cuts of one text are alike.
+		// The length first, so that "ab", "c" and "a", "bc" give different digests.
 		mac.Write(binary.BigEndian.AppendUint64(nil, uint64(len(text))))
 		mac.Write([]byte(text))
 	}

@@ -12,9 +12,9 @@ const (
 	rememberCount = 100_000
 )
 
-// memory holds which logins were verified lately. It knows successes alone, and
-// each under a digest of the stored hash and the password: once the stored hash
-// changes, the old password is not found here any more.
+// memory holds which logins were verified lately. It holds only successes, each under a
+// digest of the stored hash and the password: once the stored hash changes, the old
+// password is not found any more.
 type memory struct {
 	mu       sync.Mutex
 	verified *bounded.Table[digest, time.Time]
@@ -32,8 +32,8 @@ func (m *memory) holds(now time.Time, f digest) bool {
 	return ok && now.Sub(at) < rememberFor
 }
 
-// knew reports whether f was verified within the last thirty days: whoever says it now
-// has logged in before.
+// knew reports whether f was verified within the last thirty days: a client that presents
+// it now has logged in before.
 func (m *memory) knew(now time.Time, f digest) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -41,7 +41,7 @@ func (m *memory) knew(now time.Time, f digest) bool {
 	return ok && now.Sub(at) < familiarFor
 }
 
-// add remembers that f was verified just now.
+// add notes that f was verified just now.
 func (m *memory) add(now time.Time, f digest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -6,15 +6,15 @@ import (
 	"mailsrv/internal/listen"
 )
 
-// network is one that a client counts in.
+// network is a network in which a client counts.
 type network struct {
 	prefix netip.Prefix
-	share  int // so many failures or places of it count as one
+	share  int // this many failures or places of the network count as one
 }
 
-// mistakes is how many times the share of a wider network counts here. A provider may give
-// as many customers one network each out of a site's, and each of them mistypes passwords:
-// they are not to suffer for each other.
+// mistakes multiplies the share of a site. A provider may give each of its customers one
+// network of a site's, and each customer mistypes passwords: they must not suffer for each
+// other.
 const mistakes = 4
 
 // networksOf returns the networks in which a client counts, the narrowest first.

@@ -8,10 +8,10 @@ import (
 	"unicode"
 )
 
-// maxPassword is the longest password taken, in octets.
+// maxPassword is the longest password accepted, in octets.
 const maxPassword = 1024
 
-// checkPassword says why a new password cannot be used, or nil.
+// checkPassword returns nil if a new password can be used, or an error that tells why not.
 func checkPassword(password string) error {
 	switch {
 	case password == "":
@@ -26,14 +26,14 @@ func checkPassword(password string) error {
 	return nil
 }
 
-// possible reports whether a password may be that of some mailbox. Control
-// characters may: a hash from another system can be of anything.
+// possible reports whether some mailbox may have this password. Control characters are
+// possible: a hash from another system can be that of any text.
 func possible(password string) bool {
 	return password != "" && len(password) <= maxPassword
 }
 
-// Generate returns a new random password of 100 bits that can be read out and
-// typed: five groups of four from a-z2-7.
+// Generate returns a new random password of 100 bits that is easy to read out and to type:
+// five groups of four characters from a-z2-7.
 func Generate() string {
 	text := strings.ToLower(rand.Text())
 	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:16] + "-" + text[16:20]

@@ -8,73 +8,73 @@ import (
 	"sync"
 )
 
-// Bounds on who may wait for a core. Each is a connection that waits for its answer,
-// and takes some hundred octets more.
+// Bounds on the computations that may wait for a core. Each one is a connection that waits
+// for its answer, and takes some hundred octets besides.
 const (
 	maxQueue    = 1024 // in all
-	keptPlaces  = 256  // of them for who has logged in before
+	keptPlaces  = 256  // of maxQueue, for clients that have logged in before
 	networkMost = 64   // of one network
 	siteMost    = 256  // of one site of IPv6
 	nameMost    = 256  // of one name
 )
 
-// queue runs as many computations at once as there are cores: more would only
-// take memory (19 MiB each) and the time of deliveries.
+// queue runs as many computations at once as there are cores: more would only take memory
+// (19 MiB each) and time from deliveries.
 //
-// Its places are shared out. Nobody may have more than some of them: no network, no
-// site, no name. Of the cores one network, one site or one name has half at the most,
-// at least one, so that somebody else's login finds one free. And who has had less
-// of them comes first: each computation of a network, a site or a name puts its next
-// one back by one turn, so that a guess by one of many connections from one network, or
-// for one name, waits for the others of them, and no other login does.
+// Its places are shared out. The places of one network, one site and one name are bounded.
+// One network, site or name runs on at most half of the cores, but at least one, so that
+// somebody else's login finds a free core. Those that have used less come first: each
+// computation of a network, a site or a name puts its next one back by one turn. So many
+// connections from one network, or for one name, wait for each other, and no other login
+// waits for them.
 //
-// Every second turn is for who has logged in before, if one waits, and some places are
-// kept for them: whatever strangers do, from however many networks, an owner waits for
-// few. Which names there are shows in none of this: a name counts as such with the
-// password alone that has opened it, or from a network where it was opened. Who has
-// opened it does not stand behind those who guess at it.
+// Every second turn is for clients that have logged in before, if one waits, and some
+// places are kept for them. So an owner waits for few computations, from however many
+// networks strangers guess. None of this shows which names exist: a client counts as an
+// owner only with the password that has opened the name before, or from a network where it
+// was opened. Owners do not wait behind those who guess at their name.
 type queue struct {
 	cores int
 	most  int // cores that one network, site or name may have
 
 	mu      sync.Mutex
 	running int
-	waiting []*waiter // in the order in which they came
+	waiting []*waiter // in order of arrival
 	counts  map[key]*count
-	now     int  // the turn of who was let in last
-	kept    bool // the next turn is for who has logged in before
+	now     int  // the latest turn that was let in
+	kept    bool // the next turn is for a client that has logged in before
 }
 
-// place is who asks for a core.
+// place describes a client that asks for a core.
 type place struct {
 	networks []network
 	name     uint64
-	owner    bool // has logged in before, by that name
-	known    bool // has logged in before, or somebody else from there
+	owner    bool // it has logged in before, with that name
+	known    bool // it has logged in before, or another client of its network has
 }
 
-// turn is how far one computation puts back the next of the same network or name: a
-// multiple of every share.
+// turn is how far one computation puts back the next one of the same network or name. It
+// is a multiple of every share.
 const turn = 16
 
-// waiter is one that waits.
+// waiter is a computation that waits for a core or has one.
 type waiter struct {
 	place
 	turn  int
 	start chan struct{} // closed when it has a core
 }
 
-// key is a network, or a name with those who have logged in by it or all others.
+// key is a network; or a name, apart for its owners and for all others.
 type key struct {
 	network netip.Prefix
 	name    uint64
 	owner   bool
 }
 
-// count is what a network or a name has in the queue; it is forgotten with the last.
+// count is what a network or a name has in the queue. It is deleted with the last of them.
 type count struct {
 	waiting, running int
-	next             int // no computation has its turn before
+	next             int // earliest turn of the next computation
 }
 
 func newQueue() *queue {
@@ -82,8 +82,8 @@ func newQueue() *queue {
 	return &queue{cores: cores, most: max(1, cores/2), counts: map[key]*count{}}
 }
 
-// do runs f when a core is free for p. ErrBusy if it may not wait, or the context's
-// error if that ends first; f has not run then.
+// do runs f when a core is free for p. Errors: ErrBusy if it may not wait, or the
+// context's; f has not run then.
 func (q *queue) do(ctx context.Context, p place, f func()) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -103,8 +103,8 @@ func (q *queue) do(ctx context.Context, p place, f func()) error {
 	return nil
 }
 
-// each calls f with the count of each network and of the name of p, how many of it count
-// as one, and how many may wait.
+// each calls f for each network and for the name of p: with its count, its share, and the
+// number that may wait.
 func (q *queue) each(p place, f func(c *count, share, most int)) {
 	of := func(k key, share, most int) {
 		c := q.counts[k]
@@ -127,7 +127,8 @@ func (q *queue) each(p place, f func(c *count, share, most int)) {
 	of(key{name: p.name, owner: p.owner}, 1, nameMost)
 }
 
-// enter gives p a core, or a place to wait for one. Whoever entered must leave.
+// enter gives p a core, or a place to wait for one. The caller must call leave afterwards.
+// Error: ErrBusy.
 func (q *queue) enter(p place) (*waiter, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -153,7 +154,7 @@ func (q *queue) enter(p place) (*waiter, error) {
 	return w, nil
 }
 
-// leave gives the core or the place of w to others.
+// leave frees the core or the place of w.
 func (q *queue) leave(w *waiter) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -173,7 +174,7 @@ func (q *queue) leave(w *waiter) {
 	q.admit()
 }
 
-// admit lets in whom there is a core for.
+// admit gives free cores to those that wait, in their turn.
 func (q *queue) admit() {
 	for q.running < q.cores {
 		w := q.next()
@@ -193,7 +194,7 @@ func (q *queue) admit() {
 	}
 }
 
-// next is who is to be let in, or nil if nobody may be now.
+// next returns the waiter to be let in next, or nil if none may be now.
 func (q *queue) next() (first *waiter) {
 	better := func(w *waiter) bool {
 		if q.kept && w.known != first.known {

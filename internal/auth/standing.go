@@ -17,8 +17,8 @@ var (
 	ErrChanged  = errors.New("the password was changed")
 )
 
-// Stands says whether a login still counts: nil, or ErrRemoved, ErrDisabled,
-// ErrChanged. Any other error means that it could not be found out.
+// Stands returns nil if a login still counts. Errors: [ErrRemoved], [ErrDisabled] or
+// [ErrChanged] if it does not; any other means that it could not be found out.
 func (a *Authenticator) Stands(ctx context.Context, l Login) error {
 	match, err := a.dir.Lookup(ctx, l.Address)
 	switch m := match.Mailbox; {
@@ -36,12 +36,12 @@ func (a *Authenticator) Stands(ctx context.Context, l Login) error {
 	return nil
 }
 
-// heirCount is how many replaced hashes are remembered at the least; one that is
-// forgotten ends a session that was begun before it was replaced.
+// heirCount is the least number of replaced hashes that are remembered. If one is
+// forgotten, sessions that began before it was replaced end.
 const heirCount = 10_000
 
-// heirs knows which hashes took the place of which, for the same password: each
-// was made here at a login, and nobody has changed a password.
+// heirs knows which stored hash replaced which one for the same password. The new hashes
+// were made here at a login; the password was not changed.
 type heirs struct {
 	mu sync.Mutex
 	of *bounded.Table[digest, digest] // by the new one: the old one
@@ -49,14 +49,14 @@ type heirs struct {
 
 func newHeirs() heirs { return heirs{of: bounded.NewTable[digest, digest](heirCount)} }
 
-// add says that a hash is about to be stored in place of an old one.
+// add notes that hash is about to be stored in place of old.
 func (h *heirs) add(hash, old digest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.of.Put(hash, old)
 }
 
-// came reports whether hash took the place of old.
+// came reports whether hash replaced old.
 func (h *heirs) came(hash, old digest) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -18,38 +18,39 @@ const (
 	maxSiteDelay  = maxNameDelay     // for a site, where others have failed
 	forgetFailure = 5 * time.Minute  // one failure is forgotten in this time
 	maxFailures   = 10               // counted
-	sameGuess     = time.Minute      // in which one guess again is no further failure
+	sameGuess     = time.Minute      // the same guess again within this time is no further failure
 	familiarFor   = 30 * 24 * time.Hour
 
 	failureEntries  = 10_000
 	familiarEntries = 100_000
 )
 
-// throttle slows down who guesses. Failures are counted per network of the
-// client, for IPv6 also for its site, of which several count as one, and per name,
-// whether or not there is such a mailbox; the count of the
-// name concerns strangers alone, so that nobody can lock an owner out. A name that
-// is no address opens nothing anywhere: it is counted for its network alone.
+// throttle slows down clients that guess. Failures are counted per network of the client;
+// for IPv6 also per site, where several count as one; and per name, whether or not there
+// is such a mailbox. The count of the name concerns strangers alone, so that nobody can
+// lock an owner out. A name that is no address cannot open any mailbox: it is counted for
+// its network alone.
 //
-// One guess again within a minute is the same failure: programs try each mechanism
-// with what their owner typed once. It counts in the line until its refusal has been
-// heard, so that a program which repeats itself on many connections has a few hashes
-// computed a second.
+// The same guess again within a minute is the same failure: programs try each mechanism
+// with the password that their owner typed once. It does count in the line until its
+// refusal has been sent, so that a program that repeats itself on many connections causes
+// only a few hashes per second.
 //
-// Strangers stand in line until their password has been judged, and whoever is
-// before one delays it as a failure does: guesses at once are no cheaper than one
-// after the other, while who comes behind logins that succeed moves up and waits
-// for none of them. N connections from a network, or for a name, get two guesses
-// at once, one after each of 1, 2, 4, 8 and 16 s, and the rest after the longest
-// delay; from then on N in each longest delay, since nobody waits longer. A
-// familiar client hears refusals that late: N guesses in the same time.
+// Strangers stand in line until their password has been checked, and each one ahead delays
+// those behind as a failure does. So parallel guesses are no cheaper than guesses one after
+// the other, while a client behind logins that succeed moves up and waits for none of them.
+//
+// N connections from a network, or for a name, get two guesses at once, one after each of
+// 1, 2, 4, 8 and 16 s, and the rest after the longest delay; from then on N in each longest
+// delay, since nobody waits longer. A familiar client gets its refusals with the same
+// delay: N guesses in the same time.
 type throttle struct {
 	seed maphash.Seed
 
 	mu          sync.Mutex
 	networks    *bounded.Table[netip.Prefix, debt]
 	names       *bounded.Table[uint64, debt]      // by digest of the name
-	guesses     *bounded.Table[digest, time.Time] // when one was counted
+	guesses     *bounded.Table[digest, time.Time] // when each was counted
 	familiar    *bounded.Table[uint64, time.Time] // last success, by digest of network and address, and of network
 	fromNetwork line[netip.Prefix]
 	forName     line[uint64]
@@ -79,7 +80,7 @@ type attempt struct {
 	known    bool      // somebody has logged in from the network within 30 days
 }
 
-// begin puts a stranger in line. Whatever comes of it, leave must be called.
+// begin puts a stranger in line. The caller must call leave in any case.
 func (t *throttle) begin(now time.Time, networks []network, who identity) attempt {
 	type pair struct {
 		network netip.Prefix
@@ -111,8 +112,8 @@ func (t *throttle) isFamiliar(now time.Time, of uint64) bool {
 	return known && now.Sub(last) < familiarFor
 }
 
-// wait says how long a stranger has to wait from now on. wake is called when that
-// may have become less.
+// wait returns how long a stranger has to wait from now on. wake is called when that may
+// have become less.
 func (t *throttle) wait(now time.Time, a attempt, wake func()) time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -126,7 +127,7 @@ func (t *throttle) wait(now time.Time, a attempt, wake func()) time.Duration {
 	return a.begun.Add(delay).Sub(now)
 }
 
-// delay is what comes of the failures of a network so far and of the given number more.
+// delay returns the delay for the failures of a network so far and the given number more.
 func (t *throttle) delay(now time.Time, n network, more int) time.Duration {
 	most := maxDelay
 	if n.share > 1 {
@@ -136,7 +137,7 @@ func (t *throttle) delay(now time.Time, n network, more int) time.Duration {
 	return owed.delay(now, more, most)
 }
 
-// leave takes a stranger out of the line, if it still stands there.
+// leave takes a stranger out of the line, if it still is in it.
 func (t *throttle) leave(a attempt) {
 	if a.stranger == nil {
 		return
@@ -154,8 +155,8 @@ func (t *throttle) step(a attempt) {
 	t.forName.leave(a.name, a.stranger, 1)
 }
 
-// succeeded makes the network familiar to the mailbox. It forgives nothing:
-// else a guesser with a mailbox of his own would log in there between guesses.
+// succeeded makes the network familiar to the mailbox. It forgives no failures: otherwise a
+// guesser with a mailbox of his own would log in there between guesses.
 func (t *throttle) succeeded(now time.Time, a attempt) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -163,9 +164,9 @@ func (t *throttle) succeeded(now time.Time, a attempt) {
 	t.familiar.Put(a.home, now)
 }
 
-// failed counts a refusal, in the place of the stranger in line, unless the same
-// guess was counted within a minute. It returns how long the refusal is held back
-// from a familiar client, which has not waited.
+// failed counts a refusal and takes the stranger out of the line, unless the same guess was
+// counted within a minute. It returns how long the refusal is held back from a familiar
+// client, which has not waited.
 func (t *throttle) failed(now time.Time, a attempt, guess digest) (held time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -195,13 +196,13 @@ func (t *throttle) failed(now time.Time, a attempt, guess digest) (held time.Dur
 // stranger is one attempt in line.
 type stranger struct{ wake func() }
 
-// line holds the strangers that have not been judged, in the order in which they
-// came.
+// line holds the strangers whose passwords have not been checked, in order of arrival.
 type line[K comparable] map[K][]*stranger
 
 func (l line[K]) before(k K, s *stranger) int { return slices.Index(l[k], s) }
 
-// leave lets those behind s move up, of whom so many count as one.
+// leave takes s out of the line and lets those behind it move up. share of them count as
+// one.
 func (l line[K]) leave(k K, s *stranger, share int) {
 	i := slices.Index(l[k], s)
 	if i < 0 {
@@ -217,8 +218,8 @@ func (l line[K]) leave(k K, s *stranger, share int) {
 	}
 }
 
-// debt is a number of failures that shrinks with time, kept as the moment when
-// the last one is forgotten.
+// debt is a number of failures that shrinks with time. It is kept as the moment when the
+// last failure is forgotten.
 type debt struct{ until time.Time }
 
 func (d debt) failures(now time.Time) int {
@@ -226,7 +227,7 @@ func (d debt) failures(now time.Time) int {
 	return int((max(left, 0) + forgetFailure - 1) / forgetFailure)
 }
 
-// add is with one failure more, of which so many count as one.
+// add returns the debt with one failure more, of which share count as one.
 func (d debt) add(now time.Time, share int) debt {
 	until := now
 	if d.until.After(now) {
@@ -239,7 +240,7 @@ func (d debt) add(now time.Time, share int) debt {
 	return debt{until}
 }
 
-// delay is what comes of the failures so far and of the given number more.
+// delay returns the delay for the failures so far and the given number more, at most most.
 func (d debt) delay(now time.Time, more int, most time.Duration) time.Duration {
 	n := min(d.failures(now)+more, maxFailures)
 	if n < freeFailures {

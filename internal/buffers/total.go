@@ -8,24 +8,25 @@ import (
 	"time"
 )
 
-// share is the part of a total that a client network may hold while others wait: one in
-// so many.
+// share is the divisor for a network's share: while others wait, one client network may
+// hold a quarter of a total.
 const share = 4
 
-// Who waits for a total that networks hold more than their share of has it from them
-// after yieldAfter, by when a transfer that moves has given back what it held; it looks
-// again so often.
+// yieldAfter is how long a transfer waits before transfers of networks above their share
+// are ended for it, and how often it looks again. A transfer that makes progress has given
+// back what it held by then.
 const yieldAfter = 5 * time.Second
 
-// calm is how long nobody may have had to wait, but for networks that hold their share,
-// before those may take more again: else each of the others would have to wait anew.
+// calm is how long no network below its share may have had to wait before networks above
+// theirs may take more again. Without it, each of the others would have to wait anew.
 const calm = 10 * time.Second
 
-// Total is an amount, of memory or disk, that transfers take from and give back. While
-// nobody else waits a network may hold all of it. Who waits is served in order of arrival,
-// but networks that hold their share come after those that do not, and a while later;
-// and where these go on to wait, transfers of networks that hold more than their share
-// are ended, the youngest first. Its methods are safe for concurrent use.
+// Total is an amount of memory or disk, in octets, that transfers take from and give back.
+// While nobody else waits, one network may hold all of it. Waiting transfers are served in
+// order of arrival, but those of networks that would exceed their share come after the
+// others, and only once those have not had to wait for a while. If the others still wait,
+// transfers of networks that hold more than their share are ended, the youngest first. All
+// methods are safe for concurrent use.
 type Total struct {
 	amount int64
 	wait   time.Duration
@@ -34,27 +35,28 @@ type Total struct {
 	share    int64 // of one network
 	free     int64
 	networks map[netip.Prefix]*held
-	holders  map[*holder]*holding // that took some and have not ended
+	holders  map[*holder]*holding // transfers that have called Take and have not ended
 	waiting  []*waiter            // in order of arrival
-	scarce   time.Time            // when one had to wait whose networks hold less than their share
-	last     uint64               // number of a holder
+	scarce   time.Time            // when a transfer of networks below their share last had to wait
+	last     uint64               // number of the youngest holder
 }
 
 // held is what a network holds.
 type held struct {
 	octets   int64
-	yielding int64 // of them, that transfers hold which are told to end
+	yielding int64 // part of octets, held by transfers that were told to end
 }
 
-// waiter is one who waits.
+// waiter is one call of Take that waits.
 type waiter struct {
 	octets int64
-	holder *holder // nil: nobody's
+	holder *holder // nil: of no client
 	served chan error
 }
 
-// NewTotal returns a total of which nothing is taken. A share is never less than what one
-// transfer may need, the octets of most. Who takes waits for so long.
+// NewTotal returns a total of amount octets, all of them free. most is the number of octets
+// that one transfer may need: a network's share is never less. wait is how long
+// [Total.Take] waits at most.
 func NewTotal(amount, most int64, wait time.Duration) *Total {
 	return &Total{
 		amount: amount, share: max(amount/share, most),
@@ -62,7 +64,7 @@ func NewTotal(amount, most int64, wait time.Duration) *Total {
 	}
 }
 
-// SetMost changes the octets that one transfer may need.
+// SetMost changes the number of octets that one transfer may need.
 func (t *Total) SetMost(most int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -73,10 +75,10 @@ func (t *Total) SetMost(most int64) {
 // holder is a transfer of a client.
 type holder struct {
 	networks []netip.Prefix
-	from     []*Total // that it has taken from; the transfer's own
+	from     []*Total // totals it has taken from; only the transfer's goroutine uses it
 
 	mu    sync.Mutex
-	yield func() // nil once the transfer has ended, or is told to
+	yield func() // nil once the transfer has ended or was told to
 }
 
 // holding is what a holder has of a total.
@@ -88,17 +90,19 @@ type holding struct {
 
 type holderKey struct{}
 
-// As returns a context for one transfer of a client: what is taken with it counts for
-// these networks, until done is called, when the transfer has given all back. yield is
-// called, at most once and not after done, where others need what the transfer holds: it
-// must return at once and see to it that the transfer ends soon. Takes of a transfer that
-// is to end fail. One goroutine at a time uses the context.
+// As returns a context for one transfer of a client. Octets taken with it count for the
+// given networks until done is called. The caller calls done when the transfer has given
+// everything back.
+//
+// yield is called when others need what the transfer holds, at most once and not after
+// done. It must return at once and make the transfer end soon. From then on [Total.Take]
+// fails for this transfer. Only one goroutine at a time may take with the context.
 func As(ctx context.Context, networks []netip.Prefix, yield func()) (transfer context.Context, done func()) {
 	h := &holder{networks: networks, yield: yield}
 	return context.WithValue(ctx, holderKey{}, h), h.end
 }
 
-// end takes a transfer out of all that it took from.
+// end removes a transfer from every total that it took from.
 func (h *holder) end() {
 	h.mu.Lock()
 	h.yield = nil
@@ -113,7 +117,7 @@ func (h *holder) end() {
 	}
 }
 
-// tell has the transfer end, if it goes on.
+// tell makes the transfer end, if it still runs.
 func (h *holder) tell() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -128,9 +132,9 @@ func holderOf(ctx context.Context) *holder {
 	return h
 }
 
-// Take takes octets. It waits where they are not free, but not for more than there are in
-// all: ErrExhausted.
-// Errors: ErrExhausted, or the context's.
+// Take takes octets, and waits until they are free. It does not wait for more octets than
+// the whole total has. Errors: ErrExhausted (the total is too small, the wait was too long,
+// or the transfer was told to end), or the context's.
 func (t *Total) Take(ctx context.Context, octets int64) error {
 	if octets > t.amount {
 		return ErrExhausted
@@ -176,7 +180,7 @@ func (t *Total) Take(ctx context.Context, octets int64) error {
 	}
 }
 
-// leave gives up waiting, unless that was served just now.
+// leave gives up waiting and returns why, unless w was served just now.
 func (t *Total) leave(w *waiter, why error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -186,7 +190,7 @@ func (t *Total) leave(w *waiter, why error) error {
 	default:
 	}
 	t.remove(w)
-	t.serve() // it may have stood before one for whom there is enough
+	t.serve() // there may be enough for one that waited behind it
 	return why
 }
 
@@ -194,7 +198,8 @@ func (t *Total) remove(w *waiter) {
 	t.waiting = slices.DeleteFunc(t.waiting, func(other *waiter) bool { return other == w })
 }
 
-// Give gives octets back. For the transfer that took them they count until it is done.
+// Give gives octets back. They still count for the transfer that took them until its done
+// is called, see [As].
 func (t *Total) Give(octets int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -202,7 +207,7 @@ func (t *Total) Give(octets int64) {
 	t.serve()
 }
 
-// exchange gives back what the transfer of a context took before.
+// exchange gives octets back, and stops counting them for the transfer of ctx at once.
 func (t *Total) exchange(ctx context.Context, octets int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -213,7 +218,7 @@ func (t *Total) exchange(ctx context.Context, octets int64) {
 	t.serve()
 }
 
-// grant takes for one who may have it.
+// grant takes the octets for w, whose turn it is.
 func (t *Total) grant(w *waiter) {
 	t.free -= w.octets
 	if w.holder != nil {
@@ -224,7 +229,7 @@ func (t *Total) grant(w *waiter) {
 	}
 }
 
-// count changes what a holder has.
+// count adds octets, which may be negative, to what a holder and its networks hold.
 func (t *Total) count(h *holder, own *holding, octets int64) {
 	own.octets += octets
 	for _, n := range h.networks {
@@ -243,8 +248,8 @@ func (t *Total) count(h *holder, own *holding, octets int64) {
 	}
 }
 
-// isModest reports whether the networks of one who waits hold no more than their share
-// with what it waits for.
+// isModest reports whether the networks of w would hold no more than their share once it
+// has what it waits for.
 func (t *Total) isModest(w *waiter) bool {
 	if w.holder == nil {
 		return true
@@ -255,7 +260,7 @@ func (t *Total) isModest(w *waiter) bool {
 	})
 }
 
-// mustQueue reports whether others are served before one who comes now.
+// mustQueue reports whether others are served before w, which arrives now.
 func (t *Total) mustQueue(w *waiter) bool {
 	if !t.isModest(w) {
 		return len(t.waiting) > 0 || t.isScarce()
@@ -263,11 +268,11 @@ func (t *Total) mustQueue(w *waiter) bool {
 	return slices.ContainsFunc(t.waiting, t.isModest)
 }
 
-// isScarce reports whether somebody had to wait lately who holds less than its share.
+// isScarce reports whether a transfer of networks below their share had to wait lately.
 func (t *Total) isScarce() bool { return time.Since(t.scarce) < calm }
 
-// serve lets those have it whose turn it is. Nobody is passed by but by one of a network
-// that holds less than its share: else who needs much would never get it.
+// serve grants octets to waiting transfers in their turn. Only a transfer of networks below
+// their share may overtake another: otherwise one that needs much would never be served.
 func (t *Total) serve() {
 	for len(t.waiting) > 0 {
 		next := slices.IndexFunc(t.waiting, t.isModest)
@@ -284,14 +289,14 @@ func (t *Total) serve() {
 	}
 }
 
-// demand has as much given back as is needed for one who waits in vain, and those before
-// it, by transfers of networks that hold more than their share.
+// demand ends transfers of networks that hold more than their share, until enough will be
+// given back for w, which has waited in vain, and for those before it.
 func (t *Total) demand(w *waiter) {
 	t.mu.Lock()
 	var told []*holder
 	defer func() {
 		t.mu.Unlock()
-		for _, h := range told { // not under the lock: it may look here
+		for _, h := range told { // not under the lock: yield may call this total
 			h.tell()
 		}
 	}()
@@ -312,7 +317,7 @@ func (t *Total) demand(w *waiter) {
 			break
 		}
 	}
-	// Some more than is asked for now: who waits will ask for more as its message comes.
+	// Somewhat more than is asked for now: w will ask for more as its message comes.
 	needed := max(asked, t.share/4) - t.free
 	for _, own := range t.holders {
 		if own.yielding {
@@ -331,7 +336,7 @@ func (t *Total) demand(w *waiter) {
 			t.networks[n].yielding += own.octets
 		}
 		told = append(told, youngest)
-		for _, other := range t.waiting { // which nobody will serve any more
+		for _, other := range t.waiting { // its own wait, if any, is in vain now
 			if other.holder == youngest {
 				t.remove(other)
 				other.served <- ErrExhausted
@@ -341,7 +346,8 @@ func (t *Total) demand(w *waiter) {
 	}
 }
 
-// youngestBeyondItsShare finds the transfer that is to end next; nil: none is.
+// youngestBeyondItsShare returns the transfer to end next: the youngest of a network that
+// holds more than its share. nil: there is none.
 func (t *Total) youngestBeyondItsShare() *holder {
 	var youngest *holder
 	for h, own := range t.holders {

@@ -7,27 +7,29 @@ import (
 	"time"
 )
 
-// Conn is a counted connection. It knows whether its session waits for a
-// command, when a drain may end it, or is at work, when it may not.
+// Conn is a connection of a [Group]. It knows whether its session waits for a command or
+// is at work: a drain ends sessions that wait, and lets the others finish. The caller
+// reads and writes as with any net.Conn; the methods that set a state or a deadline are
+// safe for concurrent use.
 type Conn struct {
 	net.Conn
 	group    *Group
 	client   netip.Addr
-	networks []Counted // in which it counts; none: not for any client yet
-	proxied  bool      // a proxy hands it on
+	networks []Counted // in which it counts; none: not counted for a client yet
+	proxied  bool      // it comes from a proxy
 	trusted  bool      // its client is in a trusted network
-	probe    bool      // by which the proxy only looks whether we are there
-	ahead    []byte    // read with the proxy's header, and not of it
+	probe    bool      // it is a health check of the proxy itself
+	ahead    []byte    // read together with the proxy's header, but behind it
 
 	id    uint64 // in its group
 	since time.Time
 
 	mu      sync.Mutex
 	waiting bool // for the peer's next command
-	saying  bool // a reply, until the peer has taken it
+	saying  bool // a reply is being written
 	awoken  bool
 	ended   bool       // by the administrator
-	known   netip.Addr // client, once that is known
+	known   netip.Addr // the client's address, once it is known
 	who     string
 	tls     string
 
@@ -35,14 +37,14 @@ type Conn struct {
 	closed  error
 }
 
-// Client is the client's address, also where a proxy hands its connection on.
+// Client returns the client's address, not that of a proxy in front of it.
 func (c *Conn) Client() netip.Addr { return c.client }
 
-// Loopback reports whether the client is on this machine. A proxy here is no proof of
-// that, nor is its word.
+// Loopback reports whether the client is on this machine. It is false for every connection
+// that comes from a proxy: neither the proxy's own address nor its header is proof.
 func (c *Conn) Loopback() bool { return !c.proxied && c.client.IsLoopback() }
 
-// Networks are those in which the client counts.
+// Networks returns the networks in which the client counts, see [Networks].
 func (c *Conn) Networks() []netip.Prefix {
 	all := make([]netip.Prefix, len(c.networks))
 	for i, n := range c.networks {
@@ -52,11 +54,11 @@ func (c *Conn) Networks() []netip.Prefix {
 }
 
 // Trusted reports whether the client is in one of the networks that were trusted when it
-// connected: what is held against strangers is not held against it. The client that a
-// proxy names counts, and is never taken for one on this machine.
+// connected. Refusals and guesses are not counted against such a client. With a proxy, the
+// client that its header names decides, and is never taken for one on this machine.
 func (c *Conn) Trusted() bool { return c.trusted }
 
-// Probe reports whether a proxy has connected for itself, to see that we are there.
+// Probe reports whether the connection is a health check of a proxy.
 func (c *Conn) Probe() bool { return c.probe }
 
 // Read implements net.Conn.
@@ -69,9 +71,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// AwaitCommand declares that the session waits for its peer's next command and
-// sets the read deadline. ErrDraining if the server is shutting down; when that
-// begins during the wait, the read fails with a timeout and Draining is true.
+// AwaitCommand declares that the session waits for its peer's next command, and sets the
+// read deadline. It returns ErrDraining if the server is shutting down. If a shutdown
+// begins during the wait, the read fails with a timeout and [Conn.Draining] is true.
 func (c *Conn) AwaitCommand(timeout time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,9 +91,9 @@ func (c *Conn) Working() {
 	c.mu.Unlock()
 }
 
-// Saying declares that the session waits until its peer has taken a reply, and sets the
-// write deadline. A reply is no transfer: once a drain has begun the write fails with a
-// timeout after a second. Said ends the wait.
+// Saying declares that the session writes a reply, and sets the write deadline. A reply is
+// no transfer: once a drain has begun, the write fails with a timeout after a second. The
+// caller calls [Conn.Said] after the write.
 func (c *Conn) Saying(timeout time.Duration) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -102,29 +104,29 @@ func (c *Conn) Saying(timeout time.Duration) error {
 	return c.Conn.SetWriteDeadline(time.Now().Add(timeout))
 }
 
-// Said declares that the reply was taken, or is given up.
+// Said declares that the write of the reply has ended, with or without an error.
 func (c *Conn) Said() {
 	c.mu.Lock()
 	c.saying = false
 	c.mu.Unlock()
 }
 
-// Draining reports whether a drain has reached this connection, or Group.End.
+// Draining reports whether [Group.Drain] or [Group.End] has reached this connection.
 func (c *Conn) Draining() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.awoken
 }
 
-// Ended reports whether it was Group.End.
+// Ended reports whether [Group.End] has ended this session.
 func (c *Conn) Ended() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ended
 }
 
-// Know notes who the client is (its mailbox, or what it calls itself) and the version
-// and suite of its TLS, for Group.Sessions. What is empty stays as it was.
+// Know notes who the client is (its mailbox, or the name it gave in EHLO) and its TLS
+// version and suite, for [Group.Sessions]. An empty argument changes nothing.
 func (c *Conn) Know(who, tls string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -139,8 +141,8 @@ func (c *Conn) Know(who, tls string) {
 // sayingWithin is how long a reply may take in a drain.
 const sayingWithin = time.Second
 
-// wake makes the wait for a command fail with a timeout now, or the next
-// AwaitCommand if the session is at work.
+// wake makes the wait for a command fail with a timeout now. If the session is at work,
+// its next AwaitCommand fails with ErrDraining.
 func (c *Conn) wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +155,8 @@ func (c *Conn) wake() {
 	}
 }
 
-// Close closes the connection once and gives its place free.
+// Close closes the connection and takes it out of its group. It may be called more than
+// once, and returns the first result again.
 func (c *Conn) Close() error {
 	c.closing.Do(func() {
 		c.closed = c.Conn.Close()

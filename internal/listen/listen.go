@@ -1,6 +1,6 @@
-// Package listen is the ground every daemon stands on: listeners, limits on
-// connections in all and per client, TLS and its reload, and the end of a
-// connection's life when the server drains. It speaks no protocol.
+// Package listen has what every daemon needs below its protocol: listeners, limits on
+// connections in all and per client, TLS certificates and their reload, and the draining
+// of connections at shutdown. It speaks no mail protocol.
 package listen
 
 import (
@@ -13,25 +13,26 @@ import (
 	"sync"
 )
 
-// ErrDraining ends the wait for a command when the server is shutting down.
+// ErrDraining is returned by [Conn.AwaitCommand] when the server is shutting down or
+// [Group.End] has ended the session.
 var ErrDraining = errors.New("server is shutting down")
 
-// Limits bound the connections of one daemon; 0 is no limit.
+// Limits bound the connections of one daemon. A number of 0 sets no limit.
 type Limits struct {
 	Connections int // in all
-	PerClient   int // per network that a client counts in, see Networks
+	PerClient   int // per network that a client counts in, see [Networks]
 	// Proxies are the networks whose connections begin with a header of the PROXY
 	// protocol, which names the client.
 	Proxies []netip.Prefix
-	// Trusted are the networks whose clients are known: see Conn.Trusted.
+	// Trusted are the networks whose clients are trusted, see [Conn.Trusted].
 	Trusted []netip.Prefix
 }
 
-// Group is the listeners and connections of one daemon. Its owner calls Drain
-// at the end.
+// Group holds the listeners and connections of one daemon. Its owner calls [Group.Drain]
+// at the end. All methods are safe for concurrent use.
 type Group struct {
 	name   string // of the protocol, for the log
-	busy   string // line sent to whom a limit refuses
+	busy   string // line sent to a client that a limit refuses
 	logger *slog.Logger
 
 	mu        sync.Mutex
@@ -39,15 +40,16 @@ type Group struct {
 	listeners []net.Listener
 	conns     map[*Conn]struct{}
 	perClient map[netip.Prefix]int
-	last      uint64 // id of a connection
+	last      uint64 // id of the latest connection
 	draining  bool
-	begun     chan struct{} // closed when draining
+	begun     chan struct{} // closed when draining begins
 	empty     chan struct{} // closed when draining and no connection is left
 	handlers  sync.WaitGroup
 }
 
-// NewGroup makes a group without listeners. busy is sent, with its CRLF, to a
-// client that a limit refuses before its connection is closed.
+// NewGroup returns a group without listeners. name is the protocol's, for the log. busy is
+// a whole line with its CRLF: it is sent to a client that a limit refuses, before its
+// connection is closed.
 func NewGroup(name, busy string, limits Limits, logger *slog.Logger) *Group {
 	return &Group{
 		name: name, busy: busy, logger: logger, limits: limits,
@@ -56,27 +58,28 @@ func NewGroup(name, busy string, limits Limits, logger *slog.Logger) *Group {
 	}
 }
 
-// SetLimits changes the limits for connections to come.
+// SetLimits replaces the limits for connections that come later.
 func (g *Group) SetLimits(l Limits) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.limits = l
 }
 
-// Open returns how many connections are open.
+// Open returns the number of open connections.
 func (g *Group) Open() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.conns)
 }
 
-// Wait returns when every handle that Serve has called has returned. It is called
-// after Drain.
+// Wait returns once every handle function that [Group.Serve] started has returned. It may
+// be called only after [Group.Drain].
 func (g *Group) Wait() { g.handlers.Wait() }
 
-// Drain stops accepting, wakes the connections that wait for a command (their
-// AwaitCommand returns ErrDraining), and waits until all are closed. When ctx
-// ends first, the rest are closed and its error is returned.
+// Drain stops accepting and wakes the connections that wait for a command: their read
+// fails with a timeout, and [Conn.AwaitCommand] returns [ErrDraining] from then on. Drain
+// waits until all connections are closed. If ctx ends first, it closes the rest and
+// returns ctx's error.
 func (g *Group) Drain(ctx context.Context) error {
 	g.mu.Lock()
 	if !g.draining {
@@ -116,7 +119,7 @@ func (g *Group) snapshot() []*Conn {
 	return all
 }
 
-// admit counts a connection, or says which limit refuses it.
+// admit counts a connection, or returns which limit refuses it.
 func (g *Group) admit(c *Conn) (refusal string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -138,14 +141,15 @@ func (g *Group) admit(c *Conn) (refusal string) {
 	return ""
 }
 
-// admitClient counts a connection that is in already for its client.
+// admitClient counts a connection, which was admitted before, for its client.
 func (g *Group) admitClient(c *Conn) (refusal string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.count(c)
 }
 
-// count counts a connection in all networks of its client, or in none.
+// count counts a connection in all networks of its client. If a limit refuses it, it is
+// counted in none.
 func (g *Group) count(c *Conn) (refusal string) {
 	networks := Networks(c.client)
 	for _, n := range networks {
@@ -167,8 +171,8 @@ func (g *Group) isProxy(a netip.Addr) bool {
 	return within(g.limits.Proxies, a)
 }
 
-// isTrusted reports whether a client is in a trusted network. The word of a proxy that it
-// is on this machine is none.
+// isTrusted reports whether a client is in a trusted network. A proxy's claim that its
+// client is on this machine is not believed.
 func (g *Group) isTrusted(c *Conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -196,9 +200,9 @@ func (g *Group) release(c *Conn) {
 	}
 }
 
-// TCP opens a port. Its connections find out about peers that vanished without a
-// word: asked for a sign of life after 30 s of silence, three times, a dead one frees
-// its claim on the maildrop after two minutes at the latest.
+// TCP listens on a TCP address. The caller closes the listener. Its connections have
+// keep-alive probes: three, after 30 s of silence, so that a peer that vanished loses its
+// claim on the maildrop after two minutes at the latest.
 func TCP(ctx context.Context, address string) (net.Listener, error) {
 	config := listenConfig()
 	config.SetMultipathTCP(false) // of no use to mail, and 2 to 3 % of a short session's processor time

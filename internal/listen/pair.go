@@ -11,16 +11,17 @@ import (
 	"strings"
 )
 
-// BadPair is the error for files that were read, and hold no pair that can be used.
+// BadPair is the error for files that could be read but hold no usable pair. See
+// [ReadPair].
 type BadPair struct{ err error }
 
 func (b *BadPair) Error() string { return b.err.Error() }
 
 func (b *BadPair) Unwrap() error { return b.err }
 
-// ReadPair reads a certificate with its chain and its key, PEM files. Its errors
-// name the file that is at fault and what to do about it. What the files hold is at
-// fault in a *BadPair.
+// ReadPair reads a certificate with its chain, and its key, from PEM files. Its errors
+// name the file at fault and what to do about it. The error is a *[BadPair] if the
+// content of the files is at fault.
 func ReadPair(certFile, keyFile string) (*tls.Certificate, error) {
 	cert, err := os.ReadFile(certFile)
 	if err != nil {
@@ -34,21 +35,22 @@ func ReadPair(certFile, keyFile string) (*tls.Certificate, error) {
 	if err != nil {
 		return nil, &BadPair{whyNoPair(pemFile{certFile, cert}, pemFile{keyFile, key}, err)}
 	}
-	// After the look at what the files hold: certificates may be read by everybody, and
-	// the two may have changed places.
+	// Checked after the content: the two files may have changed places, and certificates
+	// may be read by everybody.
 	if err := checkKeyMode(keyFile); err != nil {
 		return nil, err
 	}
 	return &pair, nil
 }
 
-// pemFile is a file that should hold PEM, with what it does hold.
+// pemFile is the name and the text of a file that should hold PEM.
 type pemFile struct {
 	name string
 	text []byte
 }
 
-// whyNoPair looks for what people get wrong, and else returns what was met.
+// whyNoPair looks for common mistakes and returns an error that explains one. If it finds
+// none it returns met.
 func whyNoPair(cert, key pemFile, met error) error {
 	for _, f := range []struct {
 		what string
@@ -91,7 +93,7 @@ func whyNoPair(cert, key pemFile, met error) error {
 		key.name, cert.name, key.name, cert.name)
 }
 
-// whyNoText says why a file cannot be PEM, which is ASCII.
+// whyNoText returns why a file cannot be PEM, which is ASCII.
 func (f pemFile) whyNoText() string {
 	switch {
 	case len(bytes.TrimSpace(f.text)) == 0:
@@ -104,7 +106,7 @@ func (f pemFile) whyNoText() string {
 	return ""
 }
 
-// whyNoCertificate is about a file without a PEM certificate.
+// whyNoCertificate returns what is wrong with a file that has no PEM certificate.
 func (f pemFile) whyNoCertificate() string {
 	if _, err := x509.ParseCertificates(f.text); err == nil {
 		return fmt.Sprintf("is DER: convert it to PEM with: openssl x509 -inform DER -in %s -out NEW", f.name)
@@ -118,7 +120,7 @@ func (f pemFile) whyNoCertificate() string {
 	return f.whyNoPEM("certificate", "-nokeys")
 }
 
-// whyNoKey is about a file without a PEM key.
+// whyNoKey returns what is wrong with a file that has no PEM key.
 func (f pemFile) whyNoKey() string {
 	if publicKey(&pem.Block{Bytes: f.text}) != nil {
 		return fmt.Sprintf("is DER: convert it to PEM with: openssl pkey -inform DER -in %s -out NEW", f.name)
@@ -136,7 +138,7 @@ func (f pemFile) whyNoPEM(what, pkcs12 string) string {
 	return fmt.Sprintf("holds no %s in PEM, which begins with -----BEGIN", what)
 }
 
-// blocks returns the PEM blocks of which the type ends so.
+// blocks returns the PEM blocks whose type ends in kind.
 func (f pemFile) blocks(kind string) (found []*pem.Block) {
 	for block, rest := pem.Decode(f.text); block != nil; block, rest = pem.Decode(rest) {
 		if strings.HasSuffix(block.Type, kind) {

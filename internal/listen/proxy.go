@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// The PROXY protocol, versions 1 and 2 (haproxy's doc/proxy-protocol.txt): a proxy
-// says in front of the first octet whose connection it hands on. It is read here and
-// not by go-proxyproto, whose version 1 must come in one packet, and whose way to wait
-// for it holds up accepting.
+// The PROXY protocol, versions 1 and 2 (haproxy's doc/proxy-protocol.txt): before the
+// client's first octet, a proxy sends a header that names the client. It is read here and
+// not by go-proxyproto: that needs a version 1 header to come in one packet, and holds up
+// accepting while it waits for a header.
 
 const (
 	proxyTimeout   = 10 * time.Second
-	maxProxyHeader = 2 << 10 // octets; addresses take 52, the rest are notes of the proxy
+	maxProxyHeader = 2 << 10 // octets; addresses take 52, the rest are the proxy's extras
 	maxProxyLine   = 107     // octets of version 1 with its CRLF
 )
 
@@ -29,8 +29,8 @@ var (
 	errNoHeader = errors.New("the connection does not begin with one")
 )
 
-// readProxyHeader reads what a proxy says. The address is the client's, or invalid
-// where the proxy speaks for itself, as for its health checks.
+// readProxyHeader reads a proxy's header and returns the client's address. The address is
+// invalid where the proxy speaks for itself, as in its health checks.
 func (c *Conn) readProxyHeader() (netip.Addr, error) {
 	if err := c.AwaitCommand(proxyTimeout); err != nil {
 		return netip.Addr{}, err
@@ -56,8 +56,8 @@ func (c *Conn) readProxyHeader() (netip.Addr, error) {
 	}
 }
 
-// parseProxyHeader reads the header at the start of octets, and how many it has.
-// errMore: more has to come.
+// parseProxyHeader parses the header at the start of octets. size is the header's length
+// in octets. errMore: the header is not complete yet.
 func parseProxyHeader(octets []byte) (source netip.Addr, size int, err error) {
 	switch {
 	case bytes.HasPrefix(octets, proxySignature):
@@ -70,7 +70,7 @@ func parseProxyHeader(octets []byte) (source netip.Addr, size int, err error) {
 	return source, 0, errNoHeader
 }
 
-// parseProxyLine reads version 1: PROXY TCP4 source destination port port.
+// parseProxyLine parses version 1: PROXY TCP4 source destination port port.
 func parseProxyLine(octets []byte) (source netip.Addr, size int, err error) {
 	line, _, found := bytes.Cut(octets[:min(len(octets), maxProxyLine)], []byte("\r\n"))
 	switch {
@@ -94,7 +94,7 @@ func parseProxyLine(octets []byte) (source netip.Addr, size int, err error) {
 	return source.Unmap(), size, nil
 }
 
-// parseProxyBinary reads version 2.
+// parseProxyBinary parses version 2.
 func parseProxyBinary(octets []byte) (source netip.Addr, size int, err error) {
 	const fixed = 16
 	if len(octets) < fixed {

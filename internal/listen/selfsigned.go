@@ -17,15 +17,16 @@ import (
 	"time"
 )
 
-// SelfSignedNames are the files that SelfSigned makes: certificate and key.
+// SelfSignedNames are the names of the files that [SelfSigned] makes: certificate and key.
 var SelfSignedNames = [2]string{"selfsigned.crt", "selfsigned.key"}
 
-// SelfSigned returns the files of a self-signed pair for host in dir, and whether it
-// made them: where they are missing, or hold what cannot be used, as after a full disk
-// (see BadSelfSigned). They are written whole or not at all. A certificate under their
-// names that somebody else signed is the administrator's: it is never replaced, and
-// where it cannot be used, the error is that of ReadPair. Senders use STARTTLS without
-// judging the certificate; people who fetch mail will want a real one.
+// SelfSigned returns the files of a self-signed pair for host in dir, and whether it made
+// them. It makes them where they are missing or cannot be used, as after a full disk (see
+// [BadSelfSigned]). They are written whole or not at all.
+//
+// A certificate of these names that somebody else signed is the administrator's: it is
+// never replaced. If it cannot be used, the error is that of [ReadPair]. Senders use
+// STARTTLS without checking the certificate; people who fetch mail will want a real one.
 func SelfSigned(dir, host string) (certFile, keyFile string, made bool, err error) {
 	certFile, keyFile = selfSignedFiles(dir)
 	switch _, err := ReadPair(certFile, keyFile); {
@@ -38,7 +39,7 @@ func SelfSigned(dir, host string) (certFile, keyFile string, made bool, err erro
 	if err != nil {
 		return "", "", false, fmt.Errorf("make a self-signed certificate: %w", err)
 	}
-	// Until the second has its name they are no pair, and the next start makes another.
+	// If only the first gets its name they are no pair, and the next start makes another.
 	err = replace(
 		wholeFile{keyFile, keyPEM, 0o600},
 		wholeFile{certFile, certPEM, 0o644},
@@ -49,9 +50,9 @@ func SelfSigned(dir, host string) (certFile, keyFile string, made bool, err erro
 	return certFile, keyFile, true, nil
 }
 
-// BadSelfSigned says why the pair in dir that SelfSigned once made cannot be used, so
-// that SelfSigned makes it new; nil where it can be, where there is none, and where a
-// new one would not mend it.
+// BadSelfSigned returns why the pair in dir that [SelfSigned] once made cannot be used, if
+// SelfSigned would replace it. It returns nil if the pair can be used, if there is none,
+// and if a new one would not help.
 func BadSelfSigned(dir string) error {
 	certFile, keyFile := selfSignedFiles(dir)
 	_, err := ReadPair(certFile, keyFile)
@@ -65,8 +66,8 @@ func selfSignedFiles(dir string) (certFile, keyFile string) {
 	return filepath.Join(dir, SelfSignedNames[0]), filepath.Join(dir, SelfSignedNames[1])
 }
 
-// mayBeReplaced reports whether a pair of which ReadPair says so is to be made new. One
-// that the disk does not give, or that everybody can read, is not.
+// mayBeReplaced reports whether a pair is to be made new after ReadPair failed with err. A
+// pair that cannot be read from the disk, or that everybody can read, is not.
 func mayBeReplaced(certFile string, err error) bool {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*BadPair)) {
 		return false
@@ -88,11 +89,11 @@ func mayBeReplaced(certFile string, err error) bool {
 type wholeFile struct {
 	name string
 	text []byte
-	mode fs.FileMode // but for the umask
+	mode fs.FileMode // before the umask
 }
 
-// replace gives files of one folder their names, each whole and on the disk, in their
-// order: whatever ends it, one that has its name has its text.
+// replace writes files of one folder to the disk and then gives them their names, in the
+// given order. If it is cut off, a file that has its new name has its whole text.
 func replace(files ...wholeFile) error {
 	const suffix = ".new"
 	for _, f := range files {
@@ -113,11 +114,11 @@ func replace(files ...wholeFile) error {
 	return dir.Sync()
 }
 
-// writeSynced makes a file anew. One that cannot be written whole is removed: a disk
-// that is full needs its space.
+// writeSynced writes a new file and syncs it. A file that cannot be written whole is
+// removed: a full disk needs its space.
 func writeSynced(name string, text []byte, mode fs.FileMode) error {
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err // left by who was cut off
+		return err // of a file that a run left which was cut off
 	}
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {

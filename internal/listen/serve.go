@@ -9,10 +9,10 @@ import (
 	"mailsrv/internal/logs"
 )
 
-// Serve accepts connections from l until the group drains, and then returns nil; or
-// l's error. It closes l. Each connection within the limits goes to handle in a
-// goroutine of its own, and handle closes it: the drain waits for that. A panic in
-// handle ends its connection alone.
+// Serve accepts connections from l until the group drains, and then returns nil. It
+// returns l's error if accepting fails for good. It closes l. Each connection within the
+// limits goes to handle in a goroutine of its own. handle must close it: [Group.Drain]
+// waits for that. A panic in handle ends only its own connection.
 func (g *Group) Serve(l net.Listener, handle func(*Conn)) error {
 	defer l.Close()
 	if !g.adopt(l) {
@@ -39,7 +39,7 @@ func (g *Group) Serve(l net.Listener, handle func(*Conn)) error {
 	}
 }
 
-// adopt has the group close l when it drains, and reports whether it has not yet.
+// adopt makes the group close l when it drains. It returns false if draining has begun.
 func (g *Group) adopt(l net.Listener) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -89,8 +89,8 @@ func (g *Group) enter(raw net.Conn, handle func(*Conn)) {
 	}()
 }
 
-// introduce learns from a proxy who the client is, and reports whether it may enter.
-// The goroutine is the connection's own: a silent proxy holds up nobody else.
+// introduce reads from a proxy who the client is, and reports whether it may enter. It
+// runs in the connection's own goroutine: a silent proxy holds up nobody else.
 func (g *Group) introduce(c *Conn) bool {
 	source, err := c.readProxyHeader()
 	if err != nil {
@@ -109,7 +109,7 @@ func (g *Group) introduce(c *Conn) bool {
 	return true
 }
 
-// turnAway tells a client which limit refuses it.
+// turnAway tells a client that a limit refuses it, and logs which.
 func (g *Group) turnAway(c *Conn, refusal string) {
 	g.logger.Info(logs.ConnectRefused, logs.Proto, g.name, logs.Client, c.client, logs.Reason, refusal)
 	// The line fits the empty send buffer, so this cannot block.

@@ -11,16 +11,16 @@ import (
 type Session struct {
 	ID      uint64 // in its group, never given twice
 	Client  netip.Addr
-	Who     string // see Conn.Know
+	Who     string // see [Conn.Know]
 	TLS     string
 	Since   time.Time
 	Waiting bool // for the client's next command
 }
 
-// Name is the protocol's.
+// Name returns the name of the group's protocol.
 func (g *Group) Name() string { return g.name }
 
-// Sessions lists the open connections, the oldest first.
+// Sessions returns the open connections whose client is known, the oldest first.
 func (g *Group) Sessions() []Session {
 	g.mu.Lock()
 	conns := g.snapshot()
@@ -37,12 +37,12 @@ func (g *Group) Sessions() []Session {
 	return all
 }
 
-// endWithin is how long a session that is at work may go on after End.
+// endWithin is how long a session may go on after End.
 const endWithin = 5 * time.Second
 
-// End ends a session, and reports whether there is one of that id: one that waits for a
-// command is told now, another when it has finished the one at work, or is cut off
-// after five seconds.
+// End ends a session, and reports whether there is one with that id. A session that waits
+// for a command ends now; one at work ends after its command. After five seconds it is cut
+// off.
 func (g *Group) End(id uint64) bool {
 	g.mu.Lock()
 	conns := g.snapshot()

@@ -8,8 +8,8 @@ import (
 	"unsafe"
 )
 
-// listenConfig asks for signs of life on the listening socket: its connections inherit
-// that, which saves four system calls for each.
+// listenConfig turns keep-alive probes on for the listening socket. Its connections inherit
+// them, which saves four system calls for each.
 func listenConfig() *net.ListenConfig {
 	return &net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -18,7 +18,7 @@ func listenConfig() *net.ListenConfig {
 	}}
 }
 
-// keepAlive has a peer asked for a sign of life after 30 s of silence, three times.
+// keepAlive makes the kernel probe a silent peer after 30 s, three times, 30 s apart.
 func keepAlive(fd int) error {
 	for _, o := range []struct{ level, option, value int }{
 		{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE, 1},
@@ -33,22 +33,21 @@ func keepAlive(fd int) error {
 	return nil
 }
 
-// CloseFollows says that the connection is closed after what is written next. Both
-// leave in one packet, which saves each side one and a wake-up.
+// CloseFollows declares that the connection is closed after the next write. Both leave in
+// one packet, which saves each side a packet and a wake-up.
 func (c *Conn) CloseFollows() {
 	c.control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_CORK, 1) })
 }
 
-// Acknowledge tells the client at once that what it sent has come. The kernel would
-// wait 40 ms for an answer to put that into, and a client with Nagle's algorithm on
-// does not send its next command before.
+// Acknowledge sends the TCP acknowledgement of what has been received at once. The kernel
+// would wait 40 ms for a reply to carry it, and a client with Nagle's algorithm on does
+// not send its next command before.
 func (c *Conn) Acknowledge() {
 	c.control(func(fd uintptr) { syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, 1) })
 }
 
-// Pending is how many of the octets written the client has not got yet: the kernel
-// takes some MiB from us before a slow line carries them. It may be called beside all
-// else.
+// Pending returns how many of the octets written the client has not acknowledged yet: the
+// kernel buffers some MiB for a slow line. It is safe for concurrent use.
 func (c *Conn) Pending() int32 {
 	var octets int32
 	c.control(func(fd uintptr) {
@@ -57,10 +56,11 @@ func (c *Conn) Pending() int32 {
 	return octets
 }
 
-// HungUp reports whether the peer has sent its end, also behind what has not been read
-// yet, or is known to be gone, or whether the connection is closed here. It may be called beside all else.
+// HungUp reports whether the peer has closed its side, even if octets before that have not
+// been read yet, or is known to be gone, or whether the connection is closed here. It is
+// safe for concurrent use.
 func (c *Conn) HungUp() bool {
-	const hangUp = 0x2000 // POLLRDHUP; errors are told without being asked for
+	const hangUp = 0x2000 // POLLRDHUP; errors are reported unasked
 	asked := struct {
 		fd            int32
 		events, found int16
@@ -73,7 +73,7 @@ func (c *Conn) HungUp() bool {
 	return asked.found != 0 || err != nil // closed here
 }
 
-// control gives f the socket, if there is one. An error says that it is closed.
+// control calls f with the socket, if there is one. An error means that it is closed.
 func (c *Conn) control(f func(fd uintptr)) error {
 	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// listenConfig asks for signs of life on each connection.
+// listenConfig turns keep-alive probes on for each connection.
 func listenConfig() *net.ListenConfig {
 	return &net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
 		Enable: true, Idle: 30 * time.Second, Interval: 30 * time.Second, Count: 3,
 	}}
 }
 
-// CloseFollows says that the connection is closed after what is written next. Here the
-// two leave in packets of their own.
+// CloseFollows declares that the connection is closed after the next write. On this system
+// it has no effect.
 func (c *Conn) CloseFollows() {}
 
-// Pending is how many of the octets written the client has not got yet. Here that is
-// not known, and 0: a client that takes longer than the idle timeout to fetch what the
-// kernel already holds is taken for idle.
+// Pending returns how many of the octets written the client has not acknowledged yet. On
+// this system that is not known, and 0: a client that takes longer than the idle timeout
+// to receive what the kernel holds is taken for idle.
 func (c *Conn) Pending() int32 { return 0 }
 
-// HungUp reports whether the peer has ended the connection. Here that is not known
-// before the next read.
+// HungUp reports whether the peer has ended the connection. On this system that is not
+// known before the next read, and it returns false.
 func (c *Conn) HungUp() bool { return false }
 
-// Acknowledge tells the client at once that what it sent has come. Here the kernel
-// decides when.
+// Acknowledge sends the TCP acknowledgement of what has been received at once. On this
+// system it has no effect.
 func (c *Conn) Acknowledge() {}

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Certificate is the key pair of all daemons. Load and Use replace it while
-// connections are being made.
+// Certificate is the key pair of all daemons. [Certificate.Load] and [Certificate.Use]
+// replace it for connections that come later. All methods are safe for concurrent use.
 type Certificate struct {
 	current atomic.Pointer[tls.Certificate]
 }
 
-// Load reads a pair as ReadPair does, and uses it. The pair in use stays when it
-// fails.
+// Load reads a pair with [ReadPair] and uses it. If that fails, the pair in use stays and
+// the error is ReadPair's.
 func (c *Certificate) Load(certFile, keyFile string) error {
 	pair, err := ReadPair(certFile, keyFile)
 	if err == nil {
@@ -26,10 +26,10 @@ func (c *Certificate) Load(certFile, keyFile string) error {
 	return err
 }
 
-// Use has new connections served with a pair that ReadPair returned.
+// Use makes new connections use a pair that [ReadPair] returned.
 func (c *Certificate) Use(pair *tls.Certificate) { c.current.Store(pair) }
 
-// checkKeyMode refuses a key that the world can read; a group may, since
+// checkKeyMode refuses a key file that everybody can read. A group may read it, since
 // certificates are often shared by a group of daemons.
 func checkKeyMode(keyFile string) error {
 	info, err := os.Stat(keyFile)
@@ -56,7 +56,7 @@ func (c *Certificate) Config() *tls.Config {
 	}
 }
 
-// Expires returns when the pair in use ends to be valid.
+// Expires returns when the certificate in use expires. The zero time: there is none.
 func (c *Certificate) Expires() time.Time {
 	if pair := c.current.Load(); pair != nil && pair.Leaf != nil {
 		return pair.Leaf.NotAfter
@@ -64,7 +64,7 @@ func (c *Certificate) Expires() time.Time {
 	return time.Time{}
 }
 
-// TLSName is the version and the suite of a connection, as the log has them.
+// TLSName returns the version and the cipher suite of a connection as the log writes them.
 func TLSName(s tls.ConnectionState) string {
 	return strings.ReplaceAll(tls.VersionName(s.Version), " ", "") + " " + tls.CipherSuiteName(s.CipherSuite)
 }

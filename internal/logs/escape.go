@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// Escape appends text to dst, with everything but line ends written as JSON writes
-// it, \u202e, that is not text to be seen: control and format characters, separators
-// of lines and paragraphs, whatever a terminal could obey or that turns the direction
-// of writing. Text that is JSON stays JSON, and says the same. What is no UTF-8 becomes
-// U+FFFD, which is seen.
+// Escape appends text to dst, with every invisible character but line ends written as in
+// JSON, such as \u202e: control and format characters, separators of lines and paragraphs,
+// all that a terminal could obey or that changes the direction of writing. Text that is
+// JSON stays JSON with the same meaning. Octets that are not UTF-8 become U+FFFD, which is
+// visible.
 func Escape(dst, text []byte) []byte {
 	for len(text) > 0 {
 		n := plain(text)
@@ -33,7 +33,7 @@ func Escape(dst, text []byte) []byte {
 	return dst
 }
 
-// plain is how many octets at the beginning of text are ASCII to be seen, or line ends.
+// plain returns how many octets at the beginning of text are visible ASCII or line ends.
 func plain(text []byte) int {
 	for i, c := range text {
 		if c != '\n' && c < ' ' || c >= 0x7F {
@@ -43,12 +43,12 @@ func plain(text []byte) int {
 	return len(text)
 }
 
-// escaping writes lines with Escape. The handlers of log/slog let some of it pass: that
-// for JSON all that RFC 8259 allows, that for text DEL.
+// escaping writes lines with Escape. The handlers of log/slog let some such characters
+// pass: the JSON handler all that RFC 8259 allows, the text handler DEL.
 type escaping struct{ to io.Writer }
 
-// Escaping returns a writer that writes to w what is given to it, by Escape. Each Write
-// is one of w, and must not cut a character.
+// Escaping returns a writer that passes what it is given through [Escape] to w. Each Write
+// makes one Write of w. Its text must not begin or end within a character.
 func Escaping(w io.Writer) io.Writer { return escaping{w} }
 
 func (e escaping) Write(line []byte) (int, error) {

@@ -1,7 +1,7 @@
-// Package logs is the fixed vocabulary of log lines: which events there are,
-// which keys they carry, and how a line is written. A person greps for these
-// words, and programs count them; they change only with an entry in the
-// CHANGELOG. No password and no message content ever reaches a line.
+// Package logs is the fixed vocabulary of log lines: the events, the keys of their
+// attributes, and how a line is written. People search for these words and programs count
+// them, so they change only with an entry in the CHANGELOG. No password and no message
+// content ever reaches a line.
 package logs
 
 import (
@@ -74,14 +74,14 @@ const (
 	KeepRetrieved = "keep_retrieved"
 	UndeleteFor   = "undelete_for"
 	Postmaster    = "postmaster" // empty: the first mailbox
-	// Goroutines is how many the process has: with nobody connected always about as
-	// many, or one has no owner that ends it.
+	// Goroutines is the number of goroutines of the process. While nobody is connected
+	// it stays about the same; if it grows, goroutines leak.
 	Goroutines = "goroutines"
 )
 
-// New returns a logger that writes lines in format "text" or "json" at or above
-// level. The level may be changed while the logger is in use. Whatever stands in a
-// line, a terminal that shows it obeys none of it: see Escape.
+// New returns a logger that writes lines at or above level to w, in format "text" or
+// "json". The level may be changed while the logger is in use. Lines are safe to show on a
+// terminal, see [Escape].
 func New(w io.Writer, format string, level *slog.LevelVar) (*slog.Logger, error) {
 	w = Escaping(w)
 	options := &slog.HandlerOptions{Level: level}
@@ -94,9 +94,8 @@ func New(w io.Writer, format string, level *slog.LevelVar) (*slog.Logger, error)
 	return nil, fmt.Errorf("log.format %q: write text or json", format)
 }
 
-// Text makes what a peer said fit for a line: what cannot be seen, and what a
-// terminal would obey, becomes "?". What is longer than most octets is cut, and
-// ends in "…".
+// Text makes the text of a peer fit for a log line: invisible characters, and those that a
+// terminal would obey, become "?". A text of more than most octets is cut and ends in "…".
 func Text(s string, most int) string {
 	if len(s) > most {
 		for most > 0 && !utf8.RuneStart(s[most]) {
@@ -112,11 +111,11 @@ func Text(s string, most int) string {
 	}, s)
 }
 
-// Discard is a logger for tests.
+// Discard returns a logger that writes nothing, for tests.
 func Discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// Recorder keeps lines in memory for tests, which may read while others write.
-// The zero Recorder is ready.
+// Recorder keeps lines in memory for tests. It is safe for concurrent use. The zero
+// Recorder is ready.
 type Recorder struct {
 	mu   sync.Mutex
 	text bytes.Buffer

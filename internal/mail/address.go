@@ -13,16 +13,16 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Limits in octets. RFC 5321 section 4.5.3.1 allows more than its own, and what
-// forwards, signs or tags addresses in the field writes local parts longer than 64:
-// they are taken in paths.
+// Limits in octets. RFC 5321 section 4.5.3.1 allows servers to accept more than its own
+// limits. Forwarders, signers and taggers in the field write local parts longer than 64
+// octets, so paths may have them.
 const (
 	maxPathLocal = 1000
 	maxDomain    = 255
 )
 
-// MaxLocal bounds the local part of an address that is kept here, in octets and
-// without its tag (RFC 5321 section 4.5.3.1.1).
+// MaxLocal is the longest local part, in octets and without its tag, of an address that is
+// hosted here (RFC 5321 section 4.5.3.1.1).
 const MaxLocal = 64
 
 // Address is a mailbox address. Local is unquoted and keeps its case; Domain
@@ -33,11 +33,11 @@ type Address struct {
 	Domain string
 }
 
-// ErrAddress is wrapped by every error of this file.
+// ErrAddress is wrapped by every error of [ParseAddress], [SplitAddress] and [ParseDomain].
 var ErrAddress = errors.New("bad address")
 
-// ParseAddress reads an address as a person writes it: local@domain, the local
-// part quoted where it has to be, and of 64 octets at the most without its tag.
+// ParseAddress parses an address as a person writes it: local@domain. The local part is
+// quoted where it has to be, and has at most [MaxLocal] octets without its tag.
 func ParseAddress(s string) (Address, error) {
 	at := strings.LastIndexByte(s, '@')
 	if at < 0 {
@@ -63,8 +63,8 @@ func ParseAddress(s string) (Address, error) {
 	return a, nil
 }
 
-// SplitAddress reads an address whose local part has been unquoted already, as
-// go-smtp hands it over. The last "@" parts it: the local part may hold others, and
+// SplitAddress parses an address whose local part has been unquoted already, as go-smtp
+// hands it over. It splits at the last "@": the local part may hold others, and up to
 // 1,000 octets.
 func SplitAddress(s string) (Address, error) {
 	at := strings.LastIndexByte(s, '@')
@@ -90,8 +90,8 @@ func newAddress(local, domain string) (Address, error) {
 	return Address{Local: local, Domain: name}, nil
 }
 
-// ParseDomain returns a domain in the form in which domains are compared:
-// lower case, A-labels, no trailing dot. An address literal stays one.
+// ParseDomain returns a domain in the form in which domains are compared: lower case,
+// A-labels, no trailing dot. It also accepts an address literal.
 func ParseDomain(s string) (string, error) {
 	if strings.HasPrefix(s, "[") {
 		return parseLiteral(s)
@@ -159,11 +159,10 @@ func parseLiteral(s string) (string, error) {
 // IsZero reports whether a is the null reverse-path.
 func (a Address) IsZero() bool { return a == Address{} }
 
-// Fold returns a in the form in which mailboxes are compared: the local part
-// in Unicode normal form C with its case folded, the domain as it is. RFC 5321
-// leaves local parts to the host that owns them; no sender means two people by
-// Look@me.com and look@me.com. It is the one rule for all that compares addresses, and
-// stable: what is folded folds to itself.
+// Fold returns a in the form in which mailboxes are compared: the local part in Unicode
+// normal form C with its case folded, the domain as it is. RFC 5321 leaves local parts to
+// the host that owns them, and no sender means two people by Look@me.com and look@me.com.
+// All code that compares addresses uses Fold. A folded address folds to itself.
 func (a Address) Fold() Address {
 	for i := range len(a.Local) {
 		if c := a.Local[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
@@ -174,15 +173,15 @@ func (a Address) Fold() Address {
 	return a
 }
 
-// fold is the full case folding of Unicode between two normalisations: that before it
-// brings marks into one order, that behind it composes what folding has taken apart.
+// fold is the full case folding of Unicode between two normalisations: the first brings
+// marks into one order, the second composes what folding has decomposed.
 //
 // PRECIS (RFC 8265) is not used: its classes of characters refuse addresses that are in
 // use, and it keeps ß and ς apart from ss and σ, which senders do not.
 //
-// Cherokee goes to its small letters, as RFC 8265 has it. Its capitals are older than
-// those, so that case folding goes to the capitals; x/text takes each for the other, and
-// what was folded once folded back.
+// Cherokee is mapped to its small letters, as in RFC 8265. Its capitals are older than
+// those, so Unicode folds to the capitals. x/text maps each to the other: a second folding
+// would undo the first.
 func fold(s string) string {
 	s = cases.Fold().String(norm.NFC.String(s))
 	return norm.NFC.String(strings.Map(func(r rune) rune {
@@ -193,8 +192,8 @@ func fold(s string) string {
 	}, s))
 }
 
-// WithoutTag returns a with "+tag" cut from the local part, and whether there
-// was one. A local part that begins with "+" has no tag.
+// WithoutTag returns a without the "+tag" of its local part, and whether there was one. A
+// local part that begins with "+" has no tag.
 func (a Address) WithoutTag() (Address, bool) {
 	i := strings.IndexByte(a.Local, '+')
 	if i <= 0 {
@@ -204,9 +203,8 @@ func (a Address) WithoutTag() (Address, bool) {
 	return a, true
 }
 
-// String writes the address as it stands in a path or a header field, quoting
-// the local part where RFC 5321 section 4.1.2 asks for it. The zero Address
-// gives "".
+// String returns the address as it is written in a path or a header field. The local part
+// is quoted where RFC 5321 section 4.1.2 asks for it. The zero Address gives "".
 func (a Address) String() string {
 	if a.IsZero() {
 		return ""
@@ -242,7 +240,7 @@ func isDotString(s string) bool {
 	return true
 }
 
-// unquote reads a Quoted-string.
+// unquote returns the text of a Quoted-string, and whether it is one.
 func unquote(s string) (string, bool) {
 	if len(s) < 2 || s[0] != '"' || s[len(s)-1] != '"' {
 		return "", false
@@ -269,7 +267,7 @@ func isAlnum(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// hasControl reports C0 controls, DEL, and the C1 controls of Unicode, which
+// hasControl reports whether s has C0 controls, DEL, or the C1 controls of Unicode, which
 // some terminals obey.
 func hasControl(s string) bool {
 	for _, r := range s {

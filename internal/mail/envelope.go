@@ -9,7 +9,8 @@ import (
 // RFC 6531).
 type Protocol string
 
-// ProtocolName names how a message arrived. There is no name for TLS with HELO.
+// ProtocolName returns the protocol by which a message arrived: with EHLO, with TLS, with
+// SMTPUTF8. There is no name for TLS with HELO.
 func ProtocolName(extended, secure, utf8 bool) Protocol {
 	name := "ESMTP"
 	switch {
@@ -24,7 +25,7 @@ func ProtocolName(extended, secure, utf8 bool) Protocol {
 	return Protocol(name)
 }
 
-// Client is who handed a message in.
+// Client is the SMTP client that sent a message.
 type Client struct {
 	Addr     netip.Addr
 	Helo     string // as the client said it; any octets
@@ -32,10 +33,10 @@ type Client struct {
 	TLS      string // version and cipher suite; empty without TLS
 }
 
-// Envelope is what SMTP says of a message apart from its content
-// (RFC 5321 section 2.3.1), without the recipients.
+// Envelope is what SMTP tells about a message besides its content (RFC 5321 section 2.3.1),
+// without the recipients.
 type Envelope struct {
-	ID          string  // see NewID
+	ID          string  // see [NewID]
 	ReversePath Address // the zero Address is the null reverse-path <>
 	Client      Client
 	Size        int64 // octets declared by SIZE=, 0 if none (RFC 1870)

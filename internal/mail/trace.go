@@ -9,27 +9,27 @@ import (
 // section 2.1.1.
 const maxForPath = 980
 
-// MaxHops is how many Received fields a message may carry; one with more is
-// caught in a loop (RFC 5321 section 6.3).
+// MaxHops is the largest number of Received fields of a message. A message with more is
+// in a loop (RFC 5321 section 6.3).
 const MaxHops = 100
 
-// ReturnPath is the field that records the reverse-path at final delivery
-// (RFC 5321 section 4.4), with its CRLF.
+// ReturnPath returns the field that records the reverse-path at final delivery (RFC 5321
+// section 4.4), with its CRLF.
 func ReturnPath(reversePath Address) string {
 	return "Return-Path: <" + reversePath.String() + ">\r\n"
 }
 
-// DeliveredTo is the field that names the forward-path by which a message came
-// into a maildrop (RFC 9228), with its CRLF. Programs that share out a
-// catch-all maildrop read it.
+// DeliveredTo returns the field that names the forward-path by which a message came into a
+// maildrop (RFC 9228), with its CRLF. Programs that distribute the mail of a catch-all
+// maildrop read it.
 func DeliveredTo(forwardPath Address) string {
 	return "Delivered-To: " + forwardPath.String() + "\r\n"
 }
 
-// Received is the trace field that host adds (RFC 5321 section 4.4), with its
-// CRLFs. forPath stands in the "for" clause; the zero Address leaves it out, as
-// it must be when there are several recipients: one would learn of the others.
-// Its length does not depend on the time.
+// Received returns the trace field that host adds (RFC 5321 section 4.4), with its CRLFs.
+// forPath is the path of the "for" clause. The zero Address leaves the clause out, which is
+// required if there are several recipients: one would learn of the others. The length of
+// the field does not depend on the time.
 func Received(e *Envelope, host string, forPath Address) string {
 	var b strings.Builder
 	b.Grow(256)
@@ -57,7 +57,7 @@ func Received(e *Envelope, host string, forPath Address) string {
 	return b.String()
 }
 
-// Literal writes the client's address as RFC 5321 section 4.1.3 does.
+// Literal returns the client's address as an address literal (RFC 5321 section 4.1.3).
 func Literal(c Client) string {
 	addr := c.Addr.Unmap().WithZone("")
 	if addr.Is6() {
@@ -66,9 +66,9 @@ func Literal(c Client) string {
 	return "[" + addr.String() + "]"
 }
 
-// heloText makes what a client said of itself fit to stand in a field:
-// whatever a domain or an address literal cannot hold becomes "?", so that no
-// comment, clause or line can be smuggled in.
+// heloText makes the name that a client gave fit for a header field: characters that a
+// domain or an address literal cannot hold become "?", so that no comment, clause or line
+// can be smuggled in.
 func heloText(helo string) string {
 	if helo == "" {
 		return "unknown"

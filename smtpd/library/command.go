@@ -7,23 +7,23 @@ import (
 	"mailsrv/internal/wire"
 )
 
-// line is a command as a client sent it, taken apart as far as the feeder needs it.
+// line is a command as a client sent it, parsed as far as the feeder needs it.
 type line struct {
 	text     string // the line without its end
 	verb     string // in capitals
 	argument string // what stands behind the verb, without the blanks around it
 }
 
-// parseCommand takes a line apart. White space at its end is let pass, as RFC 5321
-// section 4.1.1 asks.
+// parseCommand parses a line. White space at its end is ignored, as RFC 5321 section 4.1.1
+// asks.
 func parseCommand(octets []byte) line {
 	text := strings.TrimRight(string(octets), " \t\r\n")
 	verb, argument, _ := strings.Cut(text, " ")
 	return line{text: text, verb: wire.Keyword(verb), argument: strings.TrimSpace(argument)}
 }
 
-// path returns the path in the argument of MAIL or RCPT as the client wrote it,
-// without its brackets, and what follows it.
+// path returns the path in the argument of MAIL or RCPT, as the client wrote it but
+// without its brackets, and the text that follows it.
 func (m line) path() (path, parameters string) {
 	_, rest, _ := strings.Cut(m.argument, ":")
 	rest, bracketed := strings.CutPrefix(strings.TrimLeft(rest, " \t"), "<")
@@ -53,14 +53,14 @@ func withoutRoute(path string) string {
 	return path
 }
 
-// lacksDomain reports whether a path names nobody's host, as in <root> and <root@>.
+// lacksDomain reports whether a path has no domain, as in <root> and <root@>.
 func lacksDomain(path string) bool {
 	path = withoutRoute(path)
 	return path != "" && (!strings.Contains(path, "@") || strings.HasSuffix(path, "@"))
 }
 
-// hasBareAt reports whether a path holds a second "@" outside of quotes. From go-smtp,
-// <a@b@example.org> and the valid <"a@b"@example.org> arrive as the same text.
+// hasBareAt reports whether a path holds a second "@" outside of quotes. go-smtp unquotes
+// paths: <a@b@example.org> and the valid <"a@b"@example.org> come from it as the same text.
 func hasBareAt(path string) bool {
 	ats, quoted := 0, false
 	for rest := withoutRoute(path); rest != ""; rest = rest[1:] {
@@ -80,8 +80,8 @@ func hasBareAt(path string) bool {
 // (RFC 5321 section 4.5.1).
 func isPostmaster(path string) bool { return wire.Keyword(path) == "POSTMASTER" }
 
-// hasForeignKeyword reports whether a keyword among the parameters of MAIL or RCPT goes
-// beyond ASCII (RFC 5321 section 4.1.2, esmtp-keyword). go-smtp would fold it.
+// hasForeignKeyword reports whether a keyword among the parameters of MAIL or RCPT is not
+// ASCII (RFC 5321 section 4.1.2, esmtp-keyword). go-smtp would fold it to one that is.
 func hasForeignKeyword(parameters string) bool {
 	for word := range strings.FieldsSeq(parameters) {
 		keyword, _, _ := strings.Cut(word, "=")

@@ -20,39 +20,39 @@ const (
 	inputBuffer    = 8 << 10
 	maxCommand     = 2 << 10 // octets with CRLF; RFC 5321 section 4.5.3.1.4 asks for 512
 	maxLongCommand = 64 << 10
-	maxReplies     = 4 << 10 // gathered before they are sent
+	maxReplies     = 4 << 10 // octets gathered before they are sent
 )
 
-// Conn is a connection with its session: lines in, gathered replies out, deadlines.
-// It is used by one goroutine at a time.
+// Conn is a connection with its session. It reads lines, gathers replies and sets
+// deadlines. Except for [Conn.Yield] it is used by one goroutine at a time.
 type Conn struct {
 	stream   net.Conn     // base, or *tls.Conn above it
-	base     *listen.Conn // deadlines and the end of life
+	base     *listen.Conn // for deadlines and draining
 	server   *Server
 	settings Settings
 	session  Session
 
 	tls      string // version and suite; empty without TLS
 	extended bool   // the client said EHLO
-	helo     string // what it called itself there
+	helo     string // the name it gave in EHLO or HELO
 
 	in  *bufio.Reader
 	out wire.Output
 
-	command Command // at hand
-	chunked bool    // the content at hand comes by BDAT
+	command Command // the current one
+	chunked bool    // the current content comes by BDAT
 	chunk   int64   // octets of the chunk still to come
 	last    bool    // it is the last chunk
 
-	started time.Time // of the content
+	started time.Time // when the content began
 	octets  int64     // of the content, as read
-	counted int64     // octets when the clock of its silence last began
-	heard   time.Time // when that was
+	counted int64     // value of octets at heard; -1: no wait has begun
+	heard   time.Time // when the measuring of silence last began
 	yielded atomic.Bool
 
-	why    string // we end the connection with; empty: we do not
+	why    string // text of the reply with which we end the connection; empty: we do not
 	broken bool   // the connection failed: content that ends now is not whole
-	hangUp bool   // the connection ends after the replies at hand
+	hangUp bool   // the connection ends after the gathered replies
 	closed bool
 }
 
@@ -63,37 +63,37 @@ func newConn(s *Server, base *listen.Conn, settings Settings) *Conn {
 	return c
 }
 
-// Client is the peer's address.
+// Client returns the client's address.
 func (c *Conn) Client() netip.Addr { return c.base.Client() }
 
-// Trusted reports whether the client is in a network that is trusted: no guess is held
-// against it.
+// Trusted reports whether the client is in a trusted network, see [listen.Conn.Trusted].
 func (c *Conn) Trusted() bool { return c.base.Trusted() }
 
-// Networks are those in which the client counts.
+// Networks returns the networks in which the client counts.
 func (c *Conn) Networks() []netip.Prefix { return c.base.Networks() }
 
-// Yield has the content at hand end, and the connection with it: others need what it
-// holds. It may be called beside all else.
+// Yield ends the current content and the connection, because others need the memory that
+// the content holds. It is safe for concurrent use and returns at once.
 func (c *Conn) Yield() {
 	c.yielded.Store(true) // before the deadline, which the session sets before it looks
 	c.base.SetReadDeadline(time.Unix(1, 0))
 }
 
-// Helo is what the client calls itself, any octets; empty before EHLO or HELO.
+// Helo returns the name that the client gave in EHLO or HELO, which may hold any octets. It
+// is empty before that.
 func (c *Conn) Helo() string { return c.helo }
 
-// Probe reports whether a proxy has connected for itself, to see that we are there.
+// Probe reports whether the connection is a health check of a proxy.
 func (c *Conn) Probe() bool { return c.base.Probe() }
 
 // Extended reports whether the client said EHLO.
 func (c *Conn) Extended() bool { return c.extended }
 
-// TLS names version and cipher suite; it is empty without TLS.
+// TLS returns the TLS version and cipher suite; it is empty without TLS.
 func (c *Conn) TLS() string { return c.tls }
 
-// speakOver makes stream what commands come from and replies go to. What was read from
-// the former one and not obeyed yet is thrown away.
+// speakOver makes stream the source of commands and the target of replies. What was read
+// from the former stream and not obeyed yet is thrown away.
 func (c *Conn) speakOver(stream net.Conn, writers *wire.Writers) {
 	c.stream = stream
 	c.out = wire.Output{Writers: writers, To: patient{c}}
@@ -104,7 +104,7 @@ func (c *Conn) speakOver(stream net.Conn, writers *wire.Writers) {
 	c.in.Reset(in)
 }
 
-// patient writes replies, each within the time that one has to leave.
+// patient writes replies, each within the CommandTimeout.
 type patient struct{ c *Conn }
 
 func (p patient) Write(b []byte) (int, error) {
@@ -113,8 +113,8 @@ func (p patient) Write(b []byte) (int, error) {
 	return p.c.stream.Write(b)
 }
 
-// readCommand returns the next line with its end. An error ends the
-// connection, and has been answered where there is an answer.
+// readCommand returns the next line with its end. An error ends the connection; where a
+// reply is due, readCommand has sent it.
 func (c *Conn) readCommand() ([]byte, error) {
 	for {
 		line, err := c.readLine()
@@ -158,7 +158,7 @@ func (c *Conn) drained(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) && c.base.Draining() || errors.Is(err, listen.ErrDraining)
 }
 
-// lineBuffered reports whether a whole command is here already.
+// lineBuffered reports whether a whole command has been read already.
 func (c *Conn) lineBuffered() bool {
 	ahead, _ := c.in.Peek(c.in.Buffered())
 	return bytes.IndexByte(ahead, '\n') >= 0
@@ -175,11 +175,12 @@ func (c *Conn) end(reply string) error {
 	return io.EOF
 }
 
-// refuse answers the command at hand with a refusal of our own.
+// refuse answers the current command with a refusal of our own.
 func (c *Conn) refuse(r refusal.Reason) { c.say(c.refused(refusal.New(r, ""), "")) }
 
-// refused tells the session of a refusal on its way out, and returns the line to
-// send. keep is a line that is better than ours, where the session does not end.
+// refused reports a refusal to the session before it is sent, and returns the line to
+// send. keep, if not empty, is sent in place of our own line unless the session ends the
+// connection.
 func (c *Conn) refused(no *refusal.Refusal, keep string) string {
 	if no.Detail == "" && keep != "" {
 		no = refusal.New(no.Reason, "%s", replyText(keep))
@@ -199,8 +200,8 @@ func (c *Conn) refused(no *refusal.Refusal, keep string) string {
 // say gathers whole lines of a reply.
 func (c *Conn) say(lines string) { c.out.Buffer().WriteString(lines) }
 
-// Flush sends the replies that were gathered, where the one to the command at hand will
-// be some time. What goes wrong the next read tells.
+// Flush sends the gathered replies now. A session calls it before a long wait. The next
+// read returns the error, if there is one.
 func (c *Conn) Flush() { c.flush() }
 
 // flush sends what was gathered. An error ends the connection: go-smtp, which
@@ -214,8 +215,8 @@ func (c *Conn) flush() error {
 	return err
 }
 
-// close ends the connection, once: go-smtp does so at QUIT, reads on, and does so
-// again. What came behind QUIT is not obeyed.
+// close ends the connection once: at QUIT go-smtp closes, reads on, and closes again.
+// Commands behind QUIT are not obeyed.
 func (c *Conn) close() error {
 	if c.closed {
 		return nil

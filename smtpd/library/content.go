@@ -15,9 +15,9 @@ import (
 	"mailsrv/internal/wire"
 )
 
-// dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and takes
-// out the dots that were put in (RFC 5321 section 4.5.2). Nothing else ends a
-// line here: what a sender hides behind a bare LF or CR stays content.
+// dotReader reads the content of DATA up to its end, <CRLF>.<CRLF>, and removes the dots
+// of dot-stuffing (RFC 5321 section 4.5.2). Only CRLF ends a line here: what a sender hides
+// behind a bare LF or CR stays content.
 type dotReader struct {
 	c     *Conn
 	state dotState
@@ -37,8 +37,8 @@ const (
 
 var crlfDot = []byte("\r\n.")
 
-// WriteTo implements io.WriterTo. It returns w's error as soon as there is
-// one; the rest can then be read with another call.
+// WriteTo implements io.WriterTo. It returns w's error as soon as there is one; another
+// call then reads the rest.
 func (d *dotReader) WriteTo(w io.Writer) (int64, error) {
 	total := int64(0)
 	for !d.done && d.err == nil {
@@ -58,7 +58,7 @@ func (d *dotReader) WriteTo(w io.Writer) (int64, error) {
 	return total, d.err
 }
 
-// Read implements io.Reader, which io.Copy does not use.
+// Read implements io.Reader. It panics: io.Copy uses WriteTo.
 func (d *dotReader) Read([]byte) (int, error) { panic("library: the content is read by WriteTo") }
 
 // block returns what has arrived, at least one octet.
@@ -69,8 +69,8 @@ func (d *dotReader) block() ([]byte, error) {
 	return d.c.in.Peek(d.c.in.Buffered())
 }
 
-// decode writes the content in block to w and returns how many octets of the
-// block it used up and how many it wrote.
+// decode writes the content in block to w. It returns the octets of the block that it used
+// up and the octets that it wrote.
 func (d *dotReader) decode(w io.Writer, block []byte) (used int, written int64, err error) {
 	write := func(p []byte) {
 		if err == nil && len(p) > 0 {
@@ -139,8 +139,8 @@ var heldCR = []byte("\r")
 // finished implements content.
 func (d *dotReader) finished() (bool, []byte) { return d.done, nil }
 
-// chunkReader reads content that BDAT carries (RFC 3030 section 2): a chunk,
-// and as long as that was not the last, the commands between two.
+// chunkReader reads content that BDAT carries (RFC 3030 section 2): a chunk, and unless it
+// was the last, the commands up to the next chunk.
 type chunkReader struct {
 	c      *Conn
 	single bool   // stop after this chunk
@@ -149,10 +149,10 @@ type chunkReader struct {
 	err    error  // of the connection
 }
 
-// errCut says that a command came where the next chunk should have.
+// errCut means that a command came where the next chunk should have.
 var errCut = fmt.Errorf("%w: the client gave up the message", ErrIncomplete)
 
-// WriteTo implements io.WriterTo as dotReader's does.
+// WriteTo implements io.WriterTo, with w's errors as in dotReader.
 func (r *chunkReader) WriteTo(w io.Writer) (int64, error) {
 	total := int64(0)
 	for !r.done && r.err == nil {
@@ -176,7 +176,7 @@ func (r *chunkReader) WriteTo(w io.Writer) (int64, error) {
 	return total, r.err
 }
 
-// next comes to the next chunk, or to the end.
+// next reads on to the next chunk, or to the end of the content.
 func (r *chunkReader) next() error {
 	if r.done = r.c.last || r.single; r.done {
 		return nil
@@ -205,7 +205,7 @@ func (r *chunkReader) next() error {
 	}
 }
 
-// Read implements io.Reader, which io.Copy does not use.
+// Read implements io.Reader. It panics: io.Copy uses WriteTo.
 func (r *chunkReader) Read([]byte) (int, error) { panic("library: the content is read by WriteTo") }
 
 // finished implements content.
@@ -216,17 +216,17 @@ func (r *chunkReader) finished() (bool, []byte) {
 	return r.done || r.err == errCut, r.cut
 }
 
-// content is what DATA or BDAT carries.
+// content reads what DATA or BDAT carries. Only WriteTo is called.
 type content interface {
 	io.Reader
 	io.WriterTo
-	// finished reports whether everything was read that belongs to the
-	// content, and the command that cut it short.
+	// finished reports whether all of the content was read, and returns the
+	// command that cut it short, if one did.
 	finished() (done bool, cut []byte)
 }
 
-// drain reads what is left of the content without keeping it, as far as limit
-// octets, and reports whether it came to the end.
+// drain reads and discards up to limit octets of what is left of the content. It reports
+// whether it came to the end.
 func drain(from content, limit int64) bool {
 	if done, _ := from.finished(); done {
 		return true
@@ -236,7 +236,7 @@ func drain(from content, limit int64) bool {
 	return done
 }
 
-// discard throws away what it is given, up to left octets.
+// discard is a writer that discards left octets and then fails.
 type discard struct{ left int64 }
 
 func (d *discard) Write(p []byte) (int, error) {
@@ -246,8 +246,8 @@ func (d *discard) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// beginChunk notes how many octets follow a BDAT. Where the number cannot be
-// read nobody knows what is content and what is a command: the connection ends
+// beginChunk notes the octets that follow a BDAT. If the number cannot be parsed, content
+// and commands cannot be told apart: beginChunk returns false, and the connection ends
 // after the reply.
 func (c *Conn) beginChunk(argument string) bool {
 	words := strings.Fields(argument)
@@ -266,15 +266,15 @@ func (c *Conn) beginChunk(argument string) bool {
 // beginContent starts the clocks of the least rate and of silence.
 func (c *Conn) beginContent() {
 	c.started, c.octets = time.Now(), 0
-	c.counted = -1 // the first wait begins that of silence: ours for memory is not the client's
+	c.counted = -1 // silence counts from the first wait: our wait for memory is not the client's
 	c.yielded.Store(false)
 }
 
-// errYield says that others need what a message holds that has not come yet.
+// errYield means that others need the memory of a message that is still arriving.
 var errYield = errors.New("others need the memory that it holds")
 
-// awaitContent waits for the next octets of the content, if none are here yet. An error
-// has ended the connection.
+// awaitContent waits until octets of the content are buffered. On an error it has ended
+// the connection.
 func (c *Conn) awaitContent() error {
 	if c.broken {
 		return ErrIncomplete
@@ -293,9 +293,9 @@ func (c *Conn) awaitContent() error {
 	return nil
 }
 
-// contentDeadline sets the deadline for what is read next, or ends the connection of a
-// message that comes too slowly. Silence counts from the last octet of the content: what
-// is said between two chunks is none. Until the first octet there is no transfer, and a
+// contentDeadline sets the deadline for the next read, or ends the connection if the
+// message comes too slowly. Silence counts from the last octet of the content; commands
+// between two chunks do not end it. Before the first octet there is no transfer yet, and a
 // drain ends the wait.
 func (c *Conn) contentDeadline() error {
 	now := time.Now()
@@ -317,8 +317,8 @@ func (c *Conn) contentDeadline() error {
 	return nil
 }
 
-// betweenChunks reads the next command within content. It is content to the drain, which
-// lets it finish, and to the clocks of the least rate and of silence.
+// betweenChunks reads the next command between two chunks. It counts as part of the
+// transfer: a drain lets it finish, and the least rate and the limit on silence apply.
 func (c *Conn) betweenChunks() ([]byte, error) {
 	for {
 		if c.broken || c.hangUp {
@@ -340,8 +340,8 @@ func (c *Conn) betweenChunks() ([]byte, error) {
 	}
 }
 
-// contentFailed ends the connection in the middle of content: what follows
-// must never be read as commands.
+// contentFailed ends the connection in the middle of content, since what follows must
+// never be read as commands. It returns err wrapped with ErrIncomplete.
 func (c *Conn) contentFailed(err error) error {
 	reply := ""
 	switch {

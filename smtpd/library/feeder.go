@@ -17,22 +17,23 @@ import (
 	"mailsrv/internal/wire"
 )
 
-// maxName bounds what a client calls itself, in octets, where an administrator sees it.
+// maxName bounds the name that a client gives itself, in octets, where an administrator
+// sees it.
 const maxName = 255
 
-// feeder is a connection as go-smtp sees it. It reads ahead of go-smtp and hands it
-// one command at a time. BDAT becomes DATA for it: its own way is to read chunks in
-// another goroutine, and to take a chunk that was cut off for a whole one.
+// feeder is a connection as go-smtp sees it. It reads ahead of go-smtp and hands it one
+// command at a time. go-smtp gets DATA in place of BDAT: it would read chunks in another
+// goroutine, and take a chunk that was cut off for a whole one.
 //
-// A connection has one feeder before STARTTLS and another behind it. Each is used by
-// go-smtp's goroutine for it alone.
+// A connection has one feeder before STARTTLS and another after it. Only go-smtp's
+// goroutine for that feeder uses it.
 type feeder struct {
 	*Conn
 	feed   []byte           // what go-smtp reads next
-	after  []byte           // the command that cut the content short: comes next
-	mute   string           // go-smtp's next line is not sent if it begins so
-	no     *refusal.Refusal // of the session, which go-smtp writes next
-	handed bool             // the connection now belongs to the feeder behind STARTTLS
+	after  []byte           // the command that cut the content short; it is read next
+	mute   string           // go-smtp's next line is not sent if it begins with this
+	no     *refusal.Refusal // of the session; go-smtp writes it next
+	handed bool             // the connection now belongs to the feeder after STARTTLS
 }
 
 // Read implements net.Conn for go-smtp.
@@ -66,15 +67,15 @@ func (f *feeder) Read(p []byte) (int, error) {
 	return 0, io.EOF
 }
 
-// serve hands over what go-smtp reads next.
+// serve copies what go-smtp reads next into p.
 func (f *feeder) serve(p []byte) int {
 	n := copy(p, f.feed)
 	f.feed = f.feed[n:]
 	return n
 }
 
-// inspect looks at a command before go-smtp does. It returns the line to hand over,
-// or nothing when the command has been dealt with.
+// inspect examines a command before go-smtp gets it. It returns the line to hand over, or
+// nothing if the command has been answered.
 func (f *feeder) inspect(line []byte) []byte {
 	m := parseCommand(line)
 	f.command = Command{Verb: m.verb}
@@ -100,7 +101,7 @@ func (f *feeder) inspect(line []byte) []byte {
 			f.refuse(refusal.UnknownParameter)
 			return nil
 		}
-		if isPostmaster(path) { // go-smtp's grammar wants a domain; the bridge takes it away
+		if isPostmaster(path) { // go-smtp's grammar wants a domain; the bridge removes it
 			m.text = "RCPT TO:<postmaster@" + f.server.config.Hostname + ">" + parameters
 		}
 	case "BDAT":
@@ -121,7 +122,7 @@ func (f *feeder) inspect(line []byte) []byte {
 		return nil
 	case "RSET", "NOOP", "QUIT", "VRFY", "EXPN", "HELP":
 	default:
-		// go-smtp's count of such lines never goes down: the session counts.
+		// The session counts such lines, since go-smtp never resets its count.
 		f.command = Command{}
 		f.refuse(refusal.UnknownCommand)
 		return nil
@@ -129,8 +130,8 @@ func (f *feeder) inspect(line []byte) []byte {
 	return []byte(m.text + "\r\n")
 }
 
-// clampSize brings a SIZE= that 32 bits cannot hold, which go-smtp takes for a syntax
-// error, down to one that it refuses as too large.
+// clampSize lowers a SIZE= that 32 bits cannot hold, which go-smtp takes for a syntax
+// error, to one that go-smtp refuses as too large.
 func clampSize(mail string) string {
 	words := strings.Fields(mail)
 	for i, word := range words {
@@ -145,13 +146,13 @@ func clampSize(mail string) string {
 	return mail
 }
 
-// contentEnded makes go-smtp see the end of the content, which the session has read,
-// and then the command that cut it short, if one did.
+// contentEnded makes go-smtp read the end of the content, which the session has read
+// already, and then the command that cut it short, if one did.
 func (f *feeder) contentEnded(cut []byte) {
 	f.feed, f.after = []byte(".\r\n"), cut
 }
 
-// Write gathers replies until the next read. go-smtp writes a line a call.
+// Write gathers replies until the next read. go-smtp writes one line per call.
 func (f *feeder) Write(p []byte) (int, error) {
 	if f.handed {
 		return len(p), nil
@@ -166,7 +167,7 @@ func (f *feeder) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// judge looks at a line of go-smtp on its way out. It returns the line to send.
+// judge returns the line to send in place of a line that go-smtp wrote.
 func (f *feeder) judge(line string) string {
 	switch {
 	case !isRefusal(line):
@@ -183,9 +184,9 @@ func (f *feeder) judge(line string) string {
 	return f.refused(refusal.New(reason, ""), line)
 }
 
-// startTLS obeys STARTTLS in go-smtp's place, which would put TLS between itself and
-// the feeder. What the client sent behind the command is thrown away: it was not
-// protected (RFC 3207 section 4.2). The connection above TLS goes to go-smtp anew.
+// startTLS obeys STARTTLS itself: go-smtp would put TLS between itself and the feeder.
+// What the client sent after the command is thrown away, since it was not protected
+// (RFC 3207 section 4.2). The connection over TLS goes to go-smtp as a new one.
 func (f *feeder) startTLS(argument string) {
 	switch {
 	case argument != "":
@@ -221,7 +222,7 @@ func (f *feeder) startTLS(argument string) {
 	f.server.hand(&feeder{Conn: f.Conn, mute: "220"}) // no second greeting
 }
 
-// shakeHands makes the TLS handshake, which a drain ends: it is no transfer.
+// shakeHands makes the TLS handshake. A drain ends it, since it is no transfer.
 func (f *feeder) shakeHands(secure *tls.Conn) error {
 	defer f.base.SetDeadline(time.Time{})
 	defer f.base.Working()
@@ -240,7 +241,7 @@ func (f *feeder) Close() error {
 	return f.close()
 }
 
-// The rest of net.Conn. Deadlines are the Conn's own.
+// The rest of net.Conn. go-smtp's deadlines are ignored: Conn sets its own.
 
 func (f *feeder) LocalAddr() net.Addr              { return f.base.LocalAddr() }
 func (f *feeder) RemoteAddr() net.Addr             { return f.base.RemoteAddr() }
@@ -248,10 +249,11 @@ func (f *feeder) SetDeadline(time.Time) error      { return nil }
 func (f *feeder) SetReadDeadline(time.Time) error  { return nil }
 func (f *feeder) SetWriteDeadline(time.Time) error { return nil }
 
-// bridge is the session as go-smtp sees it, from EHLO on.
+// bridge implements smtp.Session for go-smtp, from EHLO on.
 type bridge struct{ f *feeder }
 
-// hand gives a refusal of the session to go-smtp, which writes it to the feeder.
+// hand returns a refusal of the session as an error for go-smtp, which writes it to the
+// feeder.
 func (b *bridge) hand(no *refusal.Refusal) *smtp.SMTPError {
 	b.f.no = no
 	reply := no.Reason.Reply(b.f.server.config.Hostname)
@@ -285,8 +287,7 @@ func (b *bridge) Rcpt(to string, _ *smtp.RcptOptions) error {
 	return nil
 }
 
-// Data implements smtp.Session, for DATA and BDAT. The reader that go-smtp offers is
-// left alone.
+// Data implements smtp.Session, for DATA and BDAT. It does not use go-smtp's reader.
 func (b *bridge) Data(io.Reader) error {
 	f := b.f
 	f.beginContent()
@@ -295,8 +296,8 @@ func (b *bridge) Data(io.Reader) error {
 		from = &chunkReader{c: f.Conn}
 	}
 	accepted, no := f.session.Data(from)
-	// A refusal may come before the end; the rest of it is no command. Of BDAT
-	// only the chunk at hand belongs to this reply.
+	// A refusal may come before the end of the content, and the rest must not be read as
+	// commands. With BDAT only the current chunk belongs to this reply.
 	rest := from
 	if f.chunked {
 		rest = &chunkReader{c: f.Conn, single: true}
@@ -319,6 +320,6 @@ func (b *bridge) Data(io.Reader) error {
 // Reset implements smtp.Session.
 func (b *bridge) Reset() { b.f.session.Reset() }
 
-// Logout implements smtp.Session. The session goes on behind STARTTLS, and ends with
-// the connection.
+// Logout implements smtp.Session. It does nothing: the session goes on after STARTTLS, and
+// ends with the connection.
 func (b *bridge) Logout() error { return nil }

@@ -6,7 +6,7 @@ import (
 	"mailsrv/internal/refusal"
 )
 
-// Replies of our own that are no refusals, whole lines.
+// Whole lines of our own replies that are not in the table of refusals.
 const (
 	replyIdle      = "421 4.4.2 No command for too long, closing connection\r\n"
 	replyTooSlow   = "421 4.4.2 No content for too long, closing connection\r\n"
@@ -22,9 +22,9 @@ const (
 	firstOfContent = "354" // how go-smtp's reply to DATA begins
 )
 
-// rewording is what is sent in place of go-smtp's replies that begin so: where
-// RFC 5321 section 4.1.1.1, RFC 2034 section 3 or RFC 3463 want something else, and
-// where the text repeats what the client sent.
+// rewording replaces go-smtp's replies that begin with theirs: where RFC 5321 section
+// 4.1.1.1, RFC 2034 section 3 or RFC 3463 want something else, and where go-smtp's text
+// repeats what the client sent.
 type rewording []struct{ theirs, ours string }
 
 func newRewording(hostname string) rewording {
@@ -38,7 +38,7 @@ func newRewording(hostname string) rewording {
 	}
 }
 
-// say returns the line to send for one of go-smtp's that refuses nothing.
+// say returns the line to send for a line of go-smtp that is no refusal.
 func (r rewording) say(line string) string {
 	for _, one := range r {
 		if strings.HasPrefix(line, one.theirs) {
@@ -48,8 +48,8 @@ func (r rewording) say(line string) string {
 	return line
 }
 
-// refusals are the reasons of go-smtp's refusals that begin so. Where keep is set its
-// text is kept, since it tells more than ours would.
+// refusals gives the reason for each of go-smtp's refusals that begins with theirs. Where
+// keep is set, go-smtp's text is sent, since it says more than ours would.
 var refusals = []struct {
 	theirs string
 	reason refusal.Reason
@@ -69,8 +69,8 @@ var refusals = []struct {
 	{"421", refusal.Failure, true},
 }
 
-// refusedBy tells why go-smtp refuses a command with a line. keep says that the line
-// is better than ours.
+// refusedBy returns the reason why go-smtp refuses a command with line. keep: send the
+// line as it is.
 func refusedBy(line, path string) (reason refusal.Reason, keep bool) {
 	switch {
 	case strings.HasPrefix(line, "501 5.5.2 Was expecting MAIL") && lacksDomain(path):
@@ -91,7 +91,7 @@ func isRefusal(line string) bool {
 	return len(line) > 3 && (line[0] == '4' || line[0] == '5') && line[3] == ' '
 }
 
-// replyText is the text of a reply line, without its codes.
+// replyText returns the text of a reply line without its codes.
 func replyText(line string) string {
 	text := strings.TrimSpace(line[min(4, len(line)):])
 	if code, rest, _ := strings.Cut(text, " "); strings.Count(code, ".") == 2 && strings.Trim(code, ".0123456789") == "" {
@@ -100,8 +100,8 @@ func replyText(line string) string {
 	return text
 }
 
-// printable puts ? for control characters, which go-smtp repeats from what it does
-// not understand.
+// printable replaces control characters by "?": go-smtp repeats them from commands that it
+// does not understand.
 func printable(line string) string {
 	text, end := strings.CutSuffix(line, "\r\n")
 	text = strings.Map(func(r rune) rune {

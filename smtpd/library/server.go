@@ -15,7 +15,7 @@ import (
 	"mailsrv/internal/wire"
 )
 
-// Config is what a server is made of. All fields are needed.
+// Config has the parts of a [Server]. All fields are required.
 type Config struct {
 	Hostname string
 	TLS      *tls.Config // for STARTTLS
@@ -23,8 +23,8 @@ type Config struct {
 	Open     func(*Conn) Session // called once for each connection
 }
 
-// Server speaks SMTP on connections that it is given. Its methods are safe for
-// concurrent use.
+// Server speaks SMTP on connections that it is given. All methods are safe for concurrent
+// use.
 type Server struct {
 	config    Config
 	rewording rewording
@@ -32,12 +32,12 @@ type Server struct {
 
 	mu       sync.Mutex
 	settings Settings
-	engine   *engine // for connections to come
+	engine   *engine // for later connections
 	done     bool
 	rest     sync.WaitGroup // entrances, each until its last session has ended
 }
 
-// New returns a server. Shutdown has to be called.
+// New returns a server. The caller calls [Server.Shutdown] at the end.
 func New(c Config, s Settings) *Server {
 	server := &Server{config: c, rewording: newRewording(c.Hostname), writers: wire.NewWriters(maxReplies)}
 	if c.TLS != nil {
@@ -50,13 +50,13 @@ func New(c Config, s Settings) *Server {
 	return server
 }
 
-// SetSettings replaces the settings for connections to come.
+// SetSettings replaces the settings for connections that come later.
 func (s *Server) SetSettings(n Settings) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.settings
 	s.settings = n
-	// go-smtp's limits are fixed once it serves: new ones need a new one.
+	// A go-smtp server's limits are fixed once it serves: other limits need another server.
 	if s.done || s.engine != nil && old.MaxRecipients == n.MaxRecipients && old.MaxMessageSize == n.MaxMessageSize {
 		return
 	}
@@ -66,7 +66,8 @@ func (s *Server) SetSettings(n Settings) {
 	s.engine = newEngine(s, n)
 }
 
-// Handle serves a connection in the background, and closes it in the end.
+// Handle serves a connection in the background and closes it at the end. It returns at
+// once.
 func (s *Server) Handle(base *listen.Conn) {
 	s.mu.Lock()
 	settings := s.settings
@@ -74,7 +75,7 @@ func (s *Server) Handle(base *listen.Conn) {
 	s.hand(&feeder{Conn: newConn(s, base, settings)})
 }
 
-// hand gives a connection to go-smtp, or closes it after the end.
+// hand gives a connection to go-smtp, or closes it after Shutdown.
 func (s *Server) hand(f *feeder) {
 	for {
 		s.mu.Lock()
@@ -90,8 +91,8 @@ func (s *Server) hand(f *feeder) {
 	}
 }
 
-// Shutdown takes no more connections, and returns when the last session has ended:
-// the caller drains them.
+// Shutdown takes no more connections and returns when the last session has ended. It does
+// not end sessions: the caller drains them, see [listen.Group.Drain].
 func (s *Server) Shutdown() {
 	s.mu.Lock()
 	s.done = true
@@ -101,18 +102,18 @@ func (s *Server) Shutdown() {
 	s.rest.Wait()
 }
 
-// engine is a pair of go-smtp's servers: one for connections as they come, one for
-// those that have started TLS, which are new to it as RFC 3207 section 4.2 asks for.
+// engine is a pair of go-smtp servers: one for new connections, one for those that have
+// started TLS. To the second one they are new, as RFC 3207 section 4.2 asks.
 type engine struct {
 	plain, secure *entrance
-	once          sync.Once // closes
+	once          sync.Once // for close
 }
 
 func newEngine(s *Server, n Settings) *engine {
 	return &engine{plain: newEntrance(s, n, s.config.TLS), secure: newEntrance(s, n, nil)}
 }
 
-// entrance is that for connections with TLS, or for those without.
+// entrance returns the entrance for connections with TLS, or for those without.
 func (e *engine) entrance(secure bool) *entrance {
 	if secure {
 		return e.secure
@@ -120,7 +121,7 @@ func (e *engine) entrance(secure bool) *entrance {
 	return e.plain
 }
 
-// close lets no more connections in. Those that are in go on.
+// close lets no more connections in. Connections that are open go on.
 func (e *engine) close() {
 	e.once.Do(func() {
 		close(e.plain.closed)
@@ -128,14 +129,14 @@ func (e *engine) close() {
 	})
 }
 
-// entrance hands connections to one server of go-smtp.
+// entrance hands connections to one go-smtp server.
 type entrance struct {
 	server *smtp.Server
 	conns  chan net.Conn
 	closed chan struct{}
 }
 
-// newEntrance starts a server of go-smtp. config makes it offer STARTTLS, which the
+// newEntrance starts a go-smtp server. If config is not nil it offers STARTTLS, which the
 // feeder then obeys itself.
 func newEntrance(s *Server, n Settings, config *tls.Config) *entrance {
 	en := &entrance{conns: make(chan net.Conn), closed: make(chan struct{})}
@@ -182,7 +183,7 @@ func (e *entrance) Close() error { return nil }
 // Addr implements net.Listener.
 func (e *entrance) Addr() net.Addr { return &net.TCPAddr{} }
 
-// errorLog takes what go-smtp has to say: panics, above all.
+// errorLog writes go-smtp's own errors to the log: panics, above all.
 type errorLog struct{ logger *slog.Logger }
 
 func (l errorLog) Printf(format string, v ...any) {
