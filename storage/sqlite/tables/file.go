@@ -79,6 +79,9 @@ func identify(f *os.File) error {
 		}
 		return nil
 	case n < headerOctets || string(header[:len(headerMagic)]) != headerMagic:
+		if begun(f.Name()) {
+			return nil // SQLite makes it empty again
+		}
 		return fmt.Errorf("file is not a database, or %w", storage.ErrLost)
 	}
 	switch application := binary.BigEndian.Uint32(header[headerApp:]); {
@@ -91,4 +94,20 @@ func identify(f *os.File) error {
 		return nil // the schema is still in the write-ahead log
 	}
 	return storage.ErrForeign
+}
+
+// journalMagic begins a rollback journal (https://www.sqlite.org/fileformat2.html section 3).
+const journalMagic = "\xd9\xd5\x05\xf9\x20\xa1\x63\xd7"
+
+// begun reports whether the database at path has a rollback journal: only a new store has
+// one, until its first page is written, and a power cut may have left any octets in that.
+func begun(path string) bool {
+	journal, err := os.OpenFile(path+"-journal", os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer journal.Close()
+	magic := make([]byte, len(journalMagic))
+	_, err = io.ReadFull(journal, magic)
+	return err == nil && string(magic) == journalMagic
 }
