@@ -88,21 +88,6 @@ func (p *Pool) Grow(ctx context.Context, b []byte, n int) ([]byte, error) {
 	return larger, nil
 }
 
-// Fill appends as many of octets to b as fit below [Max], and returns how many. If b is
-// too small, it is exchanged for one with a capacity of promised octets, or of what there
-// is if that is more, but at most Max. After an error nothing was appended and b is still
-// lent. Errors as of Get.
-func (p *Pool) Fill(ctx context.Context, b, octets []byte, promised int) ([]byte, int, error) {
-	n := min(len(octets), Max-len(b))
-	if all := len(b) + n; all > cap(b) {
-		var err error
-		if b, err = p.Grow(ctx, b, max(all, promised)); err != nil {
-			return b, 0, err
-		}
-	}
-	return append(b, octets[:n]...), n, nil
-}
-
 func classOf(n int) int {
 	for i, size := range sizes {
 		if n <= size {

@@ -183,37 +183,6 @@ func TestGrow(t *testing.T) {
 	})
 }
 
-func TestFill(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := buffers.NewPool(buffers.Max+8<<10, wait)
-		b := mustGet(t, p, 1)
-		for _, piece := range []struct {
-			octets, promised, taken, length, capacity int
-		}{
-			{octets: 8 << 10, taken: 8 << 10, length: 8 << 10, capacity: 8 << 10},
-			{octets: 1, promised: buffers.Max, taken: 1, length: 8<<10 + 1, capacity: buffers.Max},
-			{octets: buffers.Max, taken: buffers.Max - 8<<10 - 1, length: buffers.Max, capacity: buffers.Max},
-			{octets: 1, taken: 0, length: buffers.Max, capacity: buffers.Max},
-		} {
-			var n int
-			var err error
-			b, n, err = p.Fill(t.Context(), b, make([]byte, piece.octets), piece.promised)
-			if err != nil || n != piece.taken || len(b) != piece.length || cap(b) != piece.capacity {
-				t.Errorf("%+v: took %d, now %d of %d: %v", piece, n, len(b), cap(b), err)
-			}
-		}
-
-		small := append(mustGet(t, p, 8<<10), "content"...)
-		kept, n, err := p.Fill(t.Context(), small, make([]byte, 8<<10), 0)
-		if !errors.Is(err, buffers.ErrExhausted) || n != 0 || string(kept) != "content" {
-			t.Errorf("%q, took %d: %v", kept, n, err)
-		}
-		p.Put(kept)
-		p.Put(b)
-		mustBeWhole(t, p, buffers.Max+8<<10)
-	})
-}
-
 // No two borrowers hold the same memory.
 func TestBorrowersAtOnce(t *testing.T) {
 	p := buffers.NewPool(1<<20, wait)

@@ -17,8 +17,8 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (receipt stora
 	if !ok || b.store != s {
 		return receipt, errors.New("memory: the body is of another store")
 	}
-	if b.err != nil {
-		return receipt, b.err
+	if err := cmp.Or(b.failed, b.Err()); err != nil {
+		return receipt, err
 	}
 	err = s.use(ctx, Call{Method: "Deliver"}, func() error {
 		places, err := s.takeRoom(d)

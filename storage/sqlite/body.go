@@ -16,58 +16,27 @@ import (
 // body collects the content of a message. As long as the content fits it is in one buffer.
 // A longer one is staged in the database before the commit, in chunks of buffers.Max
 // octets.
-//
-// The buffer begins with the smallest size, since announcing a size costs a sender nothing.
-// When the content does not fit any more, the buffer takes the whole announced size at once.
-// So transfers that wait for memory hold little of it, and all get it in turn.
 type body struct {
-	store    *Store
-	ctx      context.Context
-	promised int // announced octets, at most buffers.Max
-	buffer   []byte
-	octets   int64
-	id       int64 // id of the body's row; 0: nothing is staged
-	chunks   int64 // staged chunks
-	err      error // error of an earlier Write
-	done     bool
+	buffers.Collector
+	store  *Store
+	ctx    context.Context
+	id     int64 // id of the body's row; 0: nothing is staged
+	chunks int64 // staged chunks
+	done   bool
 }
 
 // NewBody implements storage.Deliverer.
 func (s *Store) NewBody(ctx context.Context, size int64) (storage.Body, error) {
-	buffer, err := s.buffers.Get(ctx, 0)
-	if err != nil {
+	b := &body{store: s, ctx: ctx}
+	var err error
+	if b.Collector, err = buffers.NewCollector(ctx, s.buffers, size, b.stage); err != nil {
 		return nil, err
 	}
-	return &body{store: s, ctx: ctx, promised: int(min(size, buffers.Max)), buffer: buffer}, nil
-}
-
-// Octets implements storage.Body.
-func (b *body) Octets() int64 { return b.octets }
-
-// Write implements storage.Body.
-func (b *body) Write(p []byte) (int, error) {
-	if b.err == nil && len(b.buffer)+len(p) <= cap(b.buffer) { // a line nearly always fits
-		b.buffer = append(b.buffer, p...)
-		b.octets += int64(len(p))
-		return len(p), nil
-	}
-	written := 0
-	for len(p) > 0 && b.err == nil {
-		if len(b.buffer) == buffers.Max {
-			b.err = b.stage()
-			continue
-		}
-		var n int
-		b.buffer, n, b.err = b.store.buffers.Fill(b.ctx, b.buffer, p, b.promised)
-		p = p[n:]
-		written += n
-		b.octets += int64(n)
-	}
-	return written, b.err
+	return b, nil
 }
 
 // stage commits the full buffer as the next chunk of an unfinished transfer.
-func (b *body) stage() error {
+func (b *body) stage(full []byte) error {
 	s := b.store
 	if err := s.space.Take(buffers.Max); err != nil {
 		return err
@@ -87,7 +56,7 @@ func (b *body) stage() error {
 				return err
 			}
 		}
-		return insertChunk(c, id, b.chunks, b.buffer)
+		return insertChunk(c, id, b.chunks, full)
 	}
 	if err := s.engine.Do(b.ctx, stage); err != nil {
 		s.staging.end(buffers.Max)
@@ -95,7 +64,6 @@ func (b *body) stage() error {
 	}
 	b.id = id
 	b.chunks++
-	b.buffer = b.buffer[:0]
 	return nil
 }
 
@@ -111,14 +79,14 @@ func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 	prefix, trace := d.ReturnPath+d.Trace, int64(len(d.ReturnPath))
 	crc := crc32.Update(0, tables.Castagnoli, []byte(prefix))
 	if b.id == 0 {
-		crc = crc32.Update(crc, tables.Castagnoli, b.buffer)
+		crc = crc32.Update(crc, tables.Castagnoli, b.Rest())
 		_, id, err := c.Exec("INSERT INTO body (octets, chunks, crc, prefix, trace, data) VALUES (?, 0, ?, ?, ?, ?)",
-			b.octets, int64(crc), prefix, trace, b.buffer)
+			b.Octets(), int64(crc), prefix, trace, b.Rest())
 		return id, err
 	}
 	chunks := b.chunks
-	if len(b.buffer) > 0 {
-		if err := insertChunk(c, b.id, chunks, b.buffer); err != nil {
+	if len(b.Rest()) > 0 {
+		if err := insertChunk(c, b.id, chunks, b.Rest()); err != nil {
 			return 0, err
 		}
 		chunks++
@@ -130,7 +98,7 @@ func (b *body) insert(c *db.Conn, d *storage.Delivery) (int64, error) {
 		return 0, errors.New("the transfer was given up")
 	}
 	_, _, err := c.Exec("UPDATE body SET octets = ?, chunks = ?, crc = ?, prefix = ?, trace = ? WHERE id = ?",
-		b.octets, chunks, int64(crc), prefix, trace, b.id)
+		b.Octets(), chunks, int64(crc), prefix, trace, b.id)
 	return b.id, err
 }
 
@@ -146,8 +114,7 @@ func (b *body) Discard() {
 		return
 	}
 	b.done = true
-	b.store.buffers.Put(b.buffer)
-	b.buffer = nil
+	b.Free()
 	if b.id == 0 {
 		return
 	}

@@ -19,14 +19,14 @@ func (s *Store) Deliver(ctx context.Context, d *storage.Delivery) (storage.Recei
 	if !ok || b.store != s {
 		return storage.Receipt{}, errors.New("sqlite: the body is of another store")
 	}
-	if b.err != nil {
-		return storage.Receipt{}, b.err
+	if err := b.Err(); err != nil {
+		return storage.Receipt{}, err
 	}
-	if err := s.space.Take(int64(len(b.buffer))); err != nil {
+	if err := s.space.Take(int64(len(b.Rest()))); err != nil {
 		return storage.Receipt{}, err
 	}
 	var taken []room
-	change := &commit.Change{Effect: commit.Effect{Kind: commit.Add, Octets: int64(len(b.buffer)), Rows: int64(len(d.To))}}
+	change := &commit.Change{Effect: commit.Effect{Kind: commit.Add, Octets: int64(len(b.Rest())), Rows: int64(len(d.To))}}
 	change.Apply = func(c *db.Conn) (err error) {
 		taken, change.Refusal, err = takeRoom(c, d)
 		if err != nil || change.Refusal != nil {
