@@ -76,10 +76,13 @@ func (h *Health) Writable() error {
 // Accepting returns nil while mail is accepted, else [storage.ErrReadOnly] or
 // [storage.ErrNoSpace].
 func (h *Health) Accepting() error {
-	if err := h.Writable(); err != nil {
-		return err
+	switch h.Condition() {
+	case ReadOnly, Unsynced:
+		return storage.ErrReadOnly
+	case Full:
+		return storage.ErrNoSpace
 	}
-	return h.space.Check()
+	return nil
 }
 
 // Failed returns a channel that is closed when a sync of the database has failed. What is
