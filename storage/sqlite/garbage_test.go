@@ -186,7 +186,7 @@ func TestUndeleteLeavesRoom(t *testing.T) {
 	line := &house{t: t, dir: h.dir, look: h.look}
 	line.open(Options{})
 	defer line.Close()
-	begun, done := h.engine.Stats().Commits, make(chan error)
+	done := make(chan error)
 	go func() {
 		restored, left, err := line.Undelete(background, h.look, time.Unix(0, 0), quota.Limit{}, mail.NewID)
 		if err == nil && (restored.Messages != messages || left.Messages != 0) {
@@ -194,23 +194,24 @@ func TestUndeleteLeavesRoom(t *testing.T) {
 		}
 		done <- err
 	}()
-	var took []time.Duration
+	var passed []int64 // commits of the command during each delivery
 	for running := true; running; {
 		select {
 		case err := <-done:
 			h.must(err)
 			running = false
 		default:
-			begun := time.Now()
+			before := line.engine.Stats().Commits
 			h.must(h.benchDeliver(mail.NewID(), []byte("text"), other))
-			took = append(took, time.Since(begun))
+			passed = append(passed, line.engine.Stats().Commits-before)
 		}
 	}
-	slices.Sort(took)
-	median, most := took[len(took)/2], took[len(took)-1]
-	t.Logf("%d deliveries in %d commits: median %v, at most %v", len(took), h.engine.Stats().Commits-begun, median, most)
-	if median > 50*time.Millisecond || most > time.Second {
-		t.Errorf("deliveries waited %v in the median, %v at most", median, most)
+	slices.Sort(passed)
+	most, all := passed[len(passed)-1], line.engine.Stats().Commits
+	t.Logf("%d deliveries beside %d commits of the command, at most %d of them during one delivery", len(passed), all, most)
+	// Counted, not timed: a busy machine slows the command and the server alike.
+	if all < messages/1000 || most > all/4 || len(passed) < int(all) {
+		t.Errorf("%d deliveries beside %d commits of the command, %d of them during one delivery", len(passed), all, most)
 	}
 }
 

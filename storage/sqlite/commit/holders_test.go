@@ -160,18 +160,19 @@ func TestCommandsLeaveRoom(t *testing.T) {
 		}
 	}()
 	defer func() { close(stop); <-stopped }()
-	var all time.Duration
 	const notes = 50
+	var slices int64
 	for range notes {
 		<-inside
-		begun := time.Now()
+		before := command.Stats().Commits
 		server.must(server.note("x"))
-		all += time.Since(begun)
+		slices += command.Stats().Commits - before
 	}
-	if mean := all / notes; mean > 150*time.Millisecond {
-		t.Errorf("the server waited %v", mean)
+	// Counted, not timed: a busy machine slows the command and the server alike.
+	if slices > 6*notes {
+		t.Errorf("the command committed %d slices while the server waited for %d transactions", slices, notes)
 	}
-	t.Logf("the server waited %v", all/notes)
+	t.Logf("%d slices during %d transactions", slices, notes)
 }
 
 // What stops a process is done between its transactions, also while it waits for the lock.
