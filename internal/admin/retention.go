@@ -15,11 +15,16 @@ import (
 
 // Undelete brings back what was deleted from a maildrop at since or later, as new mail
 // and as far as the quota allows. It returns the usage that came back, also with an
-// error, and the usage that can still be brought back.
+// error, and the usage that can still be brought back. If the mailbox is disabled the error
+// is [directory.ErrDisabled].
 func (a *Admin) Undelete(ctx context.Context, address string, since time.Time) (restored, left quota.Usage, err error) {
 	m, err := a.mailbox(ctx, address)
 	if err != nil {
 		return restored, left, err
+	}
+	if !m.Switches.Has(directory.Receives) {
+		return restored, left, advise(directory.ErrDisabled,
+			"%s is disabled, so nothing comes into it: enable it first with: mailsrv mailbox enable %s", m.Address, m.Address)
 	}
 	restored, left, err = a.Store.Undelete(ctx, m.ID, since, a.Limit, mail.NewID)
 	if restored.Messages > 0 {

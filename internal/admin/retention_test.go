@@ -51,7 +51,7 @@ func TestRetentionOfDomainAndMailbox(t *testing.T) {
 
 func TestUndelete(t *testing.T) {
 	f := setUp(t)
-	f.hosts("me.com", "look@me.com")
+	f.hosts("me.com", "look@me.com", "b@me.com")
 	week, none := 7*day, quota.Unlimited
 	_, err := f.SetMailbox(f.ctx, "look@me.com", admin.MailboxChange{Retention: admin.RetentionChange{Deleted: &week}})
 	f.must(err)
@@ -99,6 +99,13 @@ func TestUndelete(t *testing.T) {
 			}
 		}
 	}
+	other := "b@me.com"
+	_, err = f.SetDomain(f.ctx, "me.com", admin.DomainChange{Postmaster: &other})
+	f.must(err)
+	_, err = f.Disable(f.ctx, "look@me.com")
+	f.must(err)
+	_, _, err = f.Undelete(f.ctx, "look@me.com", time.Time{})
+	f.refused(err, directory.ErrDisabled, "look@me.com is disabled, so nothing comes into it: enable it first with: mailsrv mailbox enable look@me.com")
 	_, _, err = f.Undelete(f.ctx, "none@me.com", time.Time{})
 	f.refused(err, directory.ErrNotFound, "there is no mailbox none@me.com: see: mailsrv mailbox list me.com")
 }
