@@ -70,11 +70,7 @@ func TestStartMendsItsOwnPairAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
-	if err := os.WriteFile(file, []byte("tls: {cert_file: "+own+", key_file: "+key+"}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	h.configure("tls: {cert_file: " + own + ", key_file: " + key + "}\n")
 	if _, stderr, code := h.run("", "serve"); code != exitFailed || !strings.Contains(stderr, "mailsrv: TLS certificate "+own+" is empty") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}

@@ -42,6 +42,18 @@ func newHouse(t *testing.T, environ ...string) *house {
 	return &house{t: t, dir: filepath.Join(t.TempDir(), "data"), environ: environ, syslog: &logs.Recorder{}}
 }
 
+// configure writes the configuration file of h, which its commands and servers read from
+// then on, and returns its path.
+func (h *house) configure(text string) string {
+	h.t.Helper()
+	file := filepath.Join(filepath.Dir(h.dir), "mailsrv.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		h.t.Fatal(err)
+	}
+	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	return file
+}
+
 func (h *house) env() environment {
 	return environment{
 		variables: append([]string{"MAILSRV_DATA_DIR=" + h.dir}, h.environ...),

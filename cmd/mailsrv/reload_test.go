@@ -22,14 +22,7 @@ import (
 
 func TestReload(t *testing.T) {
 	h := newHouse(t)
-	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
-	write := func(text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("quota: {when_full: reject}\n")
-	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	h.configure("quota: {when_full: reject}\n")
 	r := h.serve()
 	h.do("", "domain", "add", "me.com")
 	h.do("", "mailbox", "add", "look@me.com", "--generate", "--messages", "1")
@@ -41,7 +34,7 @@ func TestReload(t *testing.T) {
 	}
 	hangUp := func() { syscall.Kill(os.Getpid(), syscall.SIGHUP) }
 
-	write("quota: {when_full: defer}\nhostname: other.example\n")
+	h.configure("quota: {when_full: defer}\nhostname: other.example\n")
 	hangUp()
 	await(t, "the reload", func() bool { return r.logged("msg=reloaded", "changed=quota.when_full") })
 	if !r.logged("level=WARN", "need a restart: hostname") {
@@ -51,7 +44,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("after: %v", err)
 	}
 
-	write("quota: {when_full: bounce}\n")
+	h.configure("quota: {when_full: bounce}\n")
 	hangUp()
 	await(t, "the refusal", func() bool { return r.logged("msg=failed", "nothing was reloaded", "quota.when_full") })
 	if err := r.send("look@me.com"); err == nil || !strings.HasPrefix(err.Error(), "452 ") {
@@ -69,7 +62,7 @@ func TestUnitReloads(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHouse(t)
-	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
+	file := h.configure("quota: {when_full: reject}\n")
 	var commands [][]string
 	for _, found := range regexp.MustCompile(`(?m)^ExecReload=/usr/local/bin/mailsrv (.+)$`).FindAllStringSubmatch(string(unit), -1) {
 		commands = append(commands, strings.Fields(strings.ReplaceAll(found[1], "/etc/mailsrv/mailsrv.yaml", file)))
@@ -77,22 +70,15 @@ func TestUnitReloads(t *testing.T) {
 	if len(commands) != 2 {
 		t.Fatalf("the unit has %q", commands)
 	}
-	write := func(text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("quota: {when_full: reject}\n")
-	h.environ = []string{"MAILSRV_CONFIG=" + file}
 	r := h.serve()
-	write("quota: {when_full: defer}\n")
+	h.configure("quota: {when_full: defer}\n")
 	for _, command := range commands {
 		h.do("", command...)
 	}
 	if !r.logged("msg=reloaded", "changed=quota.when_full") {
 		t.Error("nothing was reloaded")
 	}
-	write("quota: {when_full: bounce}\n")
+	h.configure("quota: {when_full: bounce}\n")
 	h.refused("quota.when_full", commands[0]...)
 }
 
@@ -103,7 +89,6 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHouse(t)
-	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
 	write := func(name, text string) {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -111,8 +96,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	}
 	const good = "quota: {when_full: reject}\n"
 	pair := "tls: {cert_file: " + cert + ", key_file: " + key + "}\n"
-	write(file, good+pair)
-	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	h.configure(good + pair)
 	r := h.serve()
 	h.do("", "domain", "add", "me.com")
 	h.do("", "mailbox", "add", "look@me.com", "--generate", "--quota", "1KiB", "--messages", "1")
@@ -137,7 +121,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(cert, "half written")
-	write(file, "quota: {when_full: defer}\n"+pair)
+	h.configure("quota: {when_full: defer}\n" + pair)
 	h.refused("nothing was reloaded: TLS certificate "+cert+" holds no certificate", "reload")
 	unchanged()
 
@@ -146,7 +130,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(file, good+"tls: {cert_file: "+otherCert+", key_file: "+otherKey+"}\nquota: {}\n")
+	h.configure(good + "tls: {cert_file: " + otherCert + ", key_file: " + otherKey + "}\nquota: {}\n")
 	if _, stderr, code := h.run("", "reload"); code != exitFailed || !strings.Contains(stderr, "not valid YAML") {
 		t.Errorf("exit %d: %s", code, stderr)
 	}
@@ -155,7 +139,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	unchanged()
 
 	write(cert, string(whole))
-	write(file, "quota: {when_full: defer}\nhostname: other.example\ntls: {cert_file: "+otherCert+", key_file: "+otherKey+"}\n")
+	h.configure("quota: {when_full: defer}\nhostname: other.example\ntls: {cert_file: " + otherCert + ", key_file: " + otherKey + "}\n")
 	want := "Reloaded: tls.cert_file, tls.key_file, quota.when_full.\nThese keys changed and need a restart: hostname.\n"
 	until := regexp.MustCompile(`The certificate in use is valid until 20\d\d-\d\d-\d\d \d\d:\d\d UTC\.\n`)
 	reload := func() string {
@@ -245,11 +229,7 @@ func endsTomorrow(t *testing.T, certFile, keyFile string) {
 // Orders to reload that come while a reload lasts hide no order to stop.
 func TestStopIsNotLostBehindReloads(t *testing.T) {
 	h := newHouse(t)
-	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	file := h.configure("")
 	r := h.serve()
 	// A pipe in place of the file: a reload lasts until somebody writes into it.
 	if err := os.Remove(file); err != nil {

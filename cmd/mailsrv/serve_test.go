@@ -368,14 +368,7 @@ func TestDrainEndsInTime(t *testing.T) {
 // smtp.trusted_networks says who may guess; a reload takes it over.
 func TestTrustedNetworks(t *testing.T) {
 	h := newHouse(t)
-	file := filepath.Join(t.TempDir(), "mailsrv.yaml")
-	write := func(text string) {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("smtp: {trusted_networks: []}\n")
-	h.environ = []string{"MAILSRV_CONFIG=" + file}
+	h.configure("smtp: {trusted_networks: []}\n")
 	r := h.serve()
 	greeting := func() string {
 		t.Helper()
@@ -396,7 +389,7 @@ func TestTrustedNetworks(t *testing.T) {
 	if line := greeting(); !strings.HasPrefix(line, "421 4.7.0 ") {
 		t.Errorf("who guesses hears %s", line)
 	}
-	write("smtp: {trusted_networks: [127.0.0.0/8]}\n")
+	h.configure("smtp: {trusted_networks: [127.0.0.0/8]}\n")
 	h.do("", "reload")
 	if line := greeting(); !strings.HasPrefix(line, "220 ") {
 		t.Errorf("who is trusted hears %s", line)
